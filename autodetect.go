@@ -1,0 +1,166 @@
+package proxyos
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// defaultHTTPSPorts are the ports that mean HTTPS with an unchecked certificate where an
+// address has one of them and does not start with "http://": HTTPS itself, Proxmox VE,
+// Proxmox Backup Server, UniFi and Portainer, Cockpit, Portainer, and pfSense or FortiGate.
+var defaultHTTPSPorts = []int{443, 8006, 8007, 8443, 9090, 9443, 10443}
+
+// portSet is a set of ports as they stand in addresses.
+type portSet map[string]struct{}
+
+func newPortSet(ports []int) portSet {
+	set := make(portSet, len(ports))
+	for _, port := range ports {
+		set[strconv.Itoa(port)] = struct{}{}
+	}
+	return set
+}
+
+func (s portSet) has(port string) bool {
+	_, ok := s[port]
+	return ok
+}
+
+// reason says which rule decided how an upstream is spoken to, or whether its
+// certificate is checked.
+type reason string
+
+const (
+	becauseWritten    reason = "the address says so"
+	becauseDetected   reason = "its port is a well-known HTTPS port"
+	becausePlain      reason = "it has no scheme and no well-known HTTPS port"
+	becauseSocket     reason = "it is a socket"
+	becauseTransport  reason = "the route's transport says so"
+	becauseException  reason = "its port is one of tls_except_ports"
+	becauseOfUpstream reason = "the upstream's skip_tls_verify says so"
+	becauseOfGroup    reason = "its group's skip_tls_verify says so"
+	becauseOfRoute    reason = "the route's skip_tls_verify says so"
+	becauseOfTrust    reason = "the upstream has TLS settings of its own"
+	becauseDefault    reason = "certificates are checked by default"
+)
+
+// routeOptions are the settings of a route that bear on the meaning of its addresses.
+type routeOptions struct {
+	httpsPorts portSet
+
+	skipTLSVerify *bool                   // the route's
+	tls           *reverseproxy.TLSConfig // of the route's transport; nil if it has none
+	cleartextH2   bool                    // the route's transport says `versions h2c`
+}
+
+// meaning is how an upstream is spoken to.
+type meaning struct {
+	scheme       string // one of the schemes
+	schemeReason reason
+	verify       bool // whether the certificate is checked; only for HTTPS
+	verifyReason reason
+}
+
+// infer decides how the upstream at a is spoken to. u and group hold what was written
+// for the upstream and its group.
+func infer(a address, u Upstream, group *bool, route routeOptions) meaning {
+	var m meaning
+	m.scheme, m.schemeReason = inferScheme(a, route)
+	if m.scheme == schemeHTTPS {
+		m.verify, m.verifyReason = inferVerify(a, u, group, route)
+	}
+	return m
+}
+
+func inferScheme(a address, route routeOptions) (string, reason) {
+	cleartext := schemeHTTP
+	if route.cleartextH2 {
+		cleartext = schemeH2C
+	}
+	switch {
+	case a.scheme == schemeHTTP:
+		return cleartext, becauseWritten
+	case a.scheme == schemeH2C:
+		return schemeH2C, becauseWritten
+	case route.tls != nil && slices.Contains(route.tls.ExceptPorts, a.port):
+		return cleartext, becauseException
+	case a.scheme == schemeHTTPS:
+		return schemeHTTPS, becauseWritten
+	case route.tls != nil:
+		return schemeHTTPS, becauseTransport
+	case route.httpsPorts.has(a.port):
+		return schemeHTTPS, becauseDetected
+	case a.network == "unix":
+		return cleartext, becauseSocket
+	}
+	return cleartext, becausePlain
+}
+
+// inferVerify decides whether a certificate is checked: the first rule that applies.
+func inferVerify(a address, u Upstream, group *bool, route routeOptions) (bool, reason) {
+	switch {
+	case u.SkipTLSVerify != nil:
+		return !*u.SkipTLSVerify, becauseOfUpstream
+	case group != nil:
+		return !*group, becauseOfGroup
+	case route.skipTLSVerify != nil:
+		return !*route.skipTLSVerify, becauseOfRoute
+	case u.TLS != nil:
+		return !u.TLS.InsecureSkipVerify, becauseOfTrust
+	case route.tls != nil:
+		return !route.tls.InsecureSkipVerify, becauseTransport
+	case route.httpsPorts.has(a.port):
+		return false, becauseDetected
+	}
+	return true, becauseDefault
+}
+
+// uncheckedByDetection tells whether the certificate is unchecked for no other reason
+// than the port, which the operator is warned of.
+func (m meaning) uncheckedByDetection() bool {
+	return m.scheme == schemeHTTPS && !m.verify && m.verifyReason == becauseDetected
+}
+
+// parseHTTPSPorts applies the arguments of the https_ports option to the default list.
+// Ports without a sign replace the list; "+" adds to it and "-" removes from it. A sign
+// also holds for the ports that follow it.
+func parseHTTPSPorts(args []string) ([]int, error) {
+	if len(args) == 0 {
+		return nil, errors.New("https_ports: no port given; write the ports that mean HTTPS, or +8444 to add one")
+	}
+	ports, sign := slices.Clone(defaultHTTPSPorts), byte(0)
+	if !strings.ContainsAny(args[0][:1], "+-") {
+		ports = nil
+	}
+	for i, arg := range args {
+		digits := strings.TrimLeft(arg, "+-")
+		switch signs := arg[:len(arg)-len(digits)]; {
+		case len(signs) > 1:
+			return nil, fmt.Errorf("https_ports: %q has more than one sign; write +8444 or -9090", arg)
+		case len(signs) == 1 && i > 0 && sign == 0:
+			return nil, fmt.Errorf("https_ports: %q changes a list that %q replaces; write signs for all ports or for none", arg, args[0])
+		case len(signs) == 1:
+			sign = signs[0]
+		}
+		if digits == "" && len(args) > 1 {
+			continue // a sign of its own: "+ 8444 5001"
+		}
+		port, err := portNumber(digits)
+		if err != nil {
+			return nil, fmt.Errorf("https_ports: %w", err)
+		}
+		if sign == '-' {
+			ports = slices.DeleteFunc(ports, func(p int) bool { return p == port })
+			continue
+		}
+		if !slices.Contains(ports, port) {
+			ports = append(ports, port)
+		}
+	}
+	return ports, nil
+}
