@@ -1,0 +1,147 @@
+package proxyos
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// maxWeight is the largest weight of an upstream.
+const maxWeight = 1000
+
+// backend is one upstream with its meaning settled: what Upstream is before ports are
+// expanded and rules applied.
+type backend struct {
+	meaning
+	address     address
+	dial        string
+	weight      int
+	maxRequests int
+	tls         *reverseproxy.TLSConfig // its own; nil if it has none
+}
+
+// resolve settles the meaning of the upstreams of one group.
+func resolve(upstreams []Upstream, groupSkip *bool, route routeOptions) ([]backend, error) {
+	var backends []backend
+	for _, u := range upstreams {
+		a, err := parseAddress(u.Address)
+		if err != nil {
+			return nil, err
+		}
+		if err := checkOptions(u); err != nil {
+			return nil, fmt.Errorf("upstream %q: %w", u.Address, err)
+		}
+		weight := 1
+		if u.Weight != nil {
+			weight = *u.Weight
+		}
+		speaksHTTPS := false
+		for _, one := range a.expand() {
+			m := infer(one, u, groupSkip, route)
+			speaksHTTPS = speaksHTTPS || m.scheme == schemeHTTPS
+			backends = append(backends, backend{
+				meaning: m, address: one, dial: one.dial(),
+				weight: weight, maxRequests: u.MaxRequests, tls: u.TLS,
+			})
+		}
+		if u.TLS != nil && !speaksHTTPS {
+			return nil, fmt.Errorf("upstream %q: it has TLS settings but speaks HTTP, since %s; write https://%s",
+				u.Address, backends[len(backends)-1].schemeReason, withoutScheme(a))
+		}
+	}
+	return backends, nil
+}
+
+func checkOptions(u Upstream) error {
+	if u.Weight != nil && (*u.Weight < 0 || *u.Weight > maxWeight) {
+		return fmt.Errorf("weight %d is outside 0 to %d", *u.Weight, maxWeight)
+	}
+	if u.MaxRequests < 0 {
+		return fmt.Errorf("max_requests %d is negative; write the most requests it may have in flight, or 0 for no limit", u.MaxRequests)
+	}
+	return nil
+}
+
+func withoutScheme(a address) string {
+	a.scheme = ""
+	return a.String()
+}
+
+// checkMeanings refuses backends of one route that share a dial address and are to be
+// spoken to in different ways.
+func checkMeanings(backends []backend) error {
+	first := make(map[string]backend, len(backends))
+	for _, b := range backends {
+		other, taken := first[b.dial]
+		if !taken {
+			first[b.dial] = b
+			continue
+		}
+		if b.scheme != other.scheme || b.verify != other.verify || !sameTLS(b.tls, other.tls) {
+			return fmt.Errorf("upstream %q: it dials %s as upstream %q does, but in another way (%s; %s); write both alike, or give one another address",
+				b.address, b.dial, other.address, b.describe(), other.describe())
+		}
+	}
+	return nil
+}
+
+func sameTLS(a, b *reverseproxy.TLSConfig) bool {
+	encodedA, errA := json.Marshal(a)
+	encodedB, errB := json.Marshal(b)
+	return errA == nil && errB == nil && bytes.Equal(encodedA, encodedB)
+}
+
+// describe says in a few words how the backend is spoken to.
+func (b backend) describe() string {
+	switch {
+	case b.scheme == schemeH2C:
+		return "HTTP/2 cleartext"
+	case b.scheme == schemeHTTP:
+		return "HTTP"
+	case !b.verify:
+		return "HTTPS, certificate not checked"
+	case b.tls != nil:
+		return "HTTPS, certificate checked, with TLS settings of its own"
+	}
+	return "HTTPS, certificate checked"
+}
+
+// checkWeights refuses a group in which nobody gets requests.
+func checkWeights(groupName string, backends []backend) error {
+	hasWeight := func(b backend) bool { return b.weight > 0 }
+	if len(backends) > 0 && !slices.ContainsFunc(backends, hasWeight) {
+		return fmt.Errorf("every upstream of %s has weight 0, so none would get requests; give one a weight from 1 to %d", groupName, maxWeight)
+	}
+	return nil
+}
+
+// detectedWithoutCheck lists the backends whose certificates are unchecked because of
+// their ports alone.
+func detectedWithoutCheck(backends []backend) []string {
+	var addresses []string
+	for _, b := range backends {
+		if b.uncheckedByDetection() && !slices.Contains(addresses, b.address.String()) {
+			addresses = append(addresses, b.address.String())
+		}
+	}
+	return addresses
+}
+
+// hasOwnWeights tells whether any weight differs from the default.
+func hasOwnWeights(upstreams []Upstream) bool {
+	return slices.ContainsFunc(upstreams, func(u Upstream) bool { return u.Weight != nil })
+}
+
+// firstHTTPS returns the address of the first upstream that asks for HTTPS by its scheme.
+func firstHTTPS(upstreams []Upstream) string {
+	for _, u := range upstreams {
+		if strings.HasPrefix(strings.ToLower(u.Address), "https://") {
+			return u.Address
+		}
+	}
+	return ""
+}

@@ -1,0 +1,298 @@
+package proxyos
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// Defaults for routes with two or more upstreams.
+const (
+	defaultRetries      = 2
+	defaultFailDuration = "10s"
+)
+
+// object is a JSON object whose fields are not decoded.
+type object = map[string]json.RawMessage
+
+// composer builds a route's reverse proxy: Caddy's, with the route's own guests in the
+// places of its selection policy, its transport and its source of dynamic upstreams.
+type composer struct {
+	ctx   caddy.Context
+	route *Handler
+
+	loadBalancing object
+	healthChecks  object
+	transport     json.RawMessage // not http; nil if the route's own transport is to be used
+}
+
+// compose settles the groups of the route and loads its reverse proxy.
+func (c *composer) compose() error {
+	if err := c.readTransport(); err != nil {
+		return fmt.Errorf("transport: %w", err)
+	}
+	var err error
+	if c.loadBalancing, err = c.section("load_balancing"); err != nil {
+		return err
+	}
+	if c.healthChecks, err = c.section("health_checks"); err != nil {
+		return err
+	}
+	if err := c.buildGroups(); err != nil {
+		return err
+	}
+	if err := c.applyDefaults(); err != nil {
+		return err
+	}
+	return c.loadProxy()
+}
+
+// readTransport finds out whether the route's transport is http, and what it says.
+func (c *composer) readTransport() error {
+	h := c.route
+	raw := h.ReverseProxy["transport"]
+	fields := make(object)
+	if len(raw) > 0 {
+		if err := json.Unmarshal(raw, &fields); err != nil {
+			return err
+		}
+		var protocol string
+		if err := json.Unmarshal(fields["protocol"], &protocol); err != nil {
+			return errors.New("it has no protocol; write {\"protocol\": \"http\", …}")
+		}
+		delete(fields, "protocol")
+		if protocol != schemeHTTP {
+			c.transport = raw
+			return nil
+		}
+	}
+	encoded, err := json.Marshal(fields)
+	if err != nil {
+		return err
+	}
+	h.base = new(reverseproxy.HTTPTransport)
+	if err := caddy.StrictUnmarshalJSON(encoded, h.base); err != nil {
+		return err
+	}
+	h.options.tls = h.base.TLS
+	for _, version := range h.base.Versions {
+		h.options.cleartextH2 = h.options.cleartextH2 || version == "h2c"
+	}
+	return nil
+}
+
+// section decodes one of reverse_proxy's objects.
+func (c *composer) section(name string) (object, error) {
+	fields := make(object)
+	if raw, ok := c.route.ReverseProxy[name]; ok {
+		if err := json.Unmarshal(raw, &fields); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if fields == nil { // null
+		fields = make(object)
+	}
+	return fields, nil
+}
+
+// buildGroups settles production and staging.
+func (c *composer) buildGroups() error {
+	h := c.route
+	main := Staging{
+		Upstreams:           h.Upstreams,
+		DynamicUpstreamsRaw: h.ReverseProxy["dynamic_upstreams"],
+		LoadBalancing:       &GroupLoadBalancing{SelectionPolicyRaw: c.loadBalancing["selection_policy"]},
+	}
+	if err := c.buildGroup(production, main); err != nil {
+		return err
+	}
+	if h.Staging != nil {
+		if err := c.buildGroup(staging, *h.Staging); err != nil {
+			return fmt.Errorf("staging: %w", err)
+		}
+	}
+	var all []backend
+	for _, g := range h.groups {
+		all = append(all, g.backends...)
+	}
+	return checkMeanings(all)
+}
+
+func (c *composer) buildGroup(name string, config Staging) error {
+	h := c.route
+	g := &group{name: name, skipTLSVerify: config.SkipTLSVerify}
+	if len(config.Upstreams) == 0 && len(config.DynamicUpstreamsRaw) == 0 {
+		return errors.New("there is no upstream to send requests to; write one, such as app:3000")
+	}
+	if c.transport != nil {
+		if address := firstHTTPS(config.Upstreams); address != "" {
+			return fmt.Errorf("upstream %q: the route's transport is not http and has no TLS; write the address without https://", address)
+		}
+	}
+	var err error
+	if g.backends, err = resolve(config.Upstreams, config.SkipTLSVerify, h.options); err != nil {
+		return err
+	}
+	if err := checkWeights(name, g.backends); err != nil {
+		return err
+	}
+	if err := c.loadGuests(g, config); err != nil {
+		return err
+	}
+	if g.policy == nil {
+		weights := make([]int, len(g.backends))
+		for i, b := range g.backends {
+			weights[i] = b.weight
+		}
+		g.schedule = buildSchedule(weights)
+	} else if hasOwnWeights(config.Upstreams) {
+		return errors.New("weights belong to the default policy; remove lb_policy, or the weights")
+	}
+	h.groups = append(h.groups, g)
+	return nil
+}
+
+// loadGuests loads the group's own selection policy and source of upstreams, if it has any.
+func (c *composer) loadGuests(g *group, config Staging) error {
+	if len(config.DynamicUpstreamsRaw) > 0 {
+		source, err := c.ctx.LoadModule(&config, "DynamicUpstreamsRaw")
+		if err != nil {
+			return fmt.Errorf("loading the source of dynamic upstreams: %w", err)
+		}
+		g.dynamic = source.(reverseproxy.UpstreamSource)
+	}
+	if config.LoadBalancing != nil && len(config.LoadBalancing.SelectionPolicyRaw) > 0 {
+		policy, err := c.ctx.LoadModule(&GroupLoadBalancing{config.LoadBalancing.SelectionPolicyRaw}, "SelectionPolicyRaw")
+		if err != nil {
+			return fmt.Errorf("loading the load balancing policy: %w", err)
+		}
+		g.policy = policy.(reverseproxy.Selector)
+	}
+	return nil
+}
+
+// applyDefaults adds what the operator has said nothing about.
+func (c *composer) applyDefaults() error {
+	h := c.route
+	several := 0
+	for _, g := range h.groups {
+		several += len(g.backends)
+		if g.dynamic != nil {
+			several += 2
+		}
+	}
+	if several >= 2 {
+		if c.loadBalancing["retries"] == nil && c.loadBalancing["try_duration"] == nil {
+			c.loadBalancing["retries"] = encode(defaultRetries)
+		}
+		passive := make(object)
+		if raw, ok := c.healthChecks["passive"]; ok {
+			if err := json.Unmarshal(raw, &passive); err != nil {
+				return fmt.Errorf("health_checks: passive: %w", err)
+			}
+		}
+		if passive["fail_duration"] == nil {
+			passive["fail_duration"] = encode(defaultFailDuration)
+			c.healthChecks["passive"] = encode(passive)
+		}
+	}
+	if raw, ok := c.loadBalancing["retries"]; ok {
+		if err := json.Unmarshal(raw, &h.retries); err != nil {
+			return fmt.Errorf("load_balancing: retries: %w", err)
+		}
+	}
+	return nil
+}
+
+// loadProxy loads Caddy's reverse proxy and binds the groups to its upstreams.
+func (c *composer) loadProxy() error {
+	h := c.route
+	h.split = newSplitter(0)
+	if h.TrafficSplit != nil {
+		h.split.set(*h.TrafficSplit)
+	}
+
+	var upstreams []object
+	dynamic := false
+	for _, g := range h.groups {
+		dynamic = dynamic || g.dynamic != nil
+		for _, b := range g.backends {
+			upstream := object{"dial": encode(b.dial)}
+			if b.maxRequests > 0 {
+				upstream["max_requests"] = encode(b.maxRequests)
+			}
+			upstreams = append(upstreams, upstream)
+		}
+	}
+
+	config := maps.Clone(h.ReverseProxy)
+	if config == nil {
+		config = make(object)
+	}
+	delete(config, "dynamic_upstreams")
+	if dynamic {
+		config["dynamic_upstreams"] = encode(map[string]string{"source": "proxyos"})
+	}
+	if c.transport == nil {
+		config["transport"] = encode(map[string]string{"protocol": "proxyos"})
+		if err := c.markHealthChecks(); err != nil {
+			return err
+		}
+	}
+	c.loadBalancing["selection_policy"] = encode(map[string]string{"policy": "proxyos"})
+	config["load_balancing"] = encode(c.loadBalancing)
+	if len(c.healthChecks) > 0 {
+		config["health_checks"] = encode(c.healthChecks)
+	}
+	config["upstreams"] = encode(upstreams)
+
+	module, err := c.ctx.LoadModuleByID("http.handlers.reverse_proxy", encode(config))
+	if err != nil {
+		return err
+	}
+	h.proxy = module.(*reverseproxy.Handler)
+	pool := h.proxy.Upstreams
+	for _, g := range h.groups {
+		g.pool, pool = pool[:len(g.backends)], pool[len(g.backends):]
+	}
+	return nil
+}
+
+// markHealthChecks lets the transport know which upstream an active check is for where
+// the check goes to another port or host than the requests do.
+func (c *composer) markHealthChecks() error {
+	raw, ok := c.healthChecks["active"]
+	if !ok {
+		return nil
+	}
+	var active object
+	if err := json.Unmarshal(raw, &active); err != nil {
+		return fmt.Errorf("health_checks: active: %w", err)
+	}
+	if active["port"] == nil && active["upstream"] == nil {
+		return nil
+	}
+	headers := make(map[string][]string)
+	if raw, ok := active["headers"]; ok {
+		if err := json.Unmarshal(raw, &headers); err != nil {
+			return fmt.Errorf("health_checks: active: headers: %w", err)
+		}
+	}
+	headers[healthTargetHeader] = []string{"{http.reverse_proxy.active.target_upstream}"}
+	active["headers"] = encode(headers)
+	c.healthChecks["active"] = encode(active)
+	return nil
+}
+
+// encode returns the JSON of a value that always has one.
+func encode(value any) json.RawMessage {
+	encoded, err := json.Marshal(value)
+	if err != nil {
+		panic("proxyos: encoding configuration: " + err.Error())
+	}
+	return encoded
+}

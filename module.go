@@ -1,0 +1,257 @@
+// Package proxyos is a Caddy module: an HTTP handler that takes upstream addresses the way
+// people write them, speaks to each upstream in its own way, balances over them, and sends
+// a chosen share of the traffic to staging upstreams. It is a superset of Caddy's
+// reverse_proxy, which does the proxying.
+package proxyos
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+func init() {
+	caddy.RegisterModule(new(Handler))
+}
+
+// Handler is a route: production upstreams, staging upstreams beside them if wanted, and
+// the share of the traffic that staging gets. Each upstream's address says how to speak to
+// it; see the address table in the README.
+//
+// Every field of Caddy's http.handlers.reverse_proxy may stand beside the fields below and
+// means what it means there, but for these defaults: upstreams take turns by weight rather
+// than being chosen at random; HTTPS upstreams, too, get the Host that the client sent;
+// X-Real-IP is set to the client's address; up to 256 idle connections to each upstream are
+// kept rather than 32; and with two or more upstreams, failed requests are retried elsewhere
+// (`retries` 2, unless `retries` or `try_duration` is given), and an upstream that failed is
+// avoided for 10 seconds (`fail_duration`, unless given).
+type Handler struct {
+	// The name under which the route can be watched and steered while it runs. Letters,
+	// digits, '-', '_' and '.'; at most 64. Default: none.
+	Name string `json:"name,omitempty"`
+
+	// The production upstreams. Required, unless there are dynamic ones.
+	Upstreams []Upstream `json:"upstreams,omitempty"`
+
+	// The staging upstreams. Default: none, all traffic goes to production.
+	Staging *Staging `json:"staging,omitempty"`
+
+	// The percentage of requests that go to staging, from 0 to 100, decimals allowed. At
+	// every moment staging has had its share of the requests so far, half a request off at
+	// most. Default: 0.
+	TrafficSplit *float64 `json:"traffic_split,omitempty"`
+
+	// Whether to leave the certificates of the route's HTTPS upstreams unchecked (true), or
+	// to check them, also where a detected port would leave them unchecked (false). A group
+	// or an upstream may say otherwise for itself. It never turns TLS on by itself and has
+	// no bearing on the client's connection to Caddy. Default: unset.
+	SkipTLSVerify *bool `json:"skip_tls_verify,omitempty"`
+
+	// The fields of the handler that are reverse_proxy's own, by name.
+	ReverseProxy map[string]json.RawMessage `json:"-"`
+
+	options routeOptions
+	base    *reverseproxy.HTTPTransport // what the route's transport says; nil if it is not http
+	groups  []*group                    // production, then staging if there is one
+	split   *splitter
+	retries int // at most, for each request; 0 if unlimited or none
+	proxy   *reverseproxy.Handler
+	logger  *zap.Logger
+}
+
+// Staging is the group of upstreams that a share of the traffic goes to.
+type Staging struct {
+	// The staging upstreams. Required, unless there are dynamic ones.
+	Upstreams []Upstream `json:"upstreams,omitempty"`
+
+	// A source of upstreams that are known only at request time, as in reverse_proxy.
+	// Default: none.
+	DynamicUpstreamsRaw json.RawMessage `json:"dynamic_upstreams,omitempty" caddy:"namespace=http.reverse_proxy.upstreams inline_key=source"`
+
+	// How an upstream of this group is chosen. Default: upstreams take turns by weight.
+	LoadBalancing *GroupLoadBalancing `json:"load_balancing,omitempty"`
+
+	// The same as the route's, for this group alone. Default: unset, as the route says.
+	SkipTLSVerify *bool `json:"skip_tls_verify,omitempty"`
+}
+
+// GroupLoadBalancing is the part of reverse_proxy's load balancing that each group has for
+// itself.
+type GroupLoadBalancing struct {
+	// Any of Caddy's selection policies, with a state of its own in each group. Default:
+	// upstreams take turns by weight.
+	SelectionPolicyRaw json.RawMessage `json:"selection_policy,omitempty" caddy:"namespace=http.reverse_proxy.selection_policies inline_key=policy"`
+}
+
+// CaddyModule returns the Caddy module information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.proxyos",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// UnmarshalJSON decodes the handler; a field that is neither its own nor reverse_proxy's
+// is refused.
+func (h *Handler) UnmarshalJSON(data []byte) error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(data, &fields); err != nil {
+		return err
+	}
+	type plain Handler
+	own := make(map[string]json.RawMessage)
+	for name, value := range fields {
+		switch {
+		case jsonFields[plain]().has(name):
+			own[name] = value
+			delete(fields, name)
+		case !jsonFields[reverseproxy.Handler]().has(name):
+			return fmt.Errorf("unknown field %q; proxyos takes the fields of reverse_proxy and %s",
+				name, strings.Join(jsonFields[plain]().names, ", "))
+		}
+	}
+	encoded, err := json.Marshal(own)
+	if err != nil {
+		return err
+	}
+	decoded := (*plain)(h)
+	if err := caddy.StrictUnmarshalJSON(encoded, decoded); err != nil {
+		return err
+	}
+	if len(fields) > 0 {
+		h.ReverseProxy = fields
+	}
+	return nil
+}
+
+// MarshalJSON encodes the handler's own fields and reverse_proxy's on one level.
+func (h *Handler) MarshalJSON() ([]byte, error) {
+	type plain Handler
+	encoded, err := json.Marshal((*plain)(h))
+	if err != nil || len(h.ReverseProxy) == 0 {
+		return encoded, err
+	}
+	fields := make(map[string]json.RawMessage)
+	if err := json.Unmarshal(encoded, &fields); err != nil {
+		return nil, err
+	}
+	for name, value := range h.ReverseProxy {
+		fields[name] = value
+	}
+	return json.Marshal(fields)
+}
+
+// Provision settles what each upstream means, and loads the reverse proxy.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	app, err := ctx.App("proxyos")
+	if err != nil {
+		return err
+	}
+	if h.Name != "" {
+		if err := checkName(h.Name); err != nil {
+			return err
+		}
+	}
+	if err := h.checkSplit(); err != nil {
+		return err
+	}
+	h.options = routeOptions{httpsPorts: app.(*App).httpsPorts, skipTLSVerify: h.SkipTLSVerify}
+	c := composer{ctx: ctx, route: h}
+	if err := c.compose(); err != nil {
+		return err
+	}
+	h.warnUnchecked()
+	return nil
+}
+
+// checkName refuses a name that would not do in a URL, a metric or a log.
+func checkName(name string) error {
+	if !validName.MatchString(name) {
+		return fmt.Errorf("name %q: write 1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit", name)
+	}
+	return nil
+}
+
+var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+// checkSplit refuses a share that is none, and one that does not go with the groups.
+func (h *Handler) checkSplit() error {
+	switch {
+	case h.TrafficSplit != nil && checkPercent(*h.TrafficSplit) != nil:
+		return fmt.Errorf("traffic_split: %v %w", *h.TrafficSplit, checkPercent(*h.TrafficSplit))
+	case h.TrafficSplit != nil && h.Staging == nil:
+		return errors.New("traffic_split: there is no staging group to send the share to; add `staging <addresses...>`, or remove traffic_split")
+	case h.Staging != nil && h.TrafficSplit == nil && h.Name == "":
+		return errors.New("staging: no request would ever reach it; add `traffic_split <percent>`")
+	}
+	return nil
+}
+
+// warnUnchecked names the upstreams whose certificates are unchecked because of their
+// ports alone: nobody has asked for that in so many words.
+func (h *Handler) warnUnchecked() {
+	var unchecked []string
+	for _, g := range h.groups {
+		unchecked = append(unchecked, detectedWithoutCheck(g.backends)...)
+	}
+	if len(unchecked) == 0 {
+		return
+	}
+	h.logger.Warn("certificates of upstreams on well-known HTTPS ports are not checked; write `skip_tls_verify off` to check them, or `skip_tls_verify` to say that this is meant",
+		zap.String("route", h.Name), zap.Strings("upstreams", unchecked))
+}
+
+// ServeHTTP decides which group a request goes to, and proxies it.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	j := newJourney(h.chooseGroup())
+	return h.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), journeyKey{}, j)), next)
+}
+
+func (h *Handler) chooseGroup() *group {
+	if len(h.groups) > 1 && h.split.toStaging() {
+		return h.groups[1]
+	}
+	return h.groups[0]
+}
+
+// mayFallBack tells whether the request is for staging and production may take it over.
+func (h *Handler) mayFallBack(j *journey) bool { return j.group != h.groups[0] }
+
+// fallBack hands a request that staging cannot serve to production.
+func (h *Handler) fallBack(j *journey) { j.group = h.groups[0] }
+
+// fieldNames are the names of a struct's fields in JSON.
+type fieldNames struct{ names []string }
+
+func (f fieldNames) has(name string) bool { return slices.Contains(f.names, name) }
+
+func jsonFields[T any]() fieldNames {
+	var f fieldNames
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[T]()) {
+		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" && name != "-" {
+			f.names = append(f.names, name)
+		}
+	}
+	return f
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+	_ json.Unmarshaler            = (*Handler)(nil)
+	_ json.Marshaler              = (*Handler)(nil)
+)
