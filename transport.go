@@ -248,6 +248,7 @@ func transportConfig(base *reverseproxy.HTTPTransport, b backend) (*reverseproxy
 	}
 	if b.tls != nil {
 		if b.tls.CARaw != nil {
+			//lint:ignore SA1019 the route may still use the deprecated fields, which exclude this one
 			config.TLS.RootCAPool, config.TLS.RootCAPEMFiles = nil, nil
 		}
 		if err := recode(b.tls, config.TLS); err != nil {
