@@ -1,7 +1,12 @@
 package proxyos
 
 import (
+	"context"
 	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -18,6 +23,12 @@ type App struct {
 	HTTPSPorts *[]int `json:"https_ports,omitempty"`
 
 	httpsPorts portSet
+	durations  *prometheus.HistogramVec
+
+	mu     sync.Mutex
+	routes []*Handler
+
+	stop context.CancelFunc
 }
 
 // CaddyModule returns the Caddy module information.
@@ -28,14 +39,53 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision fills in the defaults.
-func (a *App) Provision(caddy.Context) error {
+// Provision fills in the defaults and makes the metrics known.
+func (a *App) Provision(ctx caddy.Context) error {
 	ports := defaultHTTPSPorts
 	if a.HTTPSPorts != nil {
 		ports = *a.HTTPSPorts
 	}
 	a.httpsPorts = newPortSet(ports)
+	a.durations = acquireDurations()
+	registry := ctx.GetMetricsRegistry()
+	if err := register(registry, a.durations); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	if err := register(registry, &collector{routes: a.all}); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
 	return nil
+}
+
+// Cleanup gives up the metrics, which live on if the next config has proxyos routes.
+func (a *App) Cleanup() error {
+	if a.durations == nil {
+		return nil
+	}
+	_, err := durations.Delete("")
+	return err
+}
+
+// add takes a route on.
+func (a *App) add(route *Handler) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if route.Name != "" {
+		for _, other := range a.routes {
+			if other.Name == route.Name {
+				return fmt.Errorf("name %q: another proxyos route has it already; give each route a name of its own", route.Name)
+			}
+		}
+	}
+	a.routes = append(a.routes, route)
+	return nil
+}
+
+// all returns the routes of the config, in the order in which they were loaded.
+func (a *App) all() []*Handler {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.routes)
 }
 
 // Validate refuses ports that are none.
@@ -51,15 +101,28 @@ func (a *App) Validate() error {
 	return nil
 }
 
-// Start has nothing to do: routes run with their servers.
-func (*App) Start() error { return nil }
+// Start begins to watch the routes, which run with their servers.
+func (a *App) Start() error {
+	routes := a.all()
+	for _, route := range routes {
+		route.goLive()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	a.stop = cancel
+	go watchAvailability(ctx, routes)
+	return nil
+}
 
-// Stop has nothing to do.
-func (*App) Stop() error { return nil }
+// Stop ends what Start began.
+func (a *App) Stop() error {
+	a.stop()
+	return nil
+}
 
 // Interface guards
 var (
-	_ caddy.App         = (*App)(nil)
-	_ caddy.Provisioner = (*App)(nil)
-	_ caddy.Validator   = (*App)(nil)
+	_ caddy.App          = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.Validator    = (*App)(nil)
 )

@@ -41,12 +41,16 @@ func init() {
 //	        skip_tls_verify [on|off]
 //	    }
 //	    traffic_split <percent>[%]
+//	    sticky cookie [<name>] | sticky key <placeholder>
+//	    staging_when <matcher>
+//	    production_when <matcher>
+//	    staging_fallback on|off
 //	    skip_tls_verify [on|off]
 //
 //	    # and every subdirective of reverse_proxy
 //	}
 func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
-	p := parser{Dispenser: helper.Dispenser, seen: make(map[string]bool)}
+	p := parser{Helper: helper, seen: make(map[string]bool)}
 	p.Next() // the directive
 	directive := p.Token()
 	h := new(Handler)
@@ -85,7 +89,7 @@ func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 
 // parser reads one directive or block.
 type parser struct {
-	*caddyfile.Dispenser
+	httpcaddyfile.Helper
 	seen      map[string]bool // subdirectives read so far
 	rest      []caddyfile.Token
 	transport json.RawMessage
@@ -94,7 +98,7 @@ type parser struct {
 func (p *parser) subdirective(h *Handler) error {
 	name := p.Val()
 	switch name {
-	case "name", "staging", "traffic_split", "skip_tls_verify", "transport":
+	case "name", "staging", "traffic_split", "skip_tls_verify", "sticky", "staging_fallback", "transport":
 		if err := p.once(name); err != nil {
 			return err
 		}
@@ -130,6 +134,15 @@ func (p *parser) subdirective(h *Handler) error {
 		}
 		h.TrafficSplit = &percent
 		return nil
+	case "sticky":
+		h.Sticky = new(Sticky)
+		return p.sticky(h.Sticky)
+	case "staging_when":
+		return p.when(&h.StagingWhen)
+	case "production_when":
+		return p.when(&h.ProductionWhen)
+	case "staging_fallback":
+		return p.onOff(&h.StagingFallback)
 	case "transport":
 		return p.readTransport()
 	}
@@ -143,7 +156,7 @@ func (p *parser) staging(s *Staging) error {
 	if err := p.addresses(&s.Upstreams, p.RemainingArgs()); err != nil {
 		return err
 	}
-	inner := parser{Dispenser: p.Dispenser, seen: make(map[string]bool)}
+	inner := parser{Helper: p.Helper, seen: make(map[string]bool)}
 	for nesting := p.Nesting(); p.NextBlock(nesting); {
 		switch name := p.Val(); name {
 		case "to":
@@ -178,6 +191,57 @@ func (p *parser) staging(s *Staging) error {
 	return nil
 }
 
+// sticky reads how clients stick to a group.
+func (p *parser) sticky(s *Sticky) error {
+	switch args := p.RemainingArgs(); {
+	case len(args) == 1 && args[0] == "cookie":
+		s.Cookie = defaultCookie
+	case len(args) == 2 && args[0] == "cookie":
+		s.Cookie = args[1]
+	case len(args) == 2 && args[0] == "key":
+		s.Key = args[1]
+	default:
+		return p.Errf("sticky takes `cookie [<name>]` or `key <placeholder>`, not %q", strings.Join(args, " "))
+	}
+	if err := s.check(); err != nil {
+		return p.WrapErr(err)
+	}
+	return nil
+}
+
+// when reads one more matcher set, any of which may match: a named matcher, a path, or
+// matchers written in place.
+func (p *parser) when(sets *matcherSets) error {
+	name := p.Val()
+	if p.NextArg() {
+		p.Prev()
+		set, isToken, err := p.MatcherToken()
+		if err != nil {
+			return err
+		}
+		if isToken {
+			if len(set) == 0 {
+				return p.Errf("%s: %q matches every request; write `traffic_split` instead", name, p.Val())
+			}
+			if p.NextArg() {
+				return p.ArgErr()
+			}
+			*sets = append(*sets, set)
+			return nil
+		}
+		p.Prev()
+	}
+	set, err := caddyhttp.ParseCaddyfileNestedMatcherSet(p.Dispenser)
+	if err != nil {
+		return p.Errf("%s: %v", name, err)
+	}
+	if len(set) == 0 {
+		return p.Errf("%s: no matcher is given; write one, such as `%s header X-Tester 1`", name, name)
+	}
+	*sets = append(*sets, set)
+	return nil
+}
+
 func (p *parser) to(upstreams *[]Upstream) error {
 	args := p.RemainingArgs()
 	if len(args) == 0 {
@@ -205,7 +269,7 @@ func (p *parser) upstream(upstreams *[]Upstream) error {
 		return err
 	}
 	u := &(*upstreams)[len(*upstreams)-1]
-	inner := parser{Dispenser: p.Dispenser, seen: make(map[string]bool)}
+	inner := parser{Helper: p.Helper, seen: make(map[string]bool)}
 	for nesting := p.Nesting(); p.NextBlock(nesting); {
 		name := p.Val()
 		if err := inner.once(name); err != nil {
@@ -275,10 +339,10 @@ func (p *parser) once(name string) error {
 
 // onOff reads an optional on or off; nothing means on.
 func (p *parser) onOff(value **bool) error {
-	args := p.RemainingArgs()
+	name, args := p.Val(), p.RemainingArgs()
 	on := len(args) == 0 || args[0] == "on"
 	if len(args) > 1 || !on && args[0] != "off" {
-		return p.Errf("skip_tls_verify takes on or off, not %q", strings.Join(args, " "))
+		return p.Errf("%s takes on or off, not %q", name, strings.Join(args, " "))
 	}
 	*value = &on
 	return nil

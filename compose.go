@@ -211,11 +211,6 @@ func (c *composer) applyDefaults() error {
 // loadProxy loads Caddy's reverse proxy and binds the groups to its upstreams.
 func (c *composer) loadProxy() error {
 	h := c.route
-	h.split = newSplitter(0)
-	if h.TrafficSplit != nil {
-		h.split.set(*h.TrafficSplit)
-	}
-
 	var upstreams []object
 	dynamic := false
 	for _, g := range h.groups {

@@ -5,16 +5,15 @@
 package proxyos
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
@@ -59,6 +58,22 @@ type Handler struct {
 	// no bearing on the client's connection to Caddy. Default: unset.
 	SkipTLSVerify *bool `json:"skip_tls_verify,omitempty"`
 
+	// Keeps each client in one group. Default: every request is shared out by itself.
+	Sticky *Sticky `json:"sticky,omitempty"`
+
+	// Requests that go to staging whatever the split says, unless they match
+	// ProductionWhen. One matcher set, or a list of them of which one must match.
+	// Default: none.
+	StagingWhen matcherSets `json:"staging_when,omitempty" caddy:"namespace=http.matchers"`
+
+	// Requests that go to production whatever the split says. One matcher set, or a list
+	// of them of which one must match. Default: none.
+	ProductionWhen matcherSets `json:"production_when,omitempty" caddy:"namespace=http.matchers"`
+
+	// Whether production takes over the requests for staging while no staging upstream is
+	// available, and those that fail there and may be retried. Default: true.
+	StagingFallback *bool `json:"staging_fallback,omitempty"`
+
 	// The fields of the handler that are reverse_proxy's own, by name.
 	ReverseProxy map[string]json.RawMessage `json:"-"`
 
@@ -66,6 +81,12 @@ type Handler struct {
 	base    *reverseproxy.HTTPTransport // what the route's transport says; nil if it is not http
 	groups  []*group                    // production, then staging if there is one
 	split   *splitter
+	forced  forced
+	cohorts *cohorts // nil if clients do not stick
+	state   *routeState
+	stats   map[*reverseproxy.Upstream]*upstreamState
+	timing  [2]prometheus.Observer // production, staging
+	app     *App
 	retries int // at most, for each request; 0 if unlimited or none
 	proxy   *reverseproxy.Handler
 	logger  *zap.Logger
@@ -160,6 +181,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
+	h.app = app.(*App)
 	if h.Name != "" {
 		if err := checkName(h.Name); err != nil {
 			return err
@@ -168,13 +190,64 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if err := h.checkSplit(); err != nil {
 		return err
 	}
-	h.options = routeOptions{httpsPorts: app.(*App).httpsPorts, skipTLSVerify: h.SkipTLSVerify}
+	if err := h.checkStaging(); err != nil {
+		return err
+	}
+	if err := h.forced.load(ctx, h); err != nil {
+		return err
+	}
+	h.options = routeOptions{httpsPorts: h.app.httpsPorts, skipTLSVerify: h.SkipTLSVerify}
+	h.state = acquireRouteState(h.Name)
 	c := composer{ctx: ctx, route: h}
 	if err := c.compose(); err != nil {
 		return err
 	}
+	h.bindState()
 	h.warnUnchecked()
-	return nil
+	return h.app.add(h)
+}
+
+// bindState takes up what the route, if it has a name, knew under an earlier config.
+func (h *Handler) bindState() {
+	percent := 0.0
+	if h.TrafficSplit != nil {
+		percent = *h.TrafficSplit
+	}
+	h.split = &splitter{configured: newShare(percent), override: &h.state.override, phase: &h.state.phase}
+	if h.Sticky != nil {
+		h.cohorts = newCohorts(h.Sticky, h.Name, h.state)
+	}
+	h.stats = make(map[*reverseproxy.Upstream]*upstreamState)
+	for i, g := range h.groups {
+		h.timing[i] = h.app.durations.WithLabelValues(h.Name, g.name)
+		g.distrust = &h.state.distrust
+		for _, upstream := range g.pool {
+			stats := h.state.upstream(upstream.Dial)
+			if last := stats.live.Load(); last != nil && !last.Healthy() {
+				h.state.distrust.add(upstream.Dial, distrustFor(h.proxy.HealthChecks))
+			}
+			h.stats[upstream] = stats
+		}
+	}
+}
+
+// goLive makes the route the one whose upstreams the next config will look at.
+func (h *Handler) goLive() {
+	for upstream, stats := range h.stats {
+		stats.live.Store(upstream)
+	}
+}
+
+// Cleanup gives up the route's state, which lives on if the next config has the route.
+func (h *Handler) Cleanup() error {
+	if h.state == nil {
+		return nil
+	}
+	gone, err := releaseRouteState(h.Name)
+	if gone {
+		h.app.durations.DeletePartialMatch(prometheus.Labels{"route": h.Name})
+	}
+	return err
 }
 
 // checkName refuses a name that would not do in a URL, a metric or a log.
@@ -194,8 +267,34 @@ func (h *Handler) checkSplit() error {
 		return fmt.Errorf("traffic_split: %v %w", *h.TrafficSplit, checkPercent(*h.TrafficSplit))
 	case h.TrafficSplit != nil && h.Staging == nil:
 		return errors.New("traffic_split: there is no staging group to send the share to; add `staging <addresses...>`, or remove traffic_split")
-	case h.Staging != nil && h.TrafficSplit == nil && h.Name == "":
-		return errors.New("staging: no request would ever reach it; add `traffic_split <percent>`")
+	case h.Staging != nil && h.TrafficSplit == nil && len(h.StagingWhen) == 0 && h.Name == "":
+		return errors.New("staging: no request would ever reach it; add `traffic_split <percent>` or `staging_when <matcher>`")
+	}
+	return nil
+}
+
+// checkStaging refuses what means nothing without a staging group.
+func (h *Handler) checkStaging() error {
+	if h.Sticky != nil {
+		if err := h.Sticky.check(); err != nil {
+			return err
+		}
+	}
+	if h.Staging != nil {
+		return nil
+	}
+	for _, option := range []struct {
+		name  string
+		given bool
+	}{
+		{"sticky", h.Sticky != nil},
+		{"staging_when", len(h.StagingWhen) > 0},
+		{"production_when", len(h.ProductionWhen) > 0},
+		{"staging_fallback", h.StagingFallback != nil},
+	} {
+		if option.given {
+			return fmt.Errorf("%s: there is no staging group; add `staging <addresses...>`, or remove %s", option.name, option.name)
+		}
 	}
 	return nil
 }
@@ -213,25 +312,6 @@ func (h *Handler) warnUnchecked() {
 	h.logger.Warn("certificates of upstreams on well-known HTTPS ports are not checked; write `skip_tls_verify off` to check them, or `skip_tls_verify` to say that this is meant",
 		zap.String("route", h.Name), zap.Strings("upstreams", unchecked))
 }
-
-// ServeHTTP decides which group a request goes to, and proxies it.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	j := newJourney(h.chooseGroup())
-	return h.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), journeyKey{}, j)), next)
-}
-
-func (h *Handler) chooseGroup() *group {
-	if len(h.groups) > 1 && h.split.toStaging() {
-		return h.groups[1]
-	}
-	return h.groups[0]
-}
-
-// mayFallBack tells whether the request is for staging and production may take it over.
-func (h *Handler) mayFallBack(j *journey) bool { return j.group != h.groups[0] }
-
-// fallBack hands a request that staging cannot serve to production.
-func (h *Handler) fallBack(j *journey) { j.group = h.groups[0] }
 
 // fieldNames are the names of a struct's fields in JSON.
 type fieldNames struct{ names []string }
@@ -251,6 +331,7 @@ func jsonFields[T any]() fieldNames {
 // Interface guards
 var (
 	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 	_ json.Unmarshaler            = (*Handler)(nil)
 	_ json.Marshaler              = (*Handler)(nil)

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
@@ -37,11 +38,27 @@ func (p *selectionPolicy) Provision(ctx caddy.Context) (err error) {
 // Select picks the upstream for the next attempt of a request, or nil if there is none.
 func (p *selectionPolicy) Select(_ reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	j := journeyOf(r)
+	if len(j.tried) == 0 {
+		setRealIP(r)
+	}
+	p.route.countFailedAttempt(j)
 	upstream := p.route.next(j, r, w)
 	if upstream != nil {
 		j.tried = append(j.tried, upstream)
+		p.route.countAttempt(upstream)
 	}
 	return upstream
+}
+
+// setRealIP tells the upstream the client's address, whatever the client says of it. r is
+// the reverse proxy's own copy of the request.
+func setRealIP(r *http.Request) {
+	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
+	if ip == "" || ip == "@" { // the client came through a socket
+		delete(r.Header, "X-Real-Ip")
+		return
+	}
+	r.Header["X-Real-Ip"] = []string{ip}
 }
 
 // next picks the upstream for the next attempt of the request r, first in the request's
@@ -71,6 +88,7 @@ type group struct {
 	policy        reverseproxy.Selector       // nil: turns by weight
 
 	pool     reverseproxy.UpstreamPool // the backends as Caddy's upstreams
+	distrust *distrust                 // of its upstreams
 	schedule []uint32                  // the order of turns, as indices of the pool
 	turns    atomic.Uint64             // how many have been taken
 }
@@ -81,7 +99,7 @@ func (g *group) pick(j *journey, r *http.Request, w http.ResponseWriter) *revers
 	switch {
 	case len(pool) == 0:
 		return nil
-	case len(j.tried) > 0:
+	case len(j.tried) > 0, g.policy != nil && g.distrust.any():
 		return g.pickAgain(pool, j, r, w)
 	case g.policy != nil:
 		return g.policy.Select(pool, r, w)
@@ -93,19 +111,20 @@ func (g *group) pick(j *journey, r *http.Request, w http.ResponseWriter) *revers
 // that the other upstreams keep their proportions.
 func (g *group) takeTurn(pool reverseproxy.UpstreamPool) *reverseproxy.Upstream {
 	for missed := range g.cycle(pool) {
-		if upstream := g.at(pool, g.turns.Add(1)-1); upstream.Available() {
+		if upstream := g.at(pool, g.turns.Add(1)-1); g.available(upstream) {
 			return upstream
 		}
-		if missed == len(pool) && !slices.ContainsFunc(pool, (*reverseproxy.Upstream).Available) {
+		if missed == len(pool) && !slices.ContainsFunc(pool, g.available) {
 			return nil
 		}
 	}
-	return g.search(pool, (*reverseproxy.Upstream).Available)
+	return g.search(pool, g.available)
 }
 
-// pickAgain is pick for a retry, which takes no turn of its own.
+// pickAgain is pick where some upstreams are to be left out, above all for a retry, which
+// takes no turn of its own.
 func (g *group) pickAgain(pool reverseproxy.UpstreamPool, j *journey, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
-	untried := func(u *reverseproxy.Upstream) bool { return u.Available() && !j.hasTried(u) }
+	untried := func(u *reverseproxy.Upstream) bool { return g.available(u) && !j.hasTried(u) }
 	if g.policy == nil {
 		return g.search(pool, untried)
 	}
@@ -134,7 +153,7 @@ func (g *group) lastResort(j *journey, r *http.Request, w http.ResponseWriter) *
 			if upstream := g.policy.Select(pool, r, w); upstream != nil {
 				return upstream
 			}
-		} else if upstream := g.search(pool, (*reverseproxy.Upstream).Available); upstream != nil {
+		} else if upstream := g.search(pool, g.available); upstream != nil {
 			return upstream
 		}
 	}
@@ -189,42 +208,6 @@ func (g *group) weight(pool reverseproxy.UpstreamPool, i int) int {
 		return g.backends[i].weight
 	}
 	return 1
-}
-
-// journey is what one request carries through its attempts.
-type journey struct {
-	group *group                   // where the next attempt goes
-	tried []*reverseproxy.Upstream // one for each attempt made
-	first [3]*reverseproxy.Upstream
-	pools map[*group]reverseproxy.UpstreamPool // from dynamic sources
-}
-
-func newJourney(to *group) *journey {
-	j := &journey{group: to}
-	j.tried = j.first[:0]
-	return j
-}
-
-// hasTried compares by address: a dynamic source names an upstream anew each time.
-func (j *journey) hasTried(u *reverseproxy.Upstream) bool {
-	return slices.ContainsFunc(j.tried, func(tried *reverseproxy.Upstream) bool { return tried.Dial == u.Dial })
-}
-
-// poolOf returns the upstreams of a group for this request: those of its dynamic source,
-// or its configured ones where it has none or the source failed.
-func (j *journey) poolOf(g *group) reverseproxy.UpstreamPool {
-	if pool, ok := j.pools[g]; ok {
-		return pool
-	}
-	return g.pool
-}
-
-type journeyKey struct{}
-
-// journeyOf returns the journey of a request that a route has taken on, or nil.
-func journeyOf(r *http.Request) *journey {
-	j, _ := r.Context().Value(journeyKey{}).(*journey)
-	return j
 }
 
 // hostOf returns the proxyos handler whose reverse proxy the module being provisioned is

@@ -21,40 +21,51 @@ const (
 // its share, half a request off at most, its requests evenly spread. Safe for concurrent
 // use, without locks or waiting.
 type splitter struct {
-	share atomic.Pointer[share]
-	phase atomic.Uint64
+	configured share
+	override   *atomic.Pointer[override] // in force instead, where it was set against the configured share
+	phase      *atomic.Uint64
 }
 
-// share is a percentage, worked out for the accumulator.
+// share is a percentage of the requests, worked out for the accumulator.
 type share struct {
 	percent float64
-	step    uint64 // the percentage as a fraction of 2⁶⁴
+	step    uint64 // the percentage as a fraction of 2⁶⁴; 0 for 100 %
 }
 
 const halfway = 1 << 63
 
-func newSplitter(percent float64) *splitter {
-	s := new(splitter)
-	s.phase.Store(halfway)
-	s.set(percent)
+func newShare(percent float64) share {
+	s := share{percent: percent}
+	if percent < 100 {
+		s.step = uint64(percent / 100 * (1 << 64))
+	}
 	return s
 }
 
-// set changes the percentage, from the next request on.
-func (s *splitter) set(percent float64) {
-	next := &share{percent: percent}
-	if percent < 100 {
-		next.step = uint64(percent / 100 * (1 << 64))
-	}
-	s.share.Store(next)
+// isSplit tells whether some requests go to staging and some to production.
+func (s *share) isSplit() bool { return s.percent > 0 && s.percent < 100 }
+
+// covers tells whether a client at a position, as a fraction of 2⁶⁴, belongs to staging.
+func (s *share) covers(position uint64) bool { return s.percent == 100 || position < s.step }
+
+// newSplitter returns a splitter with a phase of its own.
+func newSplitter(percent float64) *splitter {
+	s := &splitter{configured: newShare(percent), override: new(atomic.Pointer[override]), phase: new(atomic.Uint64)}
+	s.phase.Store(halfway)
+	return s
 }
 
-// percent returns the percentage in force.
-func (s *splitter) percent() float64 { return s.share.Load().percent }
+// current returns the share in force.
+func (s *splitter) current() *share {
+	if o := s.override.Load(); o != nil && o.Against == s.configured.percent {
+		return &o.share
+	}
+	return &s.configured
+}
 
 // toStaging takes a turn: it tells whether the next request goes to staging.
 func (s *splitter) toStaging() bool {
-	share := s.share.Load()
+	share := s.current()
 	switch share.percent {
 	case 0:
 		return false

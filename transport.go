@@ -29,6 +29,7 @@ const healthTargetHeader = "Proxyos-Health-Target"
 // It has no configuration and cannot be used by itself.
 type transport struct {
 	proxyProtocol bool
+	distrust      *distrust
 	byDial        map[string]*leg
 	dynamic       map[string]portLegs // by group: for upstreams from dynamic sources
 }
@@ -62,6 +63,7 @@ func (t *transport) Provision(ctx caddy.Context) error {
 		return err
 	}
 	t.proxyProtocol = route.base.ProxyProtocol != ""
+	t.distrust = &route.state.distrust
 	t.byDial = make(map[string]*leg)
 	t.dynamic = make(map[string]portLegs)
 	legs := legLoader{ctx: ctx, base: route.base, loaded: make(map[string]*leg)}
@@ -87,7 +89,7 @@ func (t *transport) Provision(ctx caddy.Context) error {
 
 // RoundTrip sends a request to the upstream that the reverse proxy has chosen for it.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	leg, err := t.legFor(req)
+	leg, dial, err := t.legFor(req)
 	if err != nil {
 		return nil, err
 	}
@@ -101,33 +103,38 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		attempt.Header = attempt.Header.Clone()
 		attempt.Header.Del(healthTargetHeader)
 	}
+	roundTripper := leg.requests
 	if len(attempt.Header["Upgrade"]) > 0 {
-		return leg.upgrades.RoundTrip(attempt)
+		roundTripper = leg.upgrades
 	}
-	return leg.requests.RoundTrip(attempt)
+	response, err := roundTripper.RoundTrip(attempt)
+	if err == nil && response.StatusCode < 400 && t.distrust.any() {
+		t.distrust.remove(dial)
+	}
+	return response, err
 }
 
-// legFor finds the way of speaking to the upstream that req is for.
-func (t *transport) legFor(req *http.Request) (*leg, error) {
+// legFor finds the way of speaking to the upstream that req is for, and its dial address.
+func (t *transport) legFor(req *http.Request) (*leg, string, error) {
 	info, ok := reverseproxy.GetDialInfo(req.Context())
 	if !ok || info.Upstream == nil {
-		return nil, fmt.Errorf("no upstream is chosen for the request to %s", req.URL.Host)
+		return nil, "", fmt.Errorf("no upstream is chosen for the request to %s", req.URL.Host)
 	}
 	j := journeyOf(req)
 	if j == nil { // an active health check
 		if target := req.Header.Get(healthTargetHeader); t.byDial[target] != nil {
-			return t.byDial[target], nil
+			return t.byDial[target], target, nil
 		}
 	}
 	if leg, ok := t.byDial[info.Upstream.Dial]; ok {
-		return leg, nil
+		return leg, info.Upstream.Dial, nil
 	}
 	if j != nil {
 		if legs, ok := t.dynamic[j.group.name]; ok {
-			return legs.of(info.Upstream.Dial), nil
+			return legs.of(info.Upstream.Dial), info.Upstream.Dial, nil
 		}
 	}
-	return nil, fmt.Errorf("upstream %q is not one of the route's", info.Upstream.Dial)
+	return nil, "", fmt.Errorf("upstream %q is not one of the route's", info.Upstream.Dial)
 }
 
 // of returns the leg for a dial address.

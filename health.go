@@ -1,0 +1,122 @@
+package proxyos
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// distrust remembers the upstreams that were down when the config was last changed, since
+// the new config knows nothing of that: they count as unavailable until they have answered
+// once, or until the new config has had the time to find out by itself.
+type distrust struct {
+	count atomic.Int32 // how many upstreams there are in until
+	mu    sync.Mutex
+	until map[string]time.Time // by dial address
+}
+
+// distrustFor returns how long a config needs to find out which upstreams are down.
+func distrustFor(checks *reverseproxy.HealthChecks) time.Duration {
+	var needed time.Duration
+	if checks == nil {
+		return 0
+	}
+	if passive := checks.Passive; passive != nil {
+		needed = time.Duration(passive.FailDuration)
+	}
+	if active := checks.Active; active != nil && active.IsEnabled() {
+		timeout := time.Duration(active.Timeout)
+		if timeout == 0 {
+			timeout = 5 * time.Second // as Caddy has it
+		}
+		needed = max(needed, time.Duration(active.Fails-1)*time.Duration(active.Interval)+timeout+time.Second)
+	}
+	return needed
+}
+
+func (d *distrust) any() bool { return d.count.Load() > 0 }
+
+func (d *distrust) add(dial string, period time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.until == nil {
+		d.until = make(map[string]time.Time)
+	}
+	d.until[dial] = time.Now().Add(period)
+	d.count.Store(int32(len(d.until)))
+}
+
+func (d *distrust) remove(dial string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.until, dial)
+	d.count.Store(int32(len(d.until)))
+}
+
+func (d *distrust) has(dial string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	until, ok := d.until[dial]
+	if !ok {
+		return false
+	}
+	if time.Now().Before(until) {
+		return true
+	}
+	delete(d.until, dial)
+	d.count.Store(int32(len(d.until)))
+	return false
+}
+
+// available tells whether an upstream of the group can be sent requests.
+func (g *group) available(u *reverseproxy.Upstream) bool {
+	return u.Available() && (!g.distrust.any() || !g.distrust.has(u.Dial))
+}
+
+// isUp tells whether any upstream of the group can be sent requests. It cannot know that
+// of dynamic upstreams.
+func (g *group) isUp() bool {
+	return g.dynamic != nil || slices.ContainsFunc(g.pool, func(u *reverseproxy.Upstream) bool {
+		return u.Healthy() && (!g.distrust.any() || !g.distrust.has(u.Dial))
+	})
+}
+
+// watchInterval is how often the groups are looked at.
+const watchInterval = time.Second
+
+// watchAvailability logs when a group of any of the routes loses its last available
+// upstream, and when it gets one back, until the context ends.
+func watchAvailability(ctx context.Context, routes []*Handler) {
+	ticker := time.NewTicker(watchInterval)
+	defer ticker.Stop()
+	down := make(map[*group]bool)
+	for {
+		for _, route := range routes {
+			for _, g := range route.groups {
+				if up := g.isUp(); up == down[g] {
+					down[g] = !up
+					route.logAvailability(g, up)
+				}
+			}
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (h *Handler) logAvailability(g *group, up bool) {
+	message := "no upstream of the group is available"
+	if up {
+		message = "an upstream of the group is available again"
+	}
+	h.logger.Info(message, zap.String("route", h.Name), zap.String("group", g.name))
+}

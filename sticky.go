@@ -1,0 +1,128 @@
+package proxyos
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// Sticky keeps each client in one group: it gives clients positions from 0 to 1, and those
+// below the traffic split are for staging. Raising the split only moves clients to staging,
+// and lowering it only moves the last ones back. No state is kept, so that all instances of
+// a cluster agree. One of the fields is required.
+type Sticky struct {
+	// The name of a cookie that holds the client's position. It is set for clients that
+	// bring no valid one, while the split is neither 0 nor 100, until the browser is
+	// closed: HttpOnly, SameSite=Lax, for the path "/", and Secure over TLS. A cookie is no
+	// secret: who wants can make up one for either group. Default: none.
+	Cookie string `json:"cookie,omitempty"`
+
+	// A text with placeholders, whose hash is the client's position: the same text, the
+	// same group. A request for which it is empty is shared out as if by no Sticky at all.
+	// Default: none.
+	Key string `json:"key,omitempty"`
+}
+
+// defaultCookie is the name of the cookie where none is given.
+const defaultCookie = "proxyos"
+
+// check refuses settings that would not work.
+func (s *Sticky) check() error {
+	switch {
+	case s.Cookie == "" && s.Key == "":
+		return errors.New("sticky: neither a cookie nor a key is given; write `sticky cookie` or `sticky key <placeholder>`")
+	case s.Cookie != "" && s.Key != "":
+		return fmt.Errorf("sticky: both a cookie (%q) and a key (%q) are given; keep one of them", s.Cookie, s.Key)
+	case s.Key != "" && !strings.Contains(s.Key, "{"):
+		return fmt.Errorf("sticky: the key %q is the same for every client; write a placeholder, such as {http.request.header.X-User}", s.Key)
+	case s.Cookie != "" && (&http.Cookie{Name: s.Cookie, Value: "0"}).Valid() != nil:
+		return fmt.Errorf("sticky: %q cannot be the name of a cookie; write letters, digits, '-' and '_'", s.Cookie)
+	}
+	return nil
+}
+
+// goldenRatio is the fraction of the golden ratio, of 2⁶⁴. Its multiples are so even that
+// the first clients are already divided as the split says.
+const goldenRatio = 0x9E3779B97F4A7C15
+
+// cohorts finds out the positions of a route's clients, as fractions of 2⁶⁴.
+type cohorts struct {
+	sticky *Sticky
+	salt   uint64
+	state  *routeState
+}
+
+func newCohorts(sticky *Sticky, routeName string, state *routeState) *cohorts {
+	return &cohorts{sticky: sticky, salt: xxhash.Sum64String(routeName), state: state}
+}
+
+// position returns the position of the client that sent r; ok is false if it has none.
+// It gives the client a cookie if there is a split that the cookie would bear on.
+func (c *cohorts) position(w http.ResponseWriter, r *http.Request, share *share) (position uint64, ok bool) {
+	if c.sticky.Key != "" {
+		return c.keyPosition(r)
+	}
+	for _, cookie := range r.CookiesNamed(c.sticky.Cookie) {
+		if position, ok := decodePosition(cookie.Value); ok {
+			return position, true
+		}
+	}
+	if !share.isSplit() {
+		return 0, false
+	}
+	position = c.state.positions.Add(goldenRatio)
+	http.SetCookie(w, &http.Cookie{
+		Name:     c.sticky.Cookie,
+		Value:    encodePosition(position),
+		Path:     "/",
+		HttpOnly: true,
+		Secure:   r.TLS != nil,
+		SameSite: http.SameSiteLaxMode,
+	})
+	return position, true
+}
+
+func (c *cohorts) keyPosition(r *http.Request) (uint64, bool) {
+	repl := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	key := repl.ReplaceAll(c.sticky.Key, "")
+	if key == "" {
+		return 0, false
+	}
+	var digest xxhash.Digest
+	digest.ResetWithSeed(c.salt)
+	_, _ = digest.WriteString(key) // never fails
+	return digest.Sum64(), true
+}
+
+// A position stands in a cookie as 16 hexadecimal digits, followed by 8 of a checksum that
+// tells it from a truncated or made-up value.
+const (
+	positionDigits = 16
+	checksumDigits = 8
+)
+
+func encodePosition(position uint64) string {
+	digits := fmt.Sprintf("%0*x", positionDigits, position)
+	return fmt.Sprintf("%s%0*x", digits, checksumDigits, checksum(digits))
+}
+
+func decodePosition(value string) (uint64, bool) {
+	if len(value) != positionDigits+checksumDigits {
+		return 0, false
+	}
+	digits := value[:positionDigits]
+	position, err := strconv.ParseUint(digits, 16, 64)
+	if err != nil {
+		return 0, false
+	}
+	sum, err := strconv.ParseUint(value[positionDigits:], 16, 32)
+	return position, err == nil && uint32(sum) == checksum(digits)
+}
+
+func checksum(digits string) uint32 { return uint32(xxhash.Sum64String(digits)) }
