@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -22,14 +25,24 @@ type App struct {
 	// detection off. Default: 443, 8006, 8007, 8443, 9090, 9443, 10443.
 	HTTPSPorts *[]int `json:"https_ports,omitempty"`
 
+	// How often the splits that other instances of a cluster have set are read from Caddy's
+	// storage. At least 100ms. Default: 5s.
+	SyncInterval caddy.Duration `json:"sync_interval,omitempty"`
+
+	logger     *zap.Logger
 	httpsPorts portSet
 	durations  *prometheus.HistogramVec
 
 	mu     sync.Mutex
 	routes []*Handler
 
-	stop context.CancelFunc
+	overrides *overrides
+	synced    chan struct{} // closed once the stored overrides are in force
+	slow      atomic.Bool   // the storage is too slow for the first requests to wait for it
+	stop      context.CancelFunc
 }
+
+const defaultSyncInterval = 5 * time.Second
 
 // CaddyModule returns the Caddy module information.
 func (*App) CaddyModule() caddy.ModuleInfo {
@@ -46,6 +59,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 		ports = *a.HTTPSPorts
 	}
 	a.httpsPorts = newPortSet(ports)
+	if a.SyncInterval == 0 {
+		a.SyncInterval = caddy.Duration(defaultSyncInterval)
+	}
+	a.logger = ctx.Logger()
+	a.synced = make(chan struct{})
+	a.overrides = &overrides{storage: ctx.Storage(), logger: a.logger, apply: a.putInForce, held: a.inForce}
 	a.durations = acquireDurations()
 	registry := ctx.GetMetricsRegistry()
 	if err := register(registry, a.durations); err != nil {
@@ -88,8 +107,11 @@ func (a *App) all() []*Handler {
 	return slices.Clone(a.routes)
 }
 
-// Validate refuses ports that are none.
+// Validate refuses ports that are none, and intervals that would never let the storage rest.
 func (a *App) Validate() error {
+	if interval := time.Duration(a.SyncInterval); interval < 100*time.Millisecond {
+		return fmt.Errorf("sync_interval: %s is less than 100ms", interval)
+	}
 	if a.HTTPSPorts == nil {
 		return nil
 	}
@@ -110,6 +132,13 @@ func (a *App) Start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.stop = cancel
 	go watchAvailability(ctx, routes)
+	go a.follow(ctx)
+	select {
+	case <-a.synced:
+	case <-time.After(startupWait):
+		a.slow.Store(true)
+		a.logger.Warn("the storage is slow; traffic splits that were set at run time come into force once it has answered")
+	}
 	return nil
 }
 

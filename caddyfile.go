@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -403,6 +404,7 @@ func keepPassiveZero(fields object, written bool) {
 //
 //	proxyos {
 //	    https_ports [+|-]<ports...>
+//	    sync_interval <duration>
 //	}
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
@@ -424,8 +426,18 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 				return nil, d.WrapErr(err)
 			}
 			app.HTTPSPorts = &ports
+		case "sync_interval":
+			var text string
+			if !d.AllArgs(&text) {
+				return nil, d.ArgErr()
+			}
+			interval, err := caddy.ParseDuration(text)
+			if err != nil {
+				return nil, d.Errf("sync_interval: %v", err)
+			}
+			app.SyncInterval = caddy.Duration(interval)
 		default:
-			return nil, d.Errf("unrecognized option %q of proxyos; it takes https_ports", name)
+			return nil, d.Errf("unrecognized option %q of proxyos; it takes https_ports and sync_interval", name)
 		}
 	}
 	return httpcaddyfile.App{Name: "proxyos", Value: caddyconfig.JSON(app, nil)}, nil

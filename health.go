@@ -82,9 +82,12 @@ func (g *group) available(u *reverseproxy.Upstream) bool {
 // isUp tells whether any upstream of the group can be sent requests. It cannot know that
 // of dynamic upstreams.
 func (g *group) isUp() bool {
-	return g.dynamic != nil || slices.ContainsFunc(g.pool, func(u *reverseproxy.Upstream) bool {
-		return u.Healthy() && (!g.distrust.any() || !g.distrust.has(u.Dial))
-	})
+	return g.dynamic != nil || slices.ContainsFunc(g.pool, g.isHealthy)
+}
+
+// isHealthy tells whether an upstream of the group is not known to be down.
+func (g *group) isHealthy(u *reverseproxy.Upstream) bool {
+	return u.Healthy() && (!g.distrust.any() || !g.distrust.has(u.Dial))
 }
 
 // watchInterval is how often the groups are looked at.

@@ -84,6 +84,7 @@ type Handler struct {
 	forced  forced
 	cohorts *cohorts // nil if clients do not stick
 	state   *routeState
+	isNew   bool // no earlier config had the route
 	stats   map[*reverseproxy.Upstream]*upstreamState
 	timing  [2]prometheus.Observer // production, staging
 	app     *App
@@ -197,7 +198,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.options = routeOptions{httpsPorts: h.app.httpsPorts, skipTLSVerify: h.SkipTLSVerify}
-	h.state = acquireRouteState(h.Name)
+	h.state, h.isNew = acquireRouteState(h.Name)
 	c := composer{ctx: ctx, route: h}
 	if err := c.compose(); err != nil {
 		return err

@@ -42,6 +42,9 @@ func (h *Handler) decide(w http.ResponseWriter, r *http.Request) (toStaging bool
 	if forced, toStaging, err := h.forced.decide(r); forced || err != nil {
 		return toStaging, err
 	}
+	if h.isNew && h.Name != "" && !h.app.hasSynced() {
+		h.app.awaitOverrides()
+	}
 	if h.cohorts != nil {
 		share := h.split.current()
 		if position, ok := h.cohorts.position(w, r, share); ok {

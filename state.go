@@ -54,13 +54,14 @@ func newRouteState() *routeState {
 }
 
 // acquireRouteState returns the state of the route of that name, or a new one that is
-// nobody else's where the name is empty. What it returns for a name must be released.
-func acquireRouteState(name string) *routeState {
+// nobody else's where the name is empty; isNew tells whether an earlier config had none.
+// What it returns for a name must be released.
+func acquireRouteState(name string) (state *routeState, isNew bool) {
 	if name == "" {
-		return newRouteState()
+		return newRouteState(), true
 	}
-	state, _ := routeStates.LoadOrStore(name, newRouteState())
-	return state.(*routeState)
+	value, loaded := routeStates.LoadOrStore(name, newRouteState())
+	return value.(*routeState), !loaded
 }
 
 // releaseRouteState tells whether the route's state is gone, since no config has it.

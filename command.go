@@ -1,0 +1,81 @@
+package proxyos
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+)
+
+func init() {
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name:  "proxyos",
+		Usage: "<command>",
+		Short: "Watches and steers proxyos routes",
+		Long: `
+Shows the routes of a Caddy that runs, and changes how much of their traffic
+goes to staging.`,
+		CobraFunc: func(cmd *cobra.Command) {
+			cmd.AddCommand(steerCommands()...)
+		},
+	})
+}
+
+// printJSON prints a value for scripts.
+func printJSON(w io.Writer, value any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(value)
+}
+
+// lineWidth is the width that output is wrapped to.
+const lineWidth = 80
+
+// wrapped returns text in lines of at most lineWidth columns: the first begins with
+// first, the others with as many spaces. Words are never broken.
+func wrapped(first, text string) string {
+	var b strings.Builder
+	b.WriteString(first)
+	indent := len([]rune(first))
+	column := indent
+	for i, word := range strings.Fields(text) {
+		width := len([]rune(word))
+		switch {
+		case i == 0:
+		case column+1+width > lineWidth:
+			b.WriteString("\n" + strings.Repeat(" ", indent))
+			column = indent
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += width
+	}
+	return b.String()
+}
+
+// table prints rows in columns as wide as their widest cells. The last column is wrapped.
+func table(w io.Writer, indent string, rows [][]string) {
+	var widths []int
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], len([]rune(cell)))
+		}
+	}
+	for _, row := range rows {
+		line := indent
+		for i, cell := range row[:len(row)-1] {
+			line += cell + strings.Repeat(" ", widths[i]-len([]rune(cell))+2)
+		}
+		fmt.Fprintln(w, strings.TrimRight(wrapped(line, row[len(row)-1]), " "))
+	}
+}

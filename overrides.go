@@ -1,0 +1,191 @@
+package proxyos
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// overridesKey is where the splits that were set at run time stand in Caddy's storage.
+const overridesKey = "proxyos/overrides.json"
+
+// storageTimeout is how long a change may wait for the storage, which includes the time
+// in which the lock of an instance that was killed goes stale.
+const storageTimeout = 30 * time.Second
+
+// document is all overrides as they are stored.
+type document struct {
+	Version uint64                    `json:"version"` // grows with each change
+	Routes  map[string]storedOverride `json:"routes"`  // by name
+}
+
+// storedOverride is the override of one route.
+type storedOverride struct {
+	TrafficSplit float64   `json:"traffic_split"`
+	Against      float64   `json:"against"` // the configured split that it replaces
+	SetAt        time.Time `json:"set_at"`
+	SetBy        string    `json:"set_by,omitempty"`
+}
+
+func parseDocument(raw []byte) (document, error) {
+	var doc document
+	if err := caddy.StrictUnmarshalJSON(raw, &doc); err != nil {
+		return document{}, err
+	}
+	for name, o := range doc.Routes {
+		if err := errors.Join(checkPercent(o.TrafficSplit), checkPercent(o.Against)); err != nil {
+			return document{}, fmt.Errorf("route %q: the split %w", name, err)
+		}
+	}
+	return doc, nil
+}
+
+// overrides keeps the splits that were set at run time in Caddy's storage, from where all
+// instances of a cluster, and this one after a restart, take them. It never touches the
+// requests: what the storage does not deliver leaves the splits as they are.
+type overrides struct {
+	storage certmagic.Storage
+	logger  *zap.Logger
+	apply   func(document) // puts a document in force
+	held    func() document
+
+	mu      sync.Mutex // held while the document is changed or put in force
+	version uint64     // of the document in force
+	failing bool       // whether the storage failed when it was last read
+}
+
+// change changes the document in the storage, and then puts it in force.
+func (o *overrides) change(ctx context.Context, edit func(*document)) error {
+	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
+	defer cancel()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := o.storage.Lock(ctx, overridesKey); err != nil {
+		return fmt.Errorf("locking %s in the storage: %w", overridesKey, err)
+	}
+	doc, err := o.edit(ctx, edit)
+	// the lock must not outlive a context that has ended meanwhile
+	if unlockErr := o.storage.Unlock(context.WithoutCancel(ctx), overridesKey); unlockErr != nil {
+		o.logger.Error("unlocking the stored splits", zap.String("key", overridesKey), zap.Error(unlockErr))
+	}
+	if err != nil {
+		return err
+	}
+	o.putInForce(doc)
+	return nil
+}
+
+// edit reads, edits and writes the document, whose lock is held.
+func (o *overrides) edit(ctx context.Context, edit func(*document)) (document, error) {
+	doc, err := o.read(ctx)
+	var damaged *damagedError
+	switch {
+	case errors.As(err, &damaged):
+		if doc, err = o.setAside(ctx, damaged); err != nil {
+			return document{}, err
+		}
+	case err != nil:
+		return document{}, err
+	}
+	doc.Version = max(doc.Version, o.version) + 1
+	if doc.Routes == nil {
+		doc.Routes = make(map[string]storedOverride)
+	}
+	if edit != nil {
+		edit(&doc)
+	}
+	encoded, err := json.MarshalIndent(doc, "", "\t")
+	if err != nil {
+		return document{}, err
+	}
+	if err := o.storage.Store(ctx, overridesKey, encoded); err != nil {
+		return document{}, fmt.Errorf("writing %s to the storage: %w", overridesKey, err)
+	}
+	return doc, nil
+}
+
+// damagedError says that the stored document cannot be read.
+type damagedError struct {
+	raw   []byte
+	cause error
+}
+
+func (e *damagedError) Error() string {
+	return fmt.Sprintf("the stored document %s is damaged: %v", overridesKey, e.cause)
+}
+
+// read returns the stored document; a missing one is empty.
+func (o *overrides) read(ctx context.Context) (document, error) {
+	raw, err := o.storage.Load(ctx, overridesKey)
+	if errors.Is(err, fs.ErrNotExist) {
+		return document{}, nil
+	}
+	if err != nil {
+		return document{}, fmt.Errorf("reading %s from the storage: %w", overridesKey, err)
+	}
+	doc, err := parseDocument(raw)
+	if err != nil {
+		return document{}, &damagedError{raw, err}
+	}
+	return doc, nil
+}
+
+// setAside keeps a damaged document under another key, and returns what is in force here
+// in its place.
+func (o *overrides) setAside(ctx context.Context, damaged *damagedError) (document, error) {
+	key := fmt.Sprintf("proxyos/overrides.damaged-%s.json", time.Now().UTC().Format("20060102T150405.000"))
+	if err := o.storage.Store(ctx, key, damaged.raw); err != nil {
+		return document{}, fmt.Errorf("setting %s aside as %s: %w", overridesKey, key, err)
+	}
+	o.logger.Error("the stored splits are damaged; they are set aside and replaced by those in force",
+		zap.String("key", overridesKey), zap.String("set_aside_as", key), zap.Error(damaged.cause))
+	return o.held(), nil
+}
+
+// sync puts the stored document in force if it is newer than the one that is.
+func (o *overrides) sync(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
+	defer cancel()
+	doc, err := o.read(ctx)
+	var damaged *damagedError
+	if errors.As(err, &damaged) {
+		return o.change(ctx, nil)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err != nil {
+		if !o.failing && ctx.Err() != context.Canceled {
+			o.logger.Error("the stored splits cannot be read; those in force stay", zap.Error(err))
+		}
+		o.failing = true
+		return err
+	}
+	if o.failing {
+		o.logger.Info("the stored splits can be read again")
+		o.failing = false
+	}
+	if doc.Version == 0 && o.version > 0 {
+		// no document: it was deleted, or not yet written when it was looked for
+		if doc, err = o.read(ctx); err != nil {
+			return err
+		}
+	}
+	if doc.Version > o.version || doc.Version == 0 {
+		o.putInForce(doc)
+	}
+	return nil
+}
+
+func (o *overrides) putInForce(doc document) {
+	o.version = doc.Version
+	o.apply(doc)
+}

@@ -1,0 +1,173 @@
+package proxyos
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// startupWait is how long the first requests after a start wait for the splits that were
+// set at run time, should the storage be slow.
+const startupWait = time.Second
+
+// setSplit changes the split of a named route, for all instances and from the next request
+// on.
+func (a *App) setSplit(ctx context.Context, route *Handler, percent float64, by string) error {
+	if len(route.groups) < 2 {
+		return caddy.APIError{
+			HTTPStatus: http.StatusConflict,
+			Err:        fmt.Errorf("route %q has no staging group to send a share to; add `staging <addresses...>` to its config", route.Name),
+		}
+	}
+	was := route.split.current().percent
+	err := a.overrides.change(ctx, func(doc *document) {
+		doc.Routes[route.Name] = storedOverride{
+			TrafficSplit: percent,
+			Against:      route.split.configured.percent,
+			SetAt:        time.Now().UTC().Round(0),
+			SetBy:        by,
+		}
+	})
+	return a.steered(route, was, by, err)
+}
+
+// resetSplit goes back to the configured split of a route.
+func (a *App) resetSplit(ctx context.Context, route *Handler, by string) error {
+	if route.split.override.Load() == nil {
+		return nil
+	}
+	was := route.split.current().percent
+	err := a.overrides.change(ctx, func(doc *document) { delete(doc.Routes, route.Name) })
+	return a.steered(route, was, by, err)
+}
+
+// steered reports a change that was made, or that could not be stored.
+func (a *App) steered(route *Handler, was float64, by string, err error) error {
+	if err != nil {
+		a.logger.Error("the traffic split is not changed", zap.String("route", route.Name), zap.String("by", by), zap.Error(err))
+		return caddy.APIError{
+			HTTPStatus: http.StatusServiceUnavailable,
+			Err:        fmt.Errorf("the traffic split of route %q is not changed: %w", route.Name, err),
+		}
+	}
+	a.logger.Info("traffic split changed", zap.String("route", route.Name), zap.Float64("from", was),
+		zap.Float64("to", route.split.current().percent), zap.String("by", by))
+	return nil
+}
+
+// putInForce gives each named route its override, or none.
+func (a *App) putInForce(doc document) {
+	for _, route := range a.all() {
+		if route.Name == "" {
+			continue
+		}
+		stored, ok := doc.Routes[route.Name]
+		if !ok {
+			route.split.override.Store(nil)
+			continue
+		}
+		route.split.override.Store(&override{
+			share:   newShare(stored.TrafficSplit),
+			Against: stored.Against,
+			Set:     stored.SetAt,
+			By:      stored.SetBy,
+		})
+	}
+}
+
+// inForce returns the overrides in force as a document.
+func (a *App) inForce() document {
+	doc := document{Routes: make(map[string]storedOverride)}
+	for _, route := range a.all() {
+		if o := route.split.override.Load(); o != nil && route.Name != "" {
+			doc.Routes[route.Name] = storedOverride{TrafficSplit: o.share.percent, Against: o.Against, SetAt: o.Set, SetBy: o.By}
+		}
+	}
+	return doc
+}
+
+// retire removes the overrides that were set against another configured split than the
+// one of this config.
+func (a *App) retire(ctx context.Context) {
+	var stale []*Handler
+	for _, route := range a.all() {
+		if o := route.split.override.Load(); o != nil && o.Against != route.split.configured.percent {
+			stale = append(stale, route)
+			a.logger.Info("the configured traffic split was edited; the one that was set at run time is retired",
+				zap.String("route", route.Name), zap.Float64("configured", route.split.configured.percent),
+				zap.Float64("retired", o.share.percent), zap.Float64("set_against", o.Against))
+		}
+	}
+	if len(stale) == 0 {
+		return
+	}
+	err := a.overrides.change(ctx, func(doc *document) {
+		for _, route := range stale {
+			if doc.Routes[route.Name].Against != route.split.configured.percent {
+				delete(doc.Routes, route.Name)
+			}
+		}
+	})
+	if err != nil {
+		a.logger.Error("retired traffic splits are still in the storage", zap.Error(err))
+	}
+}
+
+// follow puts the stored overrides in force, at once and at each interval, until the
+// context ends.
+func (a *App) follow(ctx context.Context) {
+	retired := false
+	sync := func() {
+		if err := a.overrides.sync(ctx); err == nil && !retired { // it logs its failures itself
+			a.retire(ctx)
+			retired = true
+		}
+	}
+	sync()
+	close(a.synced)
+	ticker := time.NewTicker(time.Duration(a.SyncInterval))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			sync()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// hasSynced tells whether the first requests after a start have nothing to wait for.
+func (a *App) hasSynced() bool {
+	select {
+	case <-a.synced:
+		return true
+	default:
+		return a.slow.Load()
+	}
+}
+
+// awaitOverrides waits until the stored overrides are in force, or for a moment if the
+// storage is slow.
+func (a *App) awaitOverrides() {
+	select {
+	case <-a.synced:
+	case <-time.After(startupWait):
+		a.slow.Store(true)
+	}
+}
+
+// route returns the route of that name, or nil.
+func (a *App) route(name string) *Handler {
+	for _, route := range a.all() {
+		if route.Name == name && name != "" {
+			return route
+		}
+	}
+	return nil
+}

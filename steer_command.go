@@ -1,0 +1,251 @@
+package proxyos
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+)
+
+// exitNotDrained is the exit code of promote and rollback where the split was changed but
+// requests were still in flight when the time was over.
+const exitNotDrained = 4
+
+const defaultDrain = 30 * time.Second
+
+// steerCommands returns the commands that watch and steer the routes of a Caddy that runs.
+func steerCommands() []*cobra.Command {
+	list := steerCommand("list", "List the routes, with their splits and health", `
+Lists all proxyos routes of the Caddy that runs. Those without a name cannot be steered;
+give them one with the subdirective name.`, "caddy proxyos list", cobra.NoArgs,
+		func(c adminClient, out printer, fl caddycmd.Flags, _ []string) (int, error) {
+			routes, err := c.list()
+			if err != nil {
+				return 1, err
+			}
+			return 0, out.list(routes)
+		})
+	show := steerCommand("show <name>", "Show one route, with its upstreams", `
+Shows the split of a route, who has set it and when, and its upstreams with their health
+and their requests.`, "caddy proxyos show app", cobra.ExactArgs(1),
+		func(c adminClient, out printer, fl caddycmd.Flags, args []string) (int, error) {
+			route, err := c.show(args[0])
+			return out.orError(route, err)
+		})
+	split := steerCommand("split <name> <percent>", "Set the share of requests for staging", `
+Sets the share of a route's requests that staging gets, from the next request on, for all
+instances that share Caddy's storage, until it is set again, reset, or the configured share
+is edited. It outlives restarts.`, "caddy proxyos split app 25", cobra.ExactArgs(2),
+		func(c adminClient, out printer, fl caddycmd.Flags, args []string) (int, error) {
+			percent, err := parsePercent(args[1])
+			if err != nil {
+				return 2, err
+			}
+			route, err := c.split(args[0], percent, operator())
+			return out.orError(route, err)
+		})
+	promote := steerCommand("promote <name>", "Send all requests to staging, and drain production", `
+Sets the share of staging to 100 %, then waits until production has no request in flight.
+Exits with code 4 if it still has some when the time is over; the share stays at 100 %.`,
+		"caddy proxyos promote app --drain 1m", cobra.ExactArgs(1),
+		func(c adminClient, out printer, fl caddycmd.Flags, args []string) (int, error) {
+			return drain(c, out, fl, args[0], 100, production)
+		})
+	rollback := steerCommand("rollback <name>", "Send all requests to production, and drain staging", `
+Sets the share of staging to 0 %, then waits until staging has no request in flight. Exits
+with code 4 if it still has some when the time is over; the share stays at 0 %.`,
+		"caddy proxyos rollback app", cobra.ExactArgs(1),
+		func(c adminClient, out printer, fl caddycmd.Flags, args []string) (int, error) {
+			return drain(c, out, fl, args[0], 0, staging)
+		})
+	for _, command := range []*cobra.Command{promote, rollback} {
+		command.Flags().Duration("drain", defaultDrain, "How long to wait; 0 does not wait")
+	}
+	reset := steerCommand("reset <name>", "Go back to the configured share", `
+Forgets the share that was set while the route runs, so that the configured one is in force
+again.`, "caddy proxyos reset app", cobra.ExactArgs(1),
+		func(c adminClient, out printer, fl caddycmd.Flags, args []string) (int, error) {
+			route, err := c.reset(args[0])
+			return out.orError(route, err)
+		})
+	return []*cobra.Command{list, show, split, promote, rollback, reset}
+}
+
+type steerFunc func(adminClient, printer, caddycmd.Flags, []string) (exitCode int, err error)
+
+func steerCommand(use, short, long, example string, args cobra.PositionalArgs, run steerFunc) *cobra.Command {
+	command := &cobra.Command{Use: use, Short: short, Long: short + ".\n" + long, Example: "  " + example, Args: args}
+	command.Flags().String("address", "", "Address of the admin API (default: of the config, or localhost:2019)")
+	command.Flags().StringP("config", "c", "", "Config file to take the address of the admin API from")
+	command.Flags().StringP("adapter", "a", "", "Name of the config adapter to apply to it")
+	command.Flags().Bool("json", false, "Print JSON")
+	command.RunE = func(cmd *cobra.Command, args []string) error {
+		return caddycmd.WrapCommandFuncForCobra(func(fl caddycmd.Flags) (int, error) {
+			client, err := newAdminClient(fl)
+			if err != nil {
+				return 1, err
+			}
+			return run(client, printer{out: cmd.OutOrStdout(), json: fl.Bool("json")}, fl, args)
+		})(cmd, args)
+	}
+	return command
+}
+
+// drain sets the split and waits until the group that it leaves has nothing in flight.
+func drain(c adminClient, out printer, fl caddycmd.Flags, name string, percent float64, leaving string) (int, error) {
+	limit := fl.Duration("drain")
+	if limit < 0 {
+		return 2, fmt.Errorf("--drain %s is negative; write how long to wait, or 0 not to wait", limit)
+	}
+	route, err := c.split(name, percent, operator())
+	if err != nil {
+		return 1, err
+	}
+	for deadline := time.Now().Add(limit); limit > 0 && route.inFlight(leaving) > 0; {
+		if !time.Now().Before(deadline) {
+			_ = out.route(route)
+			return exitNotDrained, fmt.Errorf("route %q is at %g %%, but %s still has %d requests in flight after %s",
+				name, percent, leaving, route.inFlight(leaving), limit)
+		}
+		time.Sleep(min(100*time.Millisecond, time.Until(deadline)))
+		if route, err = c.show(name); err != nil {
+			return 1, err
+		}
+	}
+	return 0, out.route(route)
+}
+
+func (s routeStatus) inFlight(group string) int64 {
+	for _, g := range s.Groups {
+		if g.Name == group {
+			return g.InFlight
+		}
+	}
+	return 0
+}
+
+// operator names who runs the command.
+func operator() string {
+	name := "unknown"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if host, err := os.Hostname(); err == nil {
+		name += "@" + host
+	}
+	return name[:min(len(name), 200)]
+}
+
+// printer prints what the admin API has answered, for people or as JSON.
+type printer struct {
+	out  io.Writer
+	json bool
+}
+
+func (p printer) orError(route routeStatus, err error) (int, error) {
+	if err != nil {
+		return 1, err
+	}
+	return 0, p.route(route)
+}
+
+func (p printer) list(routes []routeStatus) error {
+	if p.json {
+		return printJSON(p.out, routes)
+	}
+	if len(routes) == 0 {
+		return errors.New("no proxyos route is configured")
+	}
+	rows := [][]string{{"NAME", "STAGING", "CONFIGURED", "PRODUCTION UP", "STAGING UP", "IN FLIGHT"}}
+	for _, route := range routes {
+		name := route.Name
+		if name == "" {
+			name = "-"
+		}
+		row := []string{clip(name, 30), fmt.Sprintf("%g %%", route.TrafficSplit), fmt.Sprintf("%g %%", route.ConfiguredSplit)}
+		var inFlight int64
+		for _, g := range route.Groups {
+			row = append(row, g.up())
+			inFlight += g.InFlight
+		}
+		if len(route.Groups) < 2 {
+			row[1], row[2], row = "-", "-", append(row, "-")
+		}
+		rows = append(rows, append(row, fmt.Sprint(inFlight)))
+	}
+	table(p.out, "", rows)
+	return nil
+}
+
+func (p printer) route(route routeStatus) error {
+	if p.json {
+		return printJSON(p.out, route)
+	}
+	fmt.Fprintf(p.out, "%s: %g %% to staging (configured: %g %%)\n", route.Name, route.TrafficSplit, route.ConfiguredSplit)
+	if o := route.Override; o != nil {
+		fmt.Fprintf(p.out, "set %s by %s\n", o.SetAt.Local().Format(time.DateTime), o.SetBy)
+	}
+	unchecked := false
+	for _, g := range route.Groups {
+		fmt.Fprintf(p.out, "\n%s: %d requests, %d errors, %d in flight", g.Name, g.Requests, g.Errors, g.InFlight)
+		if g.Name == staging {
+			fmt.Fprintf(p.out, ", %d fell back", route.Fallbacks)
+		}
+		fmt.Fprintln(p.out)
+		if g.Dynamic {
+			fmt.Fprintln(p.out, "  dynamic upstreams, known only at request time")
+		}
+		rows := [][]string{{"UPSTREAM", "SPEAKS", "WEIGHT", "HEALTH", "IN FLIGHT", "REQUESTS", "ERRORS"}}
+		for _, u := range g.Upstreams {
+			rows = append(rows, []string{clip(u.Address, 28), u.speaks(), fmt.Sprint(u.Weight), u.Health,
+				fmt.Sprint(u.InFlight), fmt.Sprint(u.Requests), fmt.Sprint(u.Errors)})
+		}
+		if len(rows) > 1 {
+			table(p.out, "  ", rows)
+		}
+		unchecked = unchecked || slices.ContainsFunc(g.Upstreams, upstreamStatus.unchecked)
+	}
+	if unchecked {
+		fmt.Fprintln(p.out, "\n(*) the certificate is not checked")
+	}
+	return nil
+}
+
+func (g groupStatus) up() string {
+	up := 0
+	for _, u := range g.Upstreams {
+		if u.Health != "down" {
+			up++
+		}
+	}
+	text := fmt.Sprintf("%d of %d", up, len(g.Upstreams))
+	if g.Dynamic {
+		text += " + dynamic"
+	}
+	return text
+}
+
+func (u upstreamStatus) unchecked() bool { return u.TLSVerify != nil && !*u.TLSVerify }
+
+func (u upstreamStatus) speaks() string {
+	if u.unchecked() {
+		return u.Scheme + " (*)"
+	}
+	return u.Scheme
+}
+
+// clip shortens a text that would make a table too wide.
+func clip(text string, width int) string {
+	runes := []rune(text)
+	if len(runes) <= width {
+		return text
+	}
+	return string(runes[:width-1]) + "…"
+}
