@@ -124,7 +124,7 @@ func (c *composer) buildGroups() error {
 
 func (c *composer) buildGroup(name string, config Staging) error {
 	h := c.route
-	g := &group{name: name, skipTLSVerify: config.SkipTLSVerify}
+	g := &group{name: name, label: name, skipTLSVerify: config.SkipTLSVerify}
 	if len(config.Upstreams) == 0 && len(config.DynamicUpstreamsRaw) == 0 {
 		return errors.New("there is no upstream to send requests to; write one, such as app:3000")
 	}
@@ -148,7 +148,9 @@ func (c *composer) buildGroup(name string, config Staging) error {
 		for i, b := range g.backends {
 			weights[i] = b.weight
 		}
-		g.schedule = buildSchedule(weights)
+		if schedule := buildSchedule(weights); len(schedule) > 0 {
+			g.order = newOrder(schedule, len(schedule))
+		}
 	} else if hasOwnWeights(config.Upstreams) {
 		return errors.New("weights belong to the default policy; remove lb_policy, or the weights")
 	}

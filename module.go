@@ -79,6 +79,7 @@ type Handler struct {
 
 	options routeOptions
 	base    *reverseproxy.HTTPTransport // what the route's transport says; nil if it is not http
+	label   any                         // the name, as a placeholder's value
 	groups  []*group                    // production, then staging if there is one
 	split   *splitter
 	forced  forced
@@ -178,6 +179,7 @@ func (h *Handler) MarshalJSON() ([]byte, error) {
 // Provision settles what each upstream means, and loads the reverse proxy.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
+	h.label = h.Name
 	app, err := ctx.App("proxyos")
 	if err != nil {
 		return err

@@ -2,6 +2,8 @@ package proxyos
 
 import (
 	"errors"
+	"math"
+	"math/bits"
 	"net/http"
 	"slices"
 	"sync/atomic"
@@ -41,6 +43,7 @@ func (p *selectionPolicy) Select(_ reverseproxy.UpstreamPool, r *http.Request, w
 	if len(j.tried) == 0 {
 		setRealIP(r)
 	}
+	r.URL.Scheme = "" // the last attempt's, which may not be this one's
 	p.route.countFailedAttempt(j)
 	upstream := p.route.next(j, r, w)
 	if upstream != nil {
@@ -82,6 +85,7 @@ func (h *Handler) next(j *journey, r *http.Request, w http.ResponseWriter) *reve
 // group is the upstreams that share one purpose, production or staging.
 type group struct {
 	name          string
+	label         any // the name, as a placeholder's value
 	skipTLSVerify *bool
 	backends      []backend
 	dynamic       reverseproxy.UpstreamSource // nil: the backends are all there is
@@ -89,7 +93,7 @@ type group struct {
 
 	pool     reverseproxy.UpstreamPool // the backends as Caddy's upstreams
 	distrust *distrust                 // of its upstreams
-	schedule []uint32                  // the order of turns, as indices of the pool
+	order    order                     // of turns in the pool
 	turns    atomic.Uint64             // how many have been taken
 }
 
@@ -110,11 +114,12 @@ func (g *group) pick(j *journey, r *http.Request, w http.ResponseWriter) *revers
 // takeTurn takes the next turn, and the ones after it while their upstream is out, so
 // that the other upstreams keep their proportions.
 func (g *group) takeTurn(pool reverseproxy.UpstreamPool) *reverseproxy.Upstream {
-	for missed := range g.cycle(pool) {
-		if upstream := g.at(pool, g.turns.Add(1)-1); g.available(upstream) {
+	order := g.orderOf(pool)
+	for missed := range order.length {
+		if upstream := order.at(pool, g.turns.Add(1)-1); g.available(upstream) {
 			return upstream
 		}
-		if missed == len(pool) && !slices.ContainsFunc(pool, g.available) {
+		if missed == uint64(len(pool)) && !slices.ContainsFunc(pool, g.available) {
 			return nil
 		}
 	}
@@ -167,47 +172,52 @@ func (g *group) lastResort(j *journey, r *http.Request, w http.ResponseWriter) *
 // search returns the first upstream that fits, in the order of the coming turns, without
 // taking any.
 func (g *group) search(pool reverseproxy.UpstreamPool, fits func(*reverseproxy.Upstream) bool) *reverseproxy.Upstream {
-	turn := g.turns.Load()
-	for ahead := range min(g.cycle(pool), 2*len(pool)) {
-		if upstream := g.at(pool, turn+uint64(ahead)); fits(upstream) {
+	order, turn := g.orderOf(pool), g.turns.Load()
+	for ahead := range min(order.length, 2*uint64(len(pool))) {
+		if upstream := order.at(pool, turn+ahead); fits(upstream) {
 			return upstream
 		}
 	}
 	for i, upstream := range pool {
-		if g.weight(pool, i) > 0 && fits(upstream) {
+		if (len(order.schedule) == 0 || g.backends[i].weight > 0) && fits(upstream) {
 			return upstream
 		}
 	}
 	return nil
 }
 
-// isScheduled tells whether pool is the one that the schedule was made for, not one from
-// a dynamic source or one that another policy rules.
-func (g *group) isScheduled(pool reverseproxy.UpstreamPool) bool {
-	return len(g.schedule) > 0 && len(pool) == len(g.pool) && pool[0] == g.pool[0]
+// order is the order in which the upstreams of a pool take turns.
+type order struct {
+	schedule []uint32 // as indices of the pool; empty: one after the other
+	length   uint64   // the turns after which it begins again
+	inverse  uint64   // 2⁶⁴ divided by the length
 }
 
-// cycle returns the number of turns after which the order begins again.
-func (g *group) cycle(pool reverseproxy.UpstreamPool) int {
-	if g.isScheduled(pool) {
-		return len(g.schedule)
-	}
-	return len(pool)
+func newOrder(schedule []uint32, length int) order {
+	return order{schedule: schedule, length: uint64(length), inverse: math.MaxUint64 / uint64(length)}
 }
 
-// at returns the upstream whose turn it is.
-func (g *group) at(pool reverseproxy.UpstreamPool, turn uint64) *reverseproxy.Upstream {
-	if g.isScheduled(pool) {
-		return pool[g.schedule[turn%uint64(len(g.schedule))]]
+// orderOf returns the order for a pool: the one made for the configured upstreams, unless
+// the pool is from a dynamic source or ruled by another policy.
+func (g *group) orderOf(pool reverseproxy.UpstreamPool) order {
+	if g.order.length > 0 && &pool[0] == &g.pool[0] {
+		return g.order
 	}
-	return pool[turn%uint64(len(pool))]
+	return newOrder(nil, len(pool))
 }
 
-func (g *group) weight(pool reverseproxy.UpstreamPool, i int) int {
-	if g.isScheduled(pool) {
-		return g.backends[i].weight
+// at returns the upstream whose turn it is. It divides by multiplying, which is much
+// faster and leaves a remainder that is too large by the divisor at most.
+func (o *order) at(pool reverseproxy.UpstreamPool, turn uint64) *reverseproxy.Upstream {
+	quotient, _ := bits.Mul64(turn, o.inverse)
+	slot := turn - quotient*o.length
+	for slot >= o.length {
+		slot -= o.length
 	}
-	return 1
+	if len(o.schedule) == 0 {
+		return pool[slot]
+	}
+	return pool[o.schedule[slot]]
 }
 
 // hostOf returns the proxyos handler whose reverse proxy the module being provisioned is

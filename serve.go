@@ -72,7 +72,7 @@ func newJourney(h *Handler, w http.ResponseWriter, r *http.Request, toStaging bo
 	j.tried = j.first[:0]
 	j.answer.ResponseWriter = w
 	j.repl = r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	j.repl.Set("http.proxyos.route", h.Name)
+	j.repl.Set("http.proxyos.route", h.label)
 	index := 0
 	if toStaging {
 		index = 1
@@ -85,7 +85,7 @@ func newJourney(h *Handler, w http.ResponseWriter, r *http.Request, toStaging bo
 func (j *journey) goTo(h *Handler, index int) {
 	j.group = h.groups[index]
 	h.state.groups[index].inFlight.Add(1)
-	j.repl.Set("http.proxyos.group", j.group.name)
+	j.repl.Set("http.proxyos.group", j.group.label)
 }
 
 // hasTried compares by address: a dynamic source names an upstream anew each time.
@@ -96,8 +96,10 @@ func (j *journey) hasTried(u *reverseproxy.Upstream) bool {
 // poolOf returns the upstreams of a group for this request: those of its dynamic source,
 // or its configured ones where it has none or the source failed.
 func (j *journey) poolOf(g *group) reverseproxy.UpstreamPool {
-	if pool, ok := j.pools[g]; ok {
-		return pool
+	if j.pools != nil {
+		if pool, ok := j.pools[g]; ok {
+			return pool
+		}
 	}
 	return g.pool
 }

@@ -93,21 +93,16 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The request's URL is shared by all attempts, whose schemes may differ: give this
-	// one a URL of its own.
-	attempt := req.WithContext(req.Context())
-	url := *req.URL
-	url.Scheme = leg.urlScheme
-	attempt.URL = &url
-	if _, ok := attempt.Header[healthTargetHeader]; ok {
-		attempt.Header = attempt.Header.Clone()
-		attempt.Header.Del(healthTargetHeader)
+	req.URL.Scheme = leg.urlScheme
+	if _, ok := req.Header[healthTargetHeader]; ok {
+		req = req.Clone(req.Context())
+		req.Header.Del(healthTargetHeader)
 	}
 	roundTripper := leg.requests
-	if len(attempt.Header["Upgrade"]) > 0 {
+	if len(req.Header["Upgrade"]) > 0 {
 		roundTripper = leg.upgrades
 	}
-	response, err := roundTripper.RoundTrip(attempt)
+	response, err := roundTripper.RoundTrip(req)
 	if err == nil && response.StatusCode < 400 && t.distrust.any() {
 		t.distrust.remove(dial)
 	}
