@@ -35,6 +35,7 @@ type App struct {
 
 	mu     sync.Mutex
 	routes []*Handler
+	byName map[string]*Handler
 
 	overrides *overrides
 	synced    chan struct{} // closed once the stored overrides are in force
@@ -62,6 +63,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.SyncInterval == 0 {
 		a.SyncInterval = caddy.Duration(defaultSyncInterval)
 	}
+	a.byName = make(map[string]*Handler)
 	a.logger = ctx.Logger()
 	a.synced = make(chan struct{})
 	a.overrides = &overrides{storage: ctx.Storage(), logger: a.logger, apply: a.putInForce, held: a.inForce}
@@ -89,12 +91,11 @@ func (a *App) Cleanup() error {
 func (a *App) add(route *Handler) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if _, taken := a.byName[route.Name]; taken {
+		return fmt.Errorf("name %q: another proxyos route has it already; give each route a name of its own", route.Name)
+	}
 	if route.Name != "" {
-		for _, other := range a.routes {
-			if other.Name == route.Name {
-				return fmt.Errorf("name %q: another proxyos route has it already; give each route a name of its own", route.Name)
-			}
-		}
+		a.byName[route.Name] = route
 	}
 	a.routes = append(a.routes, route)
 	return nil

@@ -137,12 +137,12 @@ func (h *Handler) UnmarshalJSON(data []byte) error {
 	own := make(map[string]json.RawMessage)
 	for name, value := range fields {
 		switch {
-		case jsonFields[plain]().has(name):
+		case slices.Contains(ownFields, name):
 			own[name] = value
 			delete(fields, name)
-		case !jsonFields[reverseproxy.Handler]().has(name):
+		case !slices.Contains(reverseProxyFields, name):
 			return fmt.Errorf("unknown field %q; proxyos takes the fields of reverse_proxy and %s",
-				name, strings.Join(jsonFields[plain]().names, ", "))
+				name, strings.Join(ownFields, ", "))
 		}
 	}
 	encoded, err := json.Marshal(own)
@@ -316,19 +316,20 @@ func (h *Handler) warnUnchecked() {
 		zap.String("route", h.Name), zap.Strings("upstreams", unchecked))
 }
 
-// fieldNames are the names of a struct's fields in JSON.
-type fieldNames struct{ names []string }
+// The fields of the handler in JSON: its own, and those that it takes for reverse_proxy.
+var (
+	ownFields          = jsonFields(reflect.TypeFor[Handler]())
+	reverseProxyFields = jsonFields(reflect.TypeFor[reverseproxy.Handler]())
+)
 
-func (f fieldNames) has(name string) bool { return slices.Contains(f.names, name) }
-
-func jsonFields[T any]() fieldNames {
-	var f fieldNames
-	for _, field := range reflect.VisibleFields(reflect.TypeFor[T]()) {
+func jsonFields(t reflect.Type) []string {
+	var names []string
+	for _, field := range reflect.VisibleFields(t) {
 		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" && name != "-" {
-			f.names = append(f.names, name)
+			names = append(names, name)
 		}
 	}
-	return f
+	return names
 }
 
 // Interface guards

@@ -164,10 +164,7 @@ func (a *App) awaitOverrides() {
 
 // route returns the route of that name, or nil.
 func (a *App) route(name string) *Handler {
-	for _, route := range a.all() {
-		if route.Name == name && name != "" {
-			return route
-		}
-	}
-	return nil
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.byName[name]
 }
