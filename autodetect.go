@@ -87,7 +87,7 @@ func inferScheme(a address, route routeOptions) (string, reason) {
 		return cleartext, becauseWritten
 	case a.scheme == schemeH2C:
 		return schemeH2C, becauseWritten
-	case route.tls != nil && slices.Contains(route.tls.ExceptPorts, a.port):
+	case route.tls != nil && slices.Contains(route.tls.ExceptPorts, a.dialPort()):
 		return cleartext, becauseException
 	case a.scheme == schemeHTTPS:
 		return schemeHTTPS, becauseWritten
@@ -134,7 +134,7 @@ func parseHTTPSPorts(args []string) ([]int, error) {
 		return nil, errors.New("https_ports: no port given; write the ports that mean HTTPS, or +8444 to add one")
 	}
 	ports, sign := slices.Clone(defaultHTTPSPorts), byte(0)
-	if !strings.ContainsAny(args[0][:1], "+-") {
+	if !strings.HasPrefix(args[0], "+") && !strings.HasPrefix(args[0], "-") {
 		ports = nil
 	}
 	for i, arg := range args {
@@ -147,7 +147,7 @@ func parseHTTPSPorts(args []string) ([]int, error) {
 		case len(signs) == 1:
 			sign = signs[0]
 		}
-		if digits == "" && len(args) > 1 {
+		if digits == "" && arg != "" && i < len(args)-1 {
 			continue // a sign of its own: "+ 8444 5001"
 		}
 		port, err := portNumber(digits)

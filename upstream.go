@@ -55,9 +55,12 @@ func (u *Upstream) UnmarshalJSON(data []byte) error {
 		*u = Upstream{}
 		return json.Unmarshal(data, &u.Address)
 	}
-	type plain Upstream
+	if !bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
+		return fmt.Errorf("upstream %s: write an address, such as \"app:3000\", or an object with one", data)
+	}
+	type upstream Upstream
 	var object struct {
-		plain
+		upstream
 		Dial string `json:"dial"`
 	}
 	if err := caddy.StrictUnmarshalJSON(data, &object); err != nil {
@@ -69,7 +72,7 @@ func (u *Upstream) UnmarshalJSON(data []byte) error {
 	if object.Address == "" {
 		object.Address = object.Dial
 	}
-	*u = Upstream(object.plain)
+	*u = Upstream(object.upstream)
 	return nil
 }
 
@@ -202,6 +205,8 @@ func isNetwork(name string) bool {
 func checkParts(rest string) error {
 	bare := outsidePlaceholders(rest)
 	switch {
+	case strings.Contains(bare, ","):
+		return errors.New("an upstream is one address; separate several with spaces")
 	case strings.Contains(bare, "@"):
 		return errors.New("an upstream takes no user info; write the host alone, and `header_up Authorization …` for credentials")
 	case strings.Contains(bare, "?"):
@@ -256,7 +261,7 @@ func checkHost(host string) error {
 	}
 	for _, r := range outsidePlaceholders(host) {
 		if r != '-' && r != '_' && r != '.' && r != '\x00' && !unicode.IsLetter(r) && !unicode.IsDigit(r) {
-			return fmt.Errorf("%q cannot be in a host; write one address, such as app:3000, and separate several with spaces", r)
+			return fmt.Errorf("%q cannot be in a host; write a name or an IP address, such as app:3000", r)
 		}
 	}
 	return nil
@@ -265,6 +270,9 @@ func checkHost(host string) error {
 // checkPort accepts a number, a range of numbers, and a placeholder.
 func checkPort(port string) error {
 	if strings.Contains(port, "{") {
+		if digits := strings.ReplaceAll(outsidePlaceholders(port), "\x00", ""); digits != "" && !isDigits(digits) {
+			return fmt.Errorf("port %q is neither a number nor a placeholder; write it as app:{env.PORT}", port)
+		}
 		return nil
 	}
 	if port == "" {
@@ -323,14 +331,7 @@ func (a address) String() string {
 // dial returns Caddy's network address for a. A missing port is that of the scheme,
 // unless the host is a placeholder, which may bring its own.
 func (a address) dial() string {
-	port := a.port
-	isSocket := caddy.IsUnixNetwork(a.network) || caddy.IsFdNetwork(a.network)
-	if port == "" && !isSocket && !strings.Contains(a.host, "{") {
-		port = "80"
-		if a.scheme == schemeHTTPS {
-			port = "443"
-		}
-	}
+	port := a.dialPort()
 	switch {
 	case a.network != "":
 		return caddy.JoinNetworkAddress(a.network, a.host, port)
@@ -338,6 +339,18 @@ func (a address) dial() string {
 		return a.host
 	}
 	return net.JoinHostPort(a.host, port)
+}
+
+// dialPort returns the port that a is dialled at; empty if that is not known.
+func (a address) dialPort() string {
+	isSocket := caddy.IsUnixNetwork(a.network) || caddy.IsFdNetwork(a.network)
+	switch {
+	case a.port != "" || isSocket || strings.Contains(a.host, "{"):
+		return a.port
+	case a.scheme == schemeHTTPS:
+		return "443"
+	}
+	return "80"
 }
 
 // expand returns one address for each port of a port range, or a itself.
@@ -380,13 +393,13 @@ func outsidePlaceholders(s string) string {
 
 // lowerOutsidePlaceholders folds the case of a host, and leaves that of placeholders.
 func lowerOutsidePlaceholders(s string) string {
-	lower := []byte(strings.ToLower(s))
-	if len(lower) != len(s) {
-		return s // a letter whose lower case has another length: leave the name alone
-	}
+	lower := []byte(s)
 	for i, c := range []byte(outsidePlaceholders(s)) {
-		if c == 0 {
-			lower[i] = s[i]
+		if c == '%' {
+			break // the zone of an IPv6 address names an interface, whose case counts
+		}
+		if 'A' <= c && c <= 'Z' {
+			lower[i] += 'a' - 'A'
 		}
 	}
 	return string(lower)
