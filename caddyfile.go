@@ -407,11 +407,11 @@ func keepPassiveZero(fields object, written bool) {
 //	    sync_interval <duration>
 //	}
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
+	d.Next() // the option
 	if existing != nil {
 		return nil, d.Err("the proxyos option is already specified; write it once")
 	}
 	app := new(App)
-	d.Next() // the option
 	if d.NextArg() {
 		return nil, d.ArgErr()
 	}

@@ -54,19 +54,24 @@ func (c *composer) compose() error {
 // readTransport finds out whether the route's transport is http, and what it says.
 func (c *composer) readTransport() error {
 	h := c.route
-	raw := h.ReverseProxy["transport"]
-	fields := make(object)
-	if len(raw) > 0 {
-		if err := json.Unmarshal(raw, &fields); err != nil {
-			return err
-		}
+	raw, given := h.ReverseProxy["transport"]
+	fields, err := decodeObject(raw)
+	if err != nil {
+		return err
+	}
+	if given {
 		var protocol string
 		if err := json.Unmarshal(fields["protocol"], &protocol); err != nil {
 			return errors.New("it has no protocol; write {\"protocol\": \"http\", …}")
 		}
 		delete(fields, "protocol")
-		if protocol != schemeHTTP {
+		switch protocol {
+		case schemeHTTP:
+		case "proxyos":
+			return errGuest("proxyos")
+		default:
 			c.transport = raw
+			h.options.httpsPorts = nil // what a port means is the transport's affair
 			return nil
 		}
 	}
@@ -87,12 +92,24 @@ func (c *composer) readTransport() error {
 
 // section decodes one of reverse_proxy's objects.
 func (c *composer) section(name string) (object, error) {
-	fields := make(object)
-	if raw, ok := c.route.ReverseProxy[name]; ok {
-		if err := json.Unmarshal(raw, &fields); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
+	fields, err := decodeObject(c.route.ReverseProxy[name])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	return fields, nil
+}
+
+// decodeObject decodes the fields of a JSON object, those that are null left out. An
+// object that is null or missing has none.
+func decodeObject(raw json.RawMessage) (object, error) {
+	fields := make(object)
+	if len(raw) == 0 {
+		return fields, nil
+	}
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return nil, fmt.Errorf("%s is not an object; write {…}", raw)
+	}
+	maps.DeleteFunc(fields, func(_ string, value json.RawMessage) bool { return string(value) == "null" })
 	if fields == nil { // null
 		fields = make(object)
 	}
@@ -191,11 +208,9 @@ func (c *composer) applyDefaults() error {
 		if c.loadBalancing["retries"] == nil && c.loadBalancing["try_duration"] == nil {
 			c.loadBalancing["retries"] = encode(defaultRetries)
 		}
-		passive := make(object)
-		if raw, ok := c.healthChecks["passive"]; ok {
-			if err := json.Unmarshal(raw, &passive); err != nil {
-				return fmt.Errorf("health_checks: passive: %w", err)
-			}
+		passive, err := decodeObject(c.healthChecks["passive"])
+		if err != nil {
+			return fmt.Errorf("health_checks: passive: %w", err)
 		}
 		if passive["fail_duration"] == nil {
 			passive["fail_duration"] = encode(defaultFailDuration)
@@ -266,8 +281,8 @@ func (c *composer) markHealthChecks() error {
 	if !ok {
 		return nil
 	}
-	var active object
-	if err := json.Unmarshal(raw, &active); err != nil {
+	active, err := decodeObject(raw)
+	if err != nil {
 		return fmt.Errorf("health_checks: active: %w", err)
 	}
 	if active["port"] == nil && active["upstream"] == nil {

@@ -133,9 +133,12 @@ func (h *Handler) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &fields); err != nil {
 		return err
 	}
-	type plain Handler
+	type proxyos Handler // as it is called where a field is wrong
 	own := make(map[string]json.RawMessage)
 	for name, value := range fields {
+		if string(value) == "null" {
+			delete(fields, name)
+		}
 		switch {
 		case slices.Contains(ownFields, name):
 			own[name] = value
@@ -149,7 +152,7 @@ func (h *Handler) UnmarshalJSON(data []byte) error {
 	if err != nil {
 		return err
 	}
-	decoded := (*plain)(h)
+	decoded := (*proxyos)(h)
 	if err := caddy.StrictUnmarshalJSON(encoded, decoded); err != nil {
 		return err
 	}
@@ -161,8 +164,8 @@ func (h *Handler) UnmarshalJSON(data []byte) error {
 
 // MarshalJSON encodes the handler's own fields and reverse_proxy's on one level.
 func (h *Handler) MarshalJSON() ([]byte, error) {
-	type plain Handler
-	encoded, err := json.Marshal((*plain)(h))
+	type proxyos Handler
+	encoded, err := json.Marshal((*proxyos)(h))
 	if err != nil || len(h.ReverseProxy) == 0 {
 		return encoded, err
 	}

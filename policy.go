@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
@@ -35,6 +36,11 @@ func (*selectionPolicy) CaddyModule() caddy.ModuleInfo {
 func (p *selectionPolicy) Provision(ctx caddy.Context) (err error) {
 	p.route, err = hostOf(ctx, "lb_policy proxyos")
 	return err
+}
+
+// UnmarshalCaddyfile refuses the policy, which nobody but the handler can name.
+func (*selectionPolicy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	return d.WrapErr(errGuest("lb_policy proxyos"))
 }
 
 // Select picks the upstream for the next attempt of a request, or nil if there is none.
@@ -229,11 +235,17 @@ func hostOf(ctx caddy.Context, name string) (*Handler, error) {
 			return route, nil
 		}
 	}
-	return nil, errors.New(name + " belongs to the proxyos handler and cannot be used by itself; leave it out")
+	return nil, errGuest(name)
+}
+
+// errGuest refuses a module of ours in a place where it has not been put by the handler.
+func errGuest(name string) error {
+	return errors.New(name + " belongs to the proxyos handler and cannot be used by itself; leave it out")
 }
 
 // Interface guards
 var (
 	_ caddy.Provisioner     = (*selectionPolicy)(nil)
+	_ caddyfile.Unmarshaler = (*selectionPolicy)(nil)
 	_ reverseproxy.Selector = (*selectionPolicy)(nil)
 )

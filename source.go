@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
@@ -35,6 +36,11 @@ func (s *upstreamSource) Provision(ctx caddy.Context) (err error) {
 	s.logger = ctx.Logger()
 	s.route, err = hostOf(ctx, "dynamic proxyos")
 	return err
+}
+
+// UnmarshalCaddyfile refuses the source, which nobody but the handler can name.
+func (*upstreamSource) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	return d.WrapErr(errGuest("dynamic proxyos"))
 }
 
 // GetUpstreams returns the upstreams of the sources of all groups that the request may
@@ -75,5 +81,6 @@ func (s *upstreamSource) ResetCache(r *http.Request) error {
 // Interface guards
 var (
 	_ caddy.Provisioner                  = (*upstreamSource)(nil)
+	_ caddyfile.Unmarshaler              = (*upstreamSource)(nil)
 	_ reverseproxy.CachingUpstreamSource = (*upstreamSource)(nil)
 )

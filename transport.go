@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
@@ -85,6 +86,11 @@ func (t *transport) Provision(ctx caddy.Context) error {
 		}
 	}
 	return nil
+}
+
+// UnmarshalCaddyfile refuses the transport, which nobody but the handler can name.
+func (*transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	return d.WrapErr(errGuest("transport proxyos"))
 }
 
 // RoundTrip sends a request to the upstream that the reverse proxy has chosen for it.
@@ -275,6 +281,7 @@ func recode(from, to any) error {
 // Interface guards
 var (
 	_ caddy.Provisioner                   = (*transport)(nil)
+	_ caddyfile.Unmarshaler               = (*transport)(nil)
 	_ http.RoundTripper                   = (*transport)(nil)
 	_ reverseproxy.ProxyProtocolTransport = (*transport)(nil)
 )
