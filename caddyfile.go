@@ -427,13 +427,16 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 			}
 			app.HTTPSPorts = &ports
 		case "sync_interval":
+			if app.SyncInterval != 0 {
+				return nil, d.Err("sync_interval is already specified; write it once")
+			}
 			var text string
 			if !d.AllArgs(&text) {
 				return nil, d.ArgErr()
 			}
 			interval, err := caddy.ParseDuration(text)
 			if err != nil {
-				return nil, d.Errf("sync_interval: %v", err)
+				return nil, d.Errf("sync_interval: %q is not a duration; write one such as 5s", text)
 			}
 			app.SyncInterval = caddy.Duration(interval)
 		default:

@@ -40,7 +40,7 @@ func (p *selectionPolicy) Provision(ctx caddy.Context) (err error) {
 
 // UnmarshalCaddyfile refuses the policy, which nobody but the handler can name.
 func (*selectionPolicy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return d.WrapErr(errGuest("lb_policy proxyos"))
+	return refuseGuest(d, "lb_policy proxyos")
 }
 
 // Select picks the upstream for the next attempt of a request, or nil if there is none.
@@ -236,6 +236,12 @@ func hostOf(ctx caddy.Context, name string) (*Handler, error) {
 		}
 	}
 	return nil, errGuest(name)
+}
+
+// refuseGuest refuses a module of ours that is named in a Caddyfile.
+func refuseGuest(d *caddyfile.Dispenser, name string) error {
+	d.Next()
+	return d.WrapErr(errGuest(name))
 }
 
 // errGuest refuses a module of ours in a place where it has not been put by the handler.

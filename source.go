@@ -40,7 +40,7 @@ func (s *upstreamSource) Provision(ctx caddy.Context) (err error) {
 
 // UnmarshalCaddyfile refuses the source, which nobody but the handler can name.
 func (*upstreamSource) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return d.WrapErr(errGuest("dynamic proxyos"))
+	return refuseGuest(d, "dynamic proxyos")
 }
 
 // GetUpstreams returns the upstreams of the sources of all groups that the request may

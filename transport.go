@@ -90,7 +90,7 @@ func (t *transport) Provision(ctx caddy.Context) error {
 
 // UnmarshalCaddyfile refuses the transport, which nobody but the handler can name.
 func (*transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return d.WrapErr(errGuest("transport proxyos"))
+	return refuseGuest(d, "transport proxyos")
 }
 
 // RoundTrip sends a request to the upstream that the reverse proxy has chosen for it.

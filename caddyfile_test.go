@@ -1,0 +1,356 @@
+package proxyos
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+)
+
+// site is a Caddyfile of one site, whose only directive begins on line 2.
+func site(directive string) string {
+	return "http://127.0.0.1:9080 {\n" + directive + "\n}\n"
+}
+
+func adapt(text string) (string, error) {
+	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
+	return string(config), err
+}
+
+// adaptHandler returns the JSON of the handler that a directive stands for.
+func adaptHandler(t testing.TB, directive string) string {
+	t.Helper()
+	config, err := adapt(site(directive))
+	if err != nil {
+		t.Fatalf("%s\n%v", directive, err)
+	}
+	var decoded struct {
+		Apps struct {
+			HTTP struct {
+				Servers struct {
+					Srv0 struct {
+						Routes []struct {
+							Handle []struct {
+								Routes []struct{ Handle []json.RawMessage }
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(config), &decoded); err != nil {
+		t.Fatal(err)
+	}
+	return canonical(t, string(decoded.Apps.HTTP.Servers.Srv0.Routes[0].Handle[0].Routes[0].Handle[0]))
+}
+
+// canonical returns JSON with its fields in order and without white space.
+func canonical(t testing.TB, text string) string {
+	t.Helper()
+	var value any
+	if err := json.Unmarshal([]byte(text), &value); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	encoded, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(encoded)
+}
+
+// Each pair says the same. It is loaded both ways, and survives decoding and encoding.
+var pairs = []struct {
+	name, directive, handler string
+}{
+	{"addresses behind the directive", "proxyos a:1 https://b", `{"upstreams": ["a:1", "https://b"]}`},
+	{"addresses in the block", "proxyos {\nto a:1 b:2\nto c:3\n}", `{"upstreams": ["a:1", "b:2", "c:3"]}`},
+	{"both", "proxyos a:1 {\nto b:2\n}", `{"upstreams": ["a:1", "b:2"]}`},
+	{"an upstream without options", "proxyos {\nupstream a:1\n}", `{"upstreams": ["a:1"]}`},
+	{
+		"upstreams in the order in which they stand", "proxyos a:1 {\nupstream b:2 {\nweight 3\n}\nto c:3\n}",
+		`{"upstreams": ["a:1", {"address": "b:2", "weight": 3}, "c:3"]}`,
+	},
+	{
+		"every option of an upstream", `proxyos {
+			upstream https://a:1 {
+				weight 0
+				max_requests 7
+				skip_tls_verify off
+				tls_server_name n
+				tls_trust_pool inline {
+					trust_der MIIB
+				}
+				tls_client_auth cert key
+			}
+			to b:2
+		}`,
+		`{"upstreams": [{"address": "https://a:1", "weight": 0, "max_requests": 7, "skip_tls_verify": false, "tls": {
+			"server_name": "n", "ca": {"provider": "inline", "trusted_ca_certs": ["MIIB"]},
+			"client_certificate_file": "cert", "client_certificate_key_file": "key"}}, "b:2"]}`,
+	},
+	{"skip_tls_verify", "proxyos a:1 {\nskip_tls_verify\n}", `{"upstreams": ["a:1"], "skip_tls_verify": true}`},
+	{"skip_tls_verify on", "proxyos a:1 {\nskip_tls_verify on\n}", `{"upstreams": ["a:1"], "skip_tls_verify": true}`},
+	{"skip_tls_verify off", "proxyos a:1 {\nskip_tls_verify off\n}", `{"upstreams": ["a:1"], "skip_tls_verify": false}`},
+	{
+		"staging on one line", "proxyos a:1 {\nstaging b:1 c:1\ntraffic_split 10\n}",
+		`{"upstreams": ["a:1"], "staging": {"upstreams": ["b:1", "c:1"]}, "traffic_split": 10}`,
+	},
+	{
+		"staging in a block", `proxyos a:1 {
+			name app
+			staging b:1 {
+				to c:1
+				upstream d:1 {
+					skip_tls_verify
+				}
+				lb_policy first
+				skip_tls_verify off
+			}
+			traffic_split 0.5%
+		}`,
+		`{"name": "app", "upstreams": ["a:1"], "traffic_split": 0.5, "staging": {
+			"upstreams": ["b:1", "c:1", {"address": "d:1", "skip_tls_verify": true}],
+			"load_balancing": {"selection_policy": {"policy": "first"}}, "skip_tls_verify": false}}`,
+	},
+	{
+		"no share of the traffic", "proxyos a:1 {\nstaging b:1\ntraffic_split 0\n}",
+		`{"upstreams": ["a:1"], "staging": {"upstreams": ["b:1"]}, "traffic_split": 0}`,
+	},
+	{
+		"a dynamic group", "proxyos {\ndynamic a app 3000\nstaging {\ndynamic a next 3000\n}\ntraffic_split 1\n}",
+		`{"dynamic_upstreams": {"source": "a", "name": "app", "port": "3000"}, "traffic_split": 1,
+			"staging": {"dynamic_upstreams": {"source": "a", "name": "next", "port": "3000"}}}`,
+	},
+	{
+		"what is reverse_proxy's", `proxyos a:1 {
+			lb_policy header X {
+				fallback first
+			}
+			lb_retries 3
+			health_uri /up
+			header_up Host {upstream_hostport}
+			transport http {
+				dial_timeout 1s
+				tls_server_name n
+			}
+			flush_interval -1
+			handle_response {
+				respond 404
+			}
+		}`,
+		`{"upstreams": ["a:1"],
+			"load_balancing": {"retries": 3, "selection_policy": {"policy": "header", "field": "X", "fallback": {"policy": "first"}}},
+			"health_checks": {"active": {"uri": "/up"}},
+			"headers": {"request": {"set": {"Host": ["{http.reverse_proxy.upstream.hostport}"]}}},
+			"transport": {"protocol": "http", "dial_timeout": 1000000000, "tls": {"server_name": "n"}},
+			"flush_interval": -1,
+			"handle_response": [{"routes": [{"handle": [{"handler": "static_response", "status_code": 404}]}]}]}`,
+	},
+	{
+		"zeros that turn defaults off", "proxyos a:1 b:1 {\nlb_retries 0\nlb_try_duration 0\nfail_duration 0\n}",
+		`{"upstreams": ["a:1", "b:1"], "load_balancing": {"retries": 0, "try_duration": 0}, "health_checks": {"passive": {"fail_duration": 0}}}`,
+	},
+	{"another transport", "proxyos a:1 {\ntransport fastcgi\n}", `{"upstreams": ["a:1"], "transport": {"protocol": "fastcgi"}}`},
+	{"an http transport that says nothing", "proxyos a:1 {\ntransport http\n}", `{"upstreams": ["a:1"]}`},
+}
+
+func TestDirectiveAndJSONSayTheSame(t *testing.T) {
+	for _, pair := range pairs {
+		t.Run(pair.name, func(t *testing.T) {
+			var named object
+			if err := json.Unmarshal([]byte(pair.handler), &named); err != nil {
+				t.Fatal(err)
+			}
+			named["handler"] = json.RawMessage(`"proxyos"`)
+			if got, want := adaptHandler(t, pair.directive), canonical(t, string(encode(named))); got != want {
+				t.Errorf("\ngot  %s\nwant %s", got, want)
+			}
+		})
+	}
+}
+
+func TestDirectiveNeedsNoOrderOption(t *testing.T) {
+	config, err := adapt(site("respond 404\nproxyos a:1\nheader X y\nreverse_proxy b:1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before []int
+	for _, handler := range []string{"headers", "static_response", "proxyos", "reverse_proxy"} {
+		before = append(before, strings.Index(config, `"handler":"`+handler+`"`))
+	}
+	if before[0] < 0 || before[0] > before[1] || before[1] > before[2] || before[2] > before[3] {
+		t.Errorf("header, respond, proxyos and reverse_proxy stand at %v in %s", before, config)
+	}
+}
+
+func TestDirectiveTakesMatchers(t *testing.T) {
+	const handler = `"handle":[{"handler":"proxyos","upstreams":["b:1"]}]`
+	for directive, want := range map[string]string{
+		"proxyos /a b:1":     `{` + handler + `,"match":[{"path":["/a"]}]}`,
+		"proxyos @posts b:1": `{` + handler + `,"match":[{"method":["POST"]}]}`,
+		"proxyos * b:1":      `{` + handler + `}`,
+	} {
+		config, err := adapt(site("@posts method POST\n" + directive))
+		if err != nil {
+			t.Errorf("%s: %v", directive, err)
+		} else if got := canonical(t, config); !strings.Contains(got, `"routes":[`+want+`]`) {
+			t.Errorf("%s: no %s in %s", directive, want, got)
+		}
+	}
+}
+
+func TestGlobalOption(t *testing.T) {
+	config, err := adapt("{\nproxyos {\nhttps_ports -443 +5001\nsync_interval 2s\n}\n}\n" + site("proxyos a:1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `"proxyos":{"https_ports":[8006,8007,8443,9090,9443,10443,5001],"sync_interval":2000000000}`
+	if !strings.Contains(config, want) {
+		t.Errorf("no %s in %s", want, config)
+	}
+}
+
+func TestFormatterLeavesADirectiveAsItIs(t *testing.T) {
+	const formatted = `http://127.0.0.1:9080 {
+	proxyos a:1 {
+		upstream b:1 {
+			weight 2
+		}
+		staging c:1 {
+			skip_tls_verify
+		}
+		traffic_split 10%
+	}
+}
+`
+	if got := string(caddyfile.Format([]byte(strings.ReplaceAll(formatted, "\t", " ")))); got != formatted {
+		t.Errorf("got\n%s", got)
+	}
+}
+
+// What is refused while a Caddyfile is adapted. The directive begins on line 2.
+func TestWrongCaddyfilesAreRefused(t *testing.T) {
+	const (
+		percent = `; write the percentage of requests for staging`
+		upOpts  = "; it takes weight, max_requests, skip_tls_verify, tls_server_name, tls_trust_pool and tls_client_auth"
+		guest   = " belongs to the proxyos handler and cannot be used by itself; leave it out"
+		once    = " is already specified; write it once"
+	)
+	unfinished := func(after string) string {
+		return "wrong argument count or unexpected line ending after '" + after + "'"
+	}
+	for _, c := range []struct {
+		name, directive, want string
+		line                  int
+	}{
+		{"an address with a path", "proxyos app:3000/api", "upstream \"app:3000/api\": an upstream takes no path; write the host and port alone, and `rewrite` to change the URI", 2},
+		{"an address for a browser", "proxyos wss://app", `upstream "wss://app": use https://app: WebSockets need no scheme of their own`, 2},
+		{"an address that is empty", `proxyos ""`, `upstream "": the address is empty; write a host and a port, such as app:3000`, 2},
+		{"an address in `to`", "proxyos {\nto app:99999\n}", `upstream "app:99999": port "99999" is not a number from 1 to 65535`, 3},
+		{"an address in `upstream`", "proxyos {\nupstream ftp://app\n}", `upstream "ftp://app": the scheme ftp:// is not supported; write http://, https:// or h2c://, or no scheme`, 3},
+		{"an address in staging", "proxyos a:1 {\nstaging b:1?x\n}", "upstream \"b:1?x\": an upstream takes no query; write the host and port alone, and `rewrite` to change the URI", 3},
+		{"addresses with commas", "proxyos a:1,b:1", `upstream "a:1,b:1": an upstream is one address; separate several with spaces`, 2},
+		{"nothing behind `to`", "proxyos {\nto\n}", unfinished("to"), 3},
+		{"nothing behind `upstream`", "proxyos {\nupstream {\n}\n}", "upstream takes one address, and options in a block; write `to` for several addresses", 3},
+		{"two addresses behind `upstream`", "proxyos {\nupstream a:1 b:1\n}", "upstream takes one address, and options in a block; write `to` for several addresses", 3},
+
+		{"a share below 0", "proxyos a:1 {\nstaging b:1\ntraffic_split -1\n}", `traffic_split: "-1" is outside 0 to 100` + percent, 4},
+		{"a share above 100", "proxyos a:1 {\nstaging b:1\ntraffic_split 101\n}", `traffic_split: "101" is outside 0 to 100` + percent, 4},
+		{"a share that is no number", "proxyos a:1 {\nstaging b:1\ntraffic_split NaN\n}", `traffic_split: "NaN" is not a percentage; write a number from 0 to 100, such as 10 or 0.5%`, 4},
+		{"a share in words", "proxyos a:1 {\nstaging b:1\ntraffic_split ten\n}", `traffic_split: "ten" is not a percentage; write a number from 0 to 100, such as 10 or 0.5%`, 4},
+		{"a share that is missing", "proxyos a:1 {\nstaging b:1\ntraffic_split\n}", unfinished("traffic_split"), 4},
+		{"a share and more", "proxyos a:1 {\nstaging b:1\ntraffic_split 10 20\n}", unfinished("10"), 4},
+
+		{"two shares", "proxyos a:1 {\nstaging b:1\ntraffic_split 10\ntraffic_split 20\n}", "traffic_split" + once, 5},
+		{"two staging groups", "proxyos a:1 {\nstaging b:1\nstaging c:1\ntraffic_split 10\n}", "staging" + once, 4},
+		{"two names", "proxyos a:1 {\nname x\nname y\n}", "name" + once, 4},
+		{"two transports", "proxyos a:1 {\ntransport http\ntransport http\n}", "transport" + once, 4},
+		{"two skip_tls_verify", "proxyos a:1 {\nskip_tls_verify\nskip_tls_verify off\n}", "skip_tls_verify" + once, 4},
+		{"two skip_tls_verify in staging", "proxyos a:1 {\nstaging b:1 {\nskip_tls_verify\nskip_tls_verify\n}\n}", "skip_tls_verify" + once, 5},
+		{"two policies in staging", "proxyos a:1 {\nstaging b:1 {\nlb_policy first\nlb_policy random\n}\n}", "load balancing selection policy already specified", 5},
+		{"two weights", "proxyos {\nupstream a:1 {\nweight 1\nweight 2\n}\n}", "weight" + once, 5},
+
+		{"an unknown subdirective", "proxyos a:1 {\ntraffic 10\n}", "unrecognized subdirective traffic", 3},
+		{"an unknown subdirective of staging", "proxyos a:1 {\nstaging b:1 {\nweight 3\n}\n}", `unrecognized subdirective "weight" of staging; it takes to, upstream, dynamic, lb_policy and skip_tls_verify`, 4},
+		{"an unknown option of an upstream", "proxyos {\nupstream a:1 {\nwieght 3\n}\n}", `unrecognized option "wieght" of upstream "a:1"` + upOpts, 4},
+		{"an unknown option of the transport", "proxyos a:1 {\ntransport http {\ntimeout 3s\n}\n}", "unrecognized subdirective timeout", 4},
+
+		{"skip_tls_verify neither on nor off", "proxyos a:1 {\nskip_tls_verify maybe\n}", `skip_tls_verify takes on or off, not "maybe"`, 3},
+		{"skip_tls_verify on and off", "proxyos a:1 {\nskip_tls_verify on off\n}", `skip_tls_verify takes on or off, not "on off"`, 3},
+		{"a weight below 0", "proxyos {\nupstream a:1 {\nweight -1\n}\n}", `upstream "a:1": weight -1 is outside 0 to 1000`, 5},
+		{"a weight above 1000", "proxyos {\nupstream a:1 {\nweight 1001\n}\n}", `upstream "a:1": weight 1001 is outside 0 to 1000`, 5},
+		{"a weight that is no whole number", "proxyos {\nupstream a:1 {\nweight 1.5\n}\n}", `weight: "1.5" is not a whole number`, 4},
+		{"a weight that is missing", "proxyos {\nupstream a:1 {\nweight\n}\n}", unfinished("weight"), 4},
+		{"max_requests below 0", "proxyos {\nupstream a:1 {\nmax_requests -1\n}\n}", `upstream "a:1": max_requests -1 is negative; write the most requests it may have in flight, or 0 for no limit`, 5},
+		{"a trust pool that does not exist", "proxyos {\nupstream https://a:1 {\ntls_trust_pool bogus\n}\n}", "getting module named 'tls.ca_pool.source.bogus': module not registered: tls.ca_pool.source.bogus", 4},
+
+		{"a name with white space", "proxyos a:1 {\nname \"my app\"\n}", `name "my app": write 1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit`, 3},
+		{"a name that is a path", "proxyos a:1 {\nname a/b\n}", `name "a/b": write 1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit`, 3},
+		{"a name that is too long", "proxyos a:1 {\nname " + strings.Repeat("a", 65) + "\n}", `name "` + strings.Repeat("a", 65) + `": write 1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit`, 3},
+		{"a name that is missing", "proxyos a:1 {\nname\n}", unfinished("name"), 3},
+
+		{"the inner policy as a route's own", "proxyos a:1 {\nlb_policy proxyos\n}", "lb_policy proxyos" + guest, 3},
+		{"the inner policy as staging's own", "proxyos a:1 {\nstaging b:1 {\nlb_policy proxyos\n}\n}", "lb_policy proxyos" + guest, 4},
+		{"the inner transport as a route's own", "proxyos a:1 {\ntransport proxyos\n}", "transport proxyos" + guest, 3},
+		{"the inner source as a route's own", "proxyos {\ndynamic proxyos\n}", "dynamic proxyos" + guest, 3},
+		{"the inner policy in reverse_proxy", "reverse_proxy a:1 {\nlb_policy proxyos\n}", "lb_policy proxyos" + guest, 3},
+		{"the inner transport in reverse_proxy", "reverse_proxy a:1 {\ntransport proxyos\n}", "transport proxyos" + guest, 3},
+		{"a policy that does not exist", "proxyos a:1 {\nlb_policy fastest\n}", "getting module named 'http.reverse_proxy.selection_policies.fastest': module not registered: http.reverse_proxy.selection_policies.fastest", 3},
+		{"a transport that does not exist", "proxyos a:1 {\ntransport quic\n}", "getting module named 'http.reverse_proxy.transport.quic': module not registered: http.reverse_proxy.transport.quic", 3},
+		{"a transport without a name", "proxyos a:1 {\ntransport\n}", unfinished("transport"), 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			config, err := adapt(site(c.directive))
+			if err == nil {
+				t.Fatalf("accepted as %s", config)
+			}
+			directive, _, _ := strings.Cut(c.directive, " ")
+			want := fmt.Sprintf("parsing caddyfile tokens for '%s': %s, at Caddyfile:%d", directive, c.want, c.line)
+			if err.Error() != want {
+				t.Errorf("\ngot  %s\nwant %s", err, want)
+			}
+		})
+	}
+}
+
+func TestWrongGlobalOptionsAreRefused(t *testing.T) {
+	for _, c := range []struct{ name, option, want string }{
+		{"an argument", "proxyos on", "wrong argument count or unexpected line ending after 'on', at Caddyfile:2"},
+		{"written twice", "proxyos\nproxyos", "the proxyos option is already specified; write it once, at Caddyfile:3"},
+		{"an unknown option", "proxyos {\nports 1\n}", `unrecognized option "ports" of proxyos; it takes https_ports and sync_interval, at Caddyfile:3`},
+		{"ports twice", "proxyos {\nhttps_ports 1\nhttps_ports 2\n}", "https_ports is already specified; write all ports on one line, at Caddyfile:4"},
+		{"no port", "proxyos {\nhttps_ports\n}", "https_ports: no port given; write the ports that mean HTTPS, or +8444 to add one, at Caddyfile:3"},
+		{"a port that is none", "proxyos {\nhttps_ports 65536\n}", `https_ports: port "65536" is not a number from 1 to 65535, at Caddyfile:3`},
+		{"an empty port", "proxyos {\nhttps_ports \"\"\n}", `https_ports: port "" is not a number from 1 to 65535, at Caddyfile:3`},
+		{"an interval that is none", "proxyos {\nsync_interval soon\n}", `sync_interval: "soon" is not a duration; write one such as 5s, at Caddyfile:3`},
+		{"two intervals", "proxyos {\nsync_interval 1s\nsync_interval 2s\n}", "sync_interval is already specified; write it once, at Caddyfile:4"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			config, err := adapt("{\n" + c.option + "\n}\n" + site("proxyos a:1"))
+			if err == nil {
+				t.Fatalf("accepted as %s", config)
+			}
+			if want := "parsing caddyfile tokens for 'proxyos': " + c.want; err.Error() != want {
+				t.Errorf("\ngot  %s\nwant %s", err, want)
+			}
+		})
+	}
+}
+
+func FuzzDirective(f *testing.F) {
+	for _, pair := range pairs {
+		f.Add(pair.directive)
+	}
+	f.Add("proxyos {\nupstream a:1 {\n")
+	f.Fuzz(func(t *testing.T, directive string) {
+		if strings.Contains(directive, "import") {
+			return // it reads files
+		}
+		adapt(site(directive)) // must not panic
+	})
+}
