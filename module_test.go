@@ -1,0 +1,220 @@
+package proxyos
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// validate loads a config that serves handlers, as `caddy validate` does. app is the JSON
+// of the app's settings.
+func validate(t testing.TB, app string, handlers ...string) error {
+	t.Helper()
+	text := fmt.Sprintf(`{
+		"storage": {"module": "file_system", "root": %q},
+		"logging": {"logs": {"default": {"level": "ERROR"}}},
+		"apps": {"proxyos": %s, "http": {"servers": {"test": {
+			"listen": ["127.0.0.1:9080"], "automatic_https": {"disable": true},
+			"routes": [{"handle": [%s]}]}}}}}`, t.TempDir(), app, strings.Join(handlers, ","))
+	var config caddy.Config
+	if err := json.Unmarshal([]byte(text), &config); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	return caddy.Validate(&config)
+}
+
+// named adds the handler's name to the JSON of its fields.
+func named(handler string) string {
+	return `{"handler": "proxyos", ` + strings.TrimPrefix(handler, "{")
+}
+
+func TestEveryPairLoads(t *testing.T) {
+	for _, pair := range pairs {
+		if pair.name == "every option of an upstream" {
+			continue // its certificates are no files
+		}
+		t.Run(pair.name, func(t *testing.T) {
+			if err := validate(t, "{}", named(pair.handler)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestHandlerSurvivesDecodingAndEncoding(t *testing.T) {
+	all := pairs[:len(pairs):len(pairs)]
+	all = append(all, struct{ name, directive, handler string }{name: "every field of its own", handler: `{
+		"name": "app", "upstreams": ["a:1", {"address": "b:1", "weight": 0}], "traffic_split": 0, "skip_tls_verify": false,
+		"staging": {"upstreams": ["c:1"], "load_balancing": {"selection_policy": {"policy": "first"}}, "skip_tls_verify": true},
+		"sticky": {"cookie": "c"}, "staging_when": {"path": ["/a"]}, "production_when": [{"path": ["/b"]}, {"path": ["/c"]}],
+		"staging_fallback": false, "verbose_logs": true}`})
+	for _, pair := range all {
+		t.Run(pair.name, func(t *testing.T) {
+			h := new(Handler)
+			if err := json.Unmarshal([]byte(pair.handler), h); err != nil {
+				t.Fatal(err)
+			}
+			encoded, err := json.Marshal(h)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := canonical(t, string(encoded)), canonical(t, pair.handler); got != want {
+				t.Errorf("\ngot  %s\nwant %s", got, want)
+			}
+		})
+	}
+}
+
+func TestNullFieldsAreAsGoodAsNone(t *testing.T) {
+	for _, handler := range []string{
+		`{"upstreams": ["a:1", "b:1"], "name": null, "staging": null, "traffic_split": null, "transport": null, "load_balancing": null, "health_checks": null, "headers": null, "dynamic_upstreams": null}`,
+		`{"upstreams": ["a:1", "b:1"], "load_balancing": {"retries": null, "selection_policy": null}, "health_checks": {"passive": null, "active": null}}`,
+		`{"upstreams": ["a:1", "b:1"], "health_checks": {"active": {"uri": "/", "port": 1, "headers": null}, "passive": {"fail_duration": null}}}`,
+	} {
+		if err := validate(t, "{}", named(handler)); err != nil {
+			t.Errorf("%s: %v", handler, err)
+		}
+	}
+}
+
+// What is refused when a config is loaded, in JSON or after it was adapted.
+func TestWrongConfigsAreRefusedAtLoad(t *testing.T) {
+	const (
+		decoding  = "decoding module config: http.handlers.proxyos: "
+		provision = "provision http.handlers.proxyos: "
+		proxy     = provision + "decoding module config: http.handlers.reverse_proxy: "
+		legs      = provision + "provision http.handlers.reverse_proxy: loading transport: loading module 'proxyos': provision http.reverse_proxy.transport.proxyos: "
+		own       = "; proxyos takes the fields of reverse_proxy and name, upstreams, staging, traffic_split, skip_tls_verify, sticky, staging_when, production_when, staging_fallback"
+		none      = "there is no upstream to send requests to; write one, such as app:3000"
+		noGroup   = "there is no staging group; add `staging <addresses...>`, or remove "
+		guest     = "belongs to the proxyos handler and cannot be used by itself; leave it out"
+		inStaging = `{"upstreams": ["a:1"], "traffic_split": 1, "staging": `
+		oneName   = `": write 1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit`
+		otherWay  = "; write both alike, or give one another address"
+	)
+	for _, c := range []struct{ name, handler, want string }{
+		{"no upstream", `{"name": "x"}`, provision + none},
+		{"an empty list of upstreams", `{"upstreams": []}`, provision + none},
+		{"an upstream without an address", `{"upstreams": [{"weight": 1}]}`, provision + `upstream "": the address is empty; write a host and a port, such as app:3000`},
+		{"an upstream that is a number", `{"upstreams": [3000]}`, decoding + `upstream 3000: write an address, such as "app:3000", or an object with one`},
+		{"an upstream with two addresses", `{"upstreams": [{"address": "a:1", "dial": "b:1"}]}`, decoding + `upstream "a:1": both address and dial ("b:1") are given; keep one of them`},
+		{"upstreams that are no list", `{"upstreams": "a:1"}`, decoding + "json: cannot unmarshal string into Go struct field proxyos.upstreams of type []proxyos.Upstream"},
+		{"an address with a path", `{"upstreams": ["http://a:1/x"]}`, provision + "upstream \"http://a:1/x\": an upstream takes no path; write the host and port alone, and `rewrite` to change the URI"},
+		{"an address of reverse_proxy's that is wrong", `{"upstreams": [{"dial": "a:0"}]}`, provision + `upstream "a:0": port "0" is not a number from 1 to 65535`},
+
+		{"a share below 0", inStaging + `{"upstreams": ["b:1"]}, "traffic_split": -1}`, provision + "traffic_split: -1 is outside 0 to 100; write the percentage of requests for staging"},
+		{"a share above 100", inStaging + `{"upstreams": ["b:1"]}, "traffic_split": 101}`, provision + "traffic_split: 101 is outside 0 to 100; write the percentage of requests for staging"},
+		{"a share that is a string", inStaging + `{"upstreams": ["b:1"]}, "traffic_split": "10"}`, decoding + "json: cannot unmarshal string into Go struct field proxyos.traffic_split of type float64"},
+		{"a share without staging", `{"upstreams": ["a:1"], "traffic_split": 10}`, provision + "traffic_split: there is no staging group to send the share to; add `staging <addresses...>`, or remove traffic_split"},
+		{"staging without a share", `{"upstreams": ["a:1"], "staging": {"upstreams": ["b:1"]}}`, provision + "staging: no request would ever reach it; add `traffic_split <percent>` or `staging_when <matcher>`"},
+		{"staging without upstreams", inStaging + `{}}`, provision + "staging: " + none},
+		{"staging with a wrong address", inStaging + `{"upstreams": ["ws://b"]}}`, provision + `staging: upstream "ws://b": use http://b: WebSockets need no scheme of their own`},
+		{"sticky without staging", `{"upstreams": ["a:1"], "sticky": {"cookie": "c"}}`, provision + "sticky: " + noGroup + "sticky"},
+		{"staging_when without staging", `{"upstreams": ["a:1"], "staging_when": {"path": ["/"]}}`, provision + "staging_when: " + noGroup + "staging_when"},
+		{"production_when without staging", `{"upstreams": ["a:1"], "production_when": {"path": ["/"]}}`, provision + "production_when: " + noGroup + "production_when"},
+		{"staging_fallback without staging", `{"upstreams": ["a:1"], "staging_fallback": false}`, provision + "staging_fallback: " + noGroup + "staging_fallback"},
+
+		{"an unknown field", `{"upstreams": ["a:1"], "split": 10}`, decoding + `unknown field "split"` + own},
+		{"a field in other letters", `{"upstreams": ["a:1"], "Verbose_Logs": true}`, decoding + `unknown field "Verbose_Logs"` + own},
+		{"an unknown field of an upstream", `{"upstreams": [{"address": "a:1", "wieght": 1}]}`, decoding + `upstream {"address":"a:1","wieght":1}: json: unknown field "wieght"`},
+		{"an unknown field of an upstream's TLS", `{"upstreams": [{"address": "https://a:1", "tls": {"name": "n"}}]}`, decoding + `upstream {"address":"https://a:1","tls":{"name":"n"}}: json: unknown field "name"`},
+		{"an unknown field of an upstream's CA pool", `{"upstreams": [{"address": "https://a:1", "tls": {"ca": {"provider": "inline", "file": "f"}}}]}`, legs + `upstream "https://a:1": provision http.reverse_proxy.transport.http: making TLS client config: failed to load ca module: loading module 'inline': decoding module config: tls.ca_pool.source.inline: json: unknown field "file"`},
+		{"an unknown field of staging", inStaging + `{"upstreams": ["b:1"], "weight": 1}}`, decoding + `json: unknown field "weight"`},
+		{"an unknown field of staging's balancing", inStaging + `{"upstreams": ["b:1"], "load_balancing": {"retries": 1}}}`, decoding + `json: unknown field "retries"`},
+		{"an unknown field of staging's policy", inStaging + `{"upstreams": ["b:1"], "load_balancing": {"selection_policy": {"policy": "first", "x": 1}}}}`, provision + `staging: loading the load balancing policy: loading module 'first': decoding module config: http.reverse_proxy.selection_policies.first: json: unknown field "x"`},
+		{"an unknown field of sticky", inStaging + `{"upstreams": ["b:1"]}, "sticky": {"cookie": "c", "ttl": 1}}`, decoding + `json: unknown field "ttl"`},
+		{"an unknown field of the balancing", `{"upstreams": ["a:1"], "load_balancing": {"policy": "first"}}`, proxy + `json: unknown field "policy"`},
+		{"an unknown field of the policy", `{"upstreams": ["a:1"], "load_balancing": {"selection_policy": {"policy": "first", "x": 1}}}`, provision + `loading the load balancing policy: loading module 'first': decoding module config: http.reverse_proxy.selection_policies.first: json: unknown field "x"`},
+		{"an unknown field of the health checks", `{"upstreams": ["a:1"], "health_checks": {"uri": "/"}}`, proxy + `json: unknown field "uri"`},
+		{"an unknown field of the active checks", `{"upstreams": ["a:1"], "health_checks": {"active": {"uri": "/", "every": 1}}}`, proxy + `json: unknown field "every"`},
+		{"an unknown field of marked active checks", `{"upstreams": ["a:1"], "health_checks": {"active": {"port": 1, "every": 1}}}`, proxy + `json: unknown field "every"`},
+		{"an unknown field of completed passive checks", `{"upstreams": ["a:1", "b:1"], "health_checks": {"passive": {"fails": 1}}}`, proxy + `json: unknown field "fails"`},
+		{"an unknown field of the transport", `{"upstreams": ["a:1"], "transport": {"protocol": "http", "timeout": 1}}`, provision + `transport: json: unknown field "timeout"`},
+		{"an unknown field of the transport's TLS", `{"upstreams": ["a:1"], "transport": {"protocol": "http", "tls": {"verify": false}}}`, provision + `transport: json: unknown field "verify"`},
+		{"an unknown field of the headers", `{"upstreams": ["a:1"], "headers": {"up": {}}}`, proxy + `json: unknown field "up"`},
+		{"an unknown field of the request headers", `{"upstreams": ["a:1"], "headers": {"request": {"put": {}}}}`, proxy + `json: unknown field "put"`},
+		{"an unknown field of the rewrite", `{"upstreams": ["a:1"], "rewrite": {"url": "/"}}`, proxy + `json: unknown field "url"`},
+		{"an unknown field of a response handler", `{"upstreams": ["a:1"], "handle_response": [{"status": 1}]}`, proxy + `json: unknown field "status"`},
+		{"an unknown field of a dynamic source", `{"dynamic_upstreams": {"source": "a", "ttl": 1}}`, provision + `loading the source of dynamic upstreams: loading module 'a': decoding module config: http.reverse_proxy.upstreams.a: json: unknown field "ttl"`},
+
+		{"a weight below 0", `{"upstreams": [{"address": "a:1", "weight": -1}]}`, provision + `upstream "a:1": weight -1 is outside 0 to 1000`},
+		{"a weight above 1000", `{"upstreams": [{"address": "a:1", "weight": 1001}]}`, provision + `upstream "a:1": weight 1001 is outside 0 to 1000`},
+		{"a weight that is no whole number", `{"upstreams": [{"address": "a:1", "weight": 1.5}]}`, decoding + `upstream {"address":"a:1","weight":1.5}: json: cannot unmarshal number 1.5 into Go struct field .upstream.weight of type int`},
+		{"weights of 0 alone", `{"upstreams": [{"address": "a:1", "weight": 0}, {"address": "b:1", "weight": 0}]}`, provision + "every upstream of production has weight 0, so none would get requests; give one a weight from 1 to 1000"},
+		{"weights beside another policy", `{"upstreams": [{"address": "a:1", "weight": 2}], "load_balancing": {"selection_policy": {"policy": "first"}}}`, provision + "weights belong to the default policy; remove lb_policy, or the weights"},
+		{"max_requests below 0", `{"upstreams": [{"address": "a:1", "max_requests": -1}]}`, provision + `upstream "a:1": max_requests -1 is negative; write the most requests it may have in flight, or 0 for no limit`},
+		{"skip_tls_verify that is a string", `{"upstreams": ["a:1"], "skip_tls_verify": "on"}`, decoding + "json: cannot unmarshal string into Go struct field proxyos.skip_tls_verify of type bool"},
+		{"balancing that is no object", `{"upstreams": ["a:1"], "load_balancing": "first"}`, provision + `load_balancing: "first" is not an object; write {…}`},
+
+		{"TLS settings on an HTTP upstream", `{"upstreams": [{"address": "a:1", "tls": {"server_name": "n"}}]}`, provision + `upstream "a:1": it has TLS settings but speaks HTTP, since it has no scheme and no well-known HTTPS port; write https://a:1`},
+		{"TLS settings on a written http://", `{"upstreams": [{"address": "http://a:8443", "tls": {}}]}`, provision + `upstream "http://a:8443": it has TLS settings but speaks HTTP, since the address says so; write https://a:8443`},
+		{"two meanings of one dial address", `{"upstreams": ["http://a:1", "https://a:1"]}`, provision + `upstream "https://a:1": it dials a:1 as upstream "http://a:1" does, but in another way (HTTPS, certificate checked; HTTP)` + otherWay},
+		{"two meanings, one of them implied", inStaging + `{"upstreams": ["http://a:8443"]}, "upstreams": ["a:8443"]}`, provision + `upstream "http://a:8443": it dials a:8443 as upstream "a:8443" does, but in another way (HTTP; HTTPS, certificate not checked)` + otherWay},
+		{"two meanings by skip_tls_verify", inStaging + `{"upstreams": ["https://a"], "skip_tls_verify": true}, "upstreams": ["https://a"]}`, provision + `upstream "https://a": it dials a:443 as upstream "https://a" does, but in another way (HTTPS, certificate not checked; HTTPS, certificate checked)` + otherWay},
+		{"two meanings by TLS settings", `{"upstreams": ["https://a", {"address": "https://a", "tls": {"server_name": "n"}}]}`, provision + `upstream "https://a": it dials a:443 as upstream "https://a" does, but in another way (HTTPS, certificate checked, with TLS settings of its own; HTTPS, certificate checked)` + otherWay},
+		{"two meanings in a range", `{"upstreams": ["a:1-3", "h2c://a:2"]}`, provision + `upstream "h2c://a:2": it dials a:2 as upstream "a:2" does, but in another way (HTTP/2 cleartext; HTTP)` + otherWay},
+		{"https:// beside a transport without TLS", `{"upstreams": ["https://a:1"], "transport": {"protocol": "fastcgi"}}`, provision + `upstream "https://a:1": the route's transport is not http and has no TLS; write the address without https://`},
+		{"https:// in staging beside a transport without TLS", inStaging + `{"upstreams": ["HTTPS://b:1"]}, "transport": {"protocol": "fastcgi"}}`, provision + `staging: upstream "HTTPS://b:1": the route's transport is not http and has no TLS; write the address without https://`},
+		{"HTTP/3 to a cleartext upstream", `{"upstreams": ["a:1"], "transport": {"protocol": "http", "versions": ["3"]}}`, legs + "upstream \"a:1\": the transport says `versions 3`, and HTTP/3 needs TLS; write https://a:1"},
+		{"a transport without a protocol", `{"upstreams": ["a:1"], "transport": {"dial_timeout": 1}}`, provision + `transport: it has no protocol; write {"protocol": "http", …}`},
+		{"a transport that does not exist", `{"upstreams": ["a:1"], "transport": {"protocol": "quic"}}`, provision + "provision http.handlers.reverse_proxy: loading transport: loading module 'quic': unknown module: http.reverse_proxy.transport.quic"},
+		{"the inner transport as a route's own", `{"upstreams": ["a:1"], "transport": {"protocol": "proxyos"}}`, provision + "transport: proxyos " + guest},
+		{"the inner policy as a route's own", `{"upstreams": ["a:1"], "load_balancing": {"selection_policy": {"policy": "proxyos"}}}`, provision + "loading the load balancing policy: loading module 'proxyos': provision http.reverse_proxy.selection_policies.proxyos: lb_policy proxyos " + guest},
+		{"the inner source as a route's own", `{"dynamic_upstreams": {"source": "proxyos"}}`, provision + "loading the source of dynamic upstreams: loading module 'proxyos': provision http.reverse_proxy.upstreams.proxyos: dynamic proxyos " + guest},
+
+		{"a name that is a path", `{"name": "a/b", "upstreams": ["a:1"]}`, provision + `name "a/b` + oneName},
+		{"a name that begins with a dot", `{"name": ".a", "upstreams": ["a:1"]}`, provision + `name ".a` + oneName},
+		{"a name that is a placeholder", `{"name": "{env.A}", "upstreams": ["a:1"]}`, provision + `name "{env.A}` + oneName},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			checkRefusal(t, validate(t, "{}", named(c.handler)),
+				"loading http app module: provision http: server test: setting up route handlers: route 0: loading handler modules: position 0: loading module 'proxyos': "+c.want)
+		})
+	}
+	t.Run("two routes of one name", func(t *testing.T) {
+		checkRefusal(t, validate(t, "{}", `{"handler": "proxyos", "name": "x", "upstreams": ["a:1"]}`, `{"handler": "proxyos", "name": "x", "upstreams": ["b:1"]}`),
+			"loading http app module: provision http: server test: setting up route handlers: route 0: loading handler modules: position 1: loading module 'proxyos': "+
+				provision+`name "x": another proxyos route has it already; give each route a name of its own`)
+	})
+	for module, field := range map[string]string{
+		"selection_policies.proxyos: lb_policy": `"load_balancing": {"selection_policy": {"policy": "proxyos"}}`,
+		"transport.proxyos: transport":          `"transport": {"protocol": "proxyos"}`,
+		"upstreams.proxyos: dynamic":            `"dynamic_upstreams": {"source": "proxyos"}`,
+	} {
+		t.Run("reverse_proxy with "+field, func(t *testing.T) {
+			err := validate(t, "{}", `{"handler": "reverse_proxy", "upstreams": [{"dial": "a:1"}], `+field+`}`)
+			if want := "provision http.reverse_proxy." + module + " proxyos " + guest; err == nil || !strings.HasSuffix(err.Error(), want) {
+				t.Errorf("got %v, want …%s", err, want)
+			}
+		})
+	}
+}
+
+func TestWrongSettingsOfTheAppAreRefused(t *testing.T) {
+	for settings, want := range map[string]string{
+		`{"ports": [1]}`:                 `decoding module config: proxyos: json: unknown field "ports"`,
+		`{"https_ports": 1}`:             "decoding module config: proxyos: json: cannot unmarshal number into Go struct field App.https_ports of type []int",
+		`{"https_ports": [1, 0]}`:        "proxyos: invalid configuration: https_ports: port 0 is not a number from 1 to 65535",
+		`{"https_ports": [65536]}`:       "proxyos: invalid configuration: https_ports: port 65536 is not a number from 1 to 65535",
+		`{"sync_interval": 1}`:           "proxyos: invalid configuration: sync_interval: 1ns is less than 100ms",
+		`{"sync_interval": "-5s"}`:       "proxyos: invalid configuration: sync_interval: -5s is less than 100ms",
+		`{"sync_interval": "sometimes"}`: `decoding module config: proxyos: time: invalid duration "sometimes"`,
+	} {
+		t.Run(settings, func(t *testing.T) {
+			checkRefusal(t, validate(t, settings), "loading proxyos app module: "+want)
+		})
+	}
+}
+
+func checkRefusal(t *testing.T, err error, want string) {
+	t.Helper()
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	if err.Error() != want {
+		t.Errorf("\ngot  %s\nwant %s", err, want)
+	}
+}
