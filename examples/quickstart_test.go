@@ -1,0 +1,156 @@
+package examples_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The quickstart's addresses, which are the same on every machine.
+const (
+	quickstartTLS   = "127.0.0.1:8443"
+	quickstartFront = "localhost:8080"
+)
+
+var quickstartAddresses = []string{":8080", "127.0.0.1:8081", "127.0.0.1:8082", quickstartTLS, "127.0.0.1:2019"}
+
+func TestQuickstartSplitsAHundredRequestsAsTheReadmeShows(t *testing.T) {
+	caddy := build(t)
+	for _, address := range quickstartAddresses {
+		awaitFree(t, address)
+	}
+	start(t, caddy, "examples/quickstart.Caddyfile")
+
+	answers := make(map[string]int)
+	for range 100 {
+		answers[get(t, "http://"+quickstartFront)]++
+	}
+	want := map[string]int{
+		"production: the plain backend on 127.0.0.1:8081\n":             45,
+		"production: the self-signed HTTPS backend on 127.0.0.1:8443\n": 45,
+		"staging: the next version on 127.0.0.1:8082\n":                 10,
+	}
+	if !maps.Equal(answers, want) {
+		t.Errorf("the answers are %v, want %v", answers, want)
+	}
+
+	// what `sort | uniq -c` makes of the answers
+	var output strings.Builder
+	for _, answer := range slices.Sorted(maps.Keys(answers)) {
+		fmt.Fprintf(&output, "%7d %s", answers[answer], answer)
+	}
+	if !strings.Contains(string(read(t, "../README.md")), output.String()) {
+		t.Errorf("the README shows another output than\n%s", output.String())
+	}
+}
+
+// build builds the caddy command.
+func build(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "caddy")
+	command := exec.Command("go", "build", "-buildvcs=false", "-o", binary, "./cmd/caddy")
+	command.Dir = ".."
+	if output, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("building the caddy command: %v\n%s", err, output)
+	}
+	return binary
+}
+
+// awaitFree waits until nobody listens on an address, and fails if that does not happen.
+func awaitFree(t *testing.T, address string) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+		var listener net.Listener
+		if listener, err = net.Listen("tcp", address); err == nil {
+			listener.Close()
+			return
+		}
+	}
+	t.Fatalf("the quickstart needs the address %s, which is in use: stop what listens there and run the test again (%v)", address, err)
+}
+
+// start runs caddy with a config until the test ends, in an empty home folder, and returns
+// once the demo backends answer.
+func start(t *testing.T, caddy, config string) {
+	t.Helper()
+	home := t.TempDir()
+	var output bytes.Buffer
+	command := exec.Command(caddy, "run", "--config", config)
+	command.Dir = ".."
+	command.Env = append(os.Environ(), "HOME="+home, "XDG_DATA_HOME="+home, "XDG_CONFIG_HOME="+home)
+	command.Stdout, command.Stderr = &output, &output
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		_ = command.Wait()
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		_ = command.Process.Signal(os.Interrupt)
+		select {
+		case <-ended:
+		case <-time.After(20 * time.Second):
+			_ = command.Process.Kill()
+			<-ended
+		}
+		if t.Failed() {
+			t.Logf("caddy's log:\n%s", output.String())
+		}
+	})
+
+	deadline := time.After(time.Minute)
+	for !isReady() {
+		select {
+		case <-ended:
+			t.Fatal("caddy ended before it was ready")
+		case <-deadline:
+			t.Fatal("caddy was not ready after a minute")
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// isReady tells whether everything listens and the HTTPS backend has its certificate. It
+// makes no request to the front, where it would take part in the split.
+func isReady() bool {
+	for _, address := range quickstartAddresses {
+		connection, err := net.Dial("tcp", address)
+		if err != nil {
+			return false
+		}
+		connection.Close()
+	}
+	connection, err := tls.Dial("tcp", quickstartTLS, &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		return false
+	}
+	return connection.Close() == nil
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	response, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}

@@ -1,0 +1,135 @@
+package examples_test
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+)
+
+// snippet is a fenced block of a document.
+type snippet struct {
+	file     string
+	line     int
+	language string
+	text     string
+}
+
+func (s snippet) String() string { return fmt.Sprintf("%s:%d", s.file, s.line) }
+
+func TestEverySnippetOfTheDocumentsLoads(t *testing.T) {
+	certificates := trustedCertificates(t)
+	found := make(map[string]int)
+	for _, s := range snippets(t) {
+		found[s.language]++
+		t.Run(s.String(), func(t *testing.T) {
+			switch s.language {
+			case "caddyfile":
+				if string(caddyfile.Format([]byte(s.text))) != s.text {
+					t.Error("caddy fmt would change it")
+				}
+				whole := strings.ReplaceAll(wholeCaddyfile(s.text), "/etc/caddy/", certificates)
+				validate(t, adapt(t, caddyfile.Format([]byte(whole))))
+			case "json":
+				validate(t, wholeJSON(t, s.text))
+			case "sh", "text":
+			default:
+				t.Errorf("a block of the language %q is not checked; use caddyfile, json, sh or text", s.language)
+			}
+		})
+	}
+	if found["caddyfile"] < 10 || found["json"] < 2 {
+		t.Errorf("found only these snippets: %v", found)
+	}
+}
+
+// snippets returns the fenced blocks of the README and of everything in docs.
+func snippets(t *testing.T) []snippet {
+	files, err := filepath.Glob("../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []snippet
+	for _, file := range append(files, "../README.md") {
+		var open *snippet
+		for i, line := range strings.SplitAfter(string(read(t, file)), "\n") {
+			language, isFence := strings.CutPrefix(strings.TrimSpace(line), "```")
+			switch {
+			case isFence && open == nil:
+				open = &snippet{file: filepath.Base(file), line: i + 1, language: language}
+			case isFence:
+				all, open = append(all, *open), nil
+			case open != nil:
+				open.text += line
+			}
+		}
+		if open != nil {
+			t.Errorf("%v: the block is not closed", open)
+		}
+	}
+	return all
+}
+
+// startsWithSite matches a Caddyfile that begins with global options or with the address of
+// a site, which unlike a directive has a '.', ':' or '/' in it.
+var startsWithSite = regexp.MustCompile(`^(#.*\n|\s)*(\{|\S*[.:/])`)
+
+// wholeCaddyfile puts directives into a site.
+func wholeCaddyfile(text string) string {
+	if startsWithSite.MatchString(text) {
+		return text
+	}
+	return ":0 {\n" + text + "}\n"
+}
+
+// wholeJSON puts a handler into a config.
+func wholeJSON(t *testing.T, text string) []byte {
+	t.Helper()
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(text), &fields); err != nil {
+		t.Fatal(err)
+	}
+	if _, isHandler := fields["handler"]; !isHandler {
+		return []byte(text)
+	}
+	return fmt.Appendf(nil, `{"apps": {"http": {"servers": {"one": {"listen": [":0"], "routes": [{"handle": [%s]}]}}}}}`, text)
+}
+
+// trustedCertificates returns a folder, with a slash at its end, for the certificates that
+// the documents expect in /etc/caddy.
+func trustedCertificates(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"nas.home.arpa"}, NotAfter: time.Now().Add(time.Hour),
+	}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var encoded bytes.Buffer
+	if err := pem.Encode(&encoded, &pem.Block{Type: "CERTIFICATE", Bytes: certificate}); err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "nas.pem"), encoded.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return folder + "/"
+}
