@@ -126,13 +126,9 @@ func (a *App) Validate() error {
 
 // Start begins to watch the routes, which run with their servers.
 func (a *App) Start() error {
-	routes := a.all()
-	for _, route := range routes {
-		route.goLive()
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	a.stop = cancel
-	go watchAvailability(ctx, routes)
+	go watchAvailability(ctx, a.all())
 	go a.follow(ctx)
 	select {
 	case <-a.synced:

@@ -12,9 +12,9 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// distrust remembers the upstreams that were down when the config was last changed, since
-// the new config knows nothing of that: they count as unavailable until they have answered
-// once, or until the new config has had the time to find out by itself.
+// distrust remembers the upstreams that were down under the config before this one, since
+// Caddy forgets that: they count as unavailable until they have answered once, or until
+// this config has had the time to find out by itself.
 type distrust struct {
 	count atomic.Int32 // how many upstreams there are in until
 	mu    sync.Mutex
@@ -42,13 +42,13 @@ func distrustFor(checks *reverseproxy.HealthChecks) time.Duration {
 
 func (d *distrust) any() bool { return d.count.Load() > 0 }
 
-func (d *distrust) add(dial string, period time.Duration) {
+func (d *distrust) add(dial string, until time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.until == nil {
 		d.until = make(map[string]time.Time)
 	}
-	d.until[dial] = time.Now().Add(period)
+	d.until[dial] = until
 	d.count.Store(int32(len(d.until)))
 }
 
@@ -60,18 +60,39 @@ func (d *distrust) remove(dial string) {
 }
 
 func (d *distrust) has(dial string) bool {
+	_, ok := d.deadline(dial)
+	return ok
+}
+
+// deadline returns until when an upstream is distrusted; ok is false if it is not.
+func (d *distrust) deadline(dial string) (until time.Time, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	until, ok := d.until[dial]
-	if !ok {
-		return false
+	if until, ok = d.until[dial]; !ok {
+		return time.Time{}, false
 	}
 	if time.Now().Before(until) {
-		return true
+		return until, true
 	}
 	delete(d.until, dial)
 	d.count.Store(int32(len(d.until)))
-	return false
+	return time.Time{}, false
+}
+
+// distrustAsBefore takes over what the route knew under the config that runs, if it is in
+// there.
+func (h *Handler) distrustAsBefore(last *Handler) {
+	if last == nil {
+		return
+	}
+	period := distrustFor(h.proxy.HealthChecks)
+	for upstream := range last.stats {
+		if until, ok := last.distrust.deadline(upstream.Dial); ok {
+			h.distrust.add(upstream.Dial, until)
+		} else if !upstream.Healthy() && period > 0 {
+			h.distrust.add(upstream.Dial, time.Now().Add(period))
+		}
+	}
 }
 
 // available tells whether an upstream of the group can be sent requests.

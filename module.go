@@ -77,21 +77,22 @@ type Handler struct {
 	// The fields of the handler that are reverse_proxy's own, by name.
 	ReverseProxy map[string]json.RawMessage `json:"-"`
 
-	options routeOptions
-	base    *reverseproxy.HTTPTransport // what the route's transport says; nil if it is not http
-	label   any                         // the name, as a placeholder's value
-	groups  []*group                    // production, then staging if there is one
-	split   *splitter
-	forced  forced
-	cohorts *cohorts // nil if clients do not stick
-	state   *routeState
-	isNew   bool // no earlier config had the route
-	stats   map[*reverseproxy.Upstream]*upstreamState
-	timing  [2]prometheus.Observer // production, staging
-	app     *App
-	retries int // at most, for each request; 0 if unlimited or none
-	proxy   *reverseproxy.Handler
-	logger  *zap.Logger
+	options  routeOptions
+	base     *reverseproxy.HTTPTransport // what the route's transport says; nil if it is not http
+	label    any                         // the name, as a placeholder's value
+	groups   []*group                    // production, then staging if there is one
+	split    *splitter
+	forced   forced
+	cohorts  *cohorts // nil if clients do not stick
+	state    *routeState
+	isNew    bool // no earlier config had the route
+	stats    map[*reverseproxy.Upstream]*upstreamState
+	timing   [2]prometheus.Observer // production, staging
+	distrust distrust
+	app      *App
+	retries  int // at most, for each request; 0 if unlimited or none
+	proxy    *reverseproxy.Handler
+	logger   *zap.Logger
 }
 
 // Staging is the group of upstreams that a share of the traffic goes to.
@@ -226,22 +227,12 @@ func (h *Handler) bindState() {
 	h.stats = make(map[*reverseproxy.Upstream]*upstreamState)
 	for i, g := range h.groups {
 		h.timing[i] = h.app.durations.WithLabelValues(h.Name, g.name)
-		g.distrust = &h.state.distrust
+		g.distrust = &h.distrust
 		for _, upstream := range g.pool {
-			stats := h.state.upstream(upstream.Dial)
-			if last := stats.live.Load(); last != nil && !last.Healthy() {
-				h.state.distrust.add(upstream.Dial, distrustFor(h.proxy.HealthChecks))
-			}
-			h.stats[upstream] = stats
+			h.stats[upstream] = h.state.upstream(upstream.Dial)
 		}
 	}
-}
-
-// goLive makes the route the one whose upstreams the next config will look at.
-func (h *Handler) goLive() {
-	for upstream, stats := range h.stats {
-		stats.live.Store(upstream)
-	}
+	h.distrustAsBefore(runningRoute(h.Name))
 }
 
 // Cleanup gives up the route's state, which lives on if the next config has the route.

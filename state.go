@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
 // routeStates holds what named routes keep through config reloads, by name.
@@ -18,7 +17,6 @@ type routeState struct {
 	positions atomic.Uint64 // of sticky clients: the last one given out
 	override  atomic.Pointer[override]
 
-	distrust  distrust
 	groups    [2]groupState // production, staging
 	fallbacks atomic.Uint64
 
@@ -36,7 +34,6 @@ type groupState struct {
 type upstreamState struct {
 	requests atomic.Uint64
 	errors   atomic.Uint64
-	live     atomic.Pointer[reverseproxy.Upstream] // in the config that runs
 }
 
 // override is a share that has been set while the route runs.

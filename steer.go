@@ -162,6 +162,14 @@ func (a *App) awaitOverrides() {
 	}
 }
 
+// runningRoute returns the route of that name in the config that runs, or nil.
+func runningRoute(name string) *Handler {
+	if app, err := runningApp(); err == nil {
+		return app.route(name)
+	}
+	return nil
+}
+
 // route returns the route of that name, or nil.
 func (a *App) route(name string) *Handler {
 	a.mu.Lock()

@@ -64,7 +64,7 @@ func (t *transport) Provision(ctx caddy.Context) error {
 		return err
 	}
 	t.proxyProtocol = route.base.ProxyProtocol != ""
-	t.distrust = &route.state.distrust
+	t.distrust = &route.distrust
 	t.byDial = make(map[string]*leg)
 	t.dynamic = make(map[string]portLegs)
 	legs := legLoader{ctx: ctx, base: route.base, loaded: make(map[string]*leg)}
