@@ -1,12 +1,9 @@
 package proxyos
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/user"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -141,111 +138,4 @@ func operator() string {
 		name += "@" + host
 	}
 	return name[:min(len(name), 200)]
-}
-
-// printer prints what the admin API has answered, for people or as JSON.
-type printer struct {
-	out  io.Writer
-	json bool
-}
-
-func (p printer) orError(route routeStatus, err error) (int, error) {
-	if err != nil {
-		return 1, err
-	}
-	return 0, p.route(route)
-}
-
-func (p printer) list(routes []routeStatus) error {
-	if p.json {
-		return printJSON(p.out, routes)
-	}
-	if len(routes) == 0 {
-		return errors.New("no proxyos route is configured")
-	}
-	rows := [][]string{{"NAME", "STAGING", "CONFIGURED", "PRODUCTION UP", "STAGING UP", "IN FLIGHT"}}
-	for _, route := range routes {
-		name := route.Name
-		if name == "" {
-			name = "-"
-		}
-		row := []string{clip(name, 30), fmt.Sprintf("%g %%", route.TrafficSplit), fmt.Sprintf("%g %%", route.ConfiguredSplit)}
-		var inFlight int64
-		for _, g := range route.Groups {
-			row = append(row, g.up())
-			inFlight += g.InFlight
-		}
-		if len(route.Groups) < 2 {
-			row[1], row[2], row = "-", "-", append(row, "-")
-		}
-		rows = append(rows, append(row, fmt.Sprint(inFlight)))
-	}
-	table(p.out, "", rows)
-	return nil
-}
-
-func (p printer) route(route routeStatus) error {
-	if p.json {
-		return printJSON(p.out, route)
-	}
-	fmt.Fprintf(p.out, "%s: %g %% to staging (configured: %g %%)\n", route.Name, route.TrafficSplit, route.ConfiguredSplit)
-	if o := route.Override; o != nil {
-		fmt.Fprintf(p.out, "set %s by %s\n", o.SetAt.Local().Format(time.DateTime), o.SetBy)
-	}
-	unchecked := false
-	for _, g := range route.Groups {
-		fmt.Fprintf(p.out, "\n%s: %d requests, %d errors, %d in flight", g.Name, g.Requests, g.Errors, g.InFlight)
-		if g.Name == staging {
-			fmt.Fprintf(p.out, ", %d fell back", route.Fallbacks)
-		}
-		fmt.Fprintln(p.out)
-		if g.Dynamic {
-			fmt.Fprintln(p.out, "  dynamic upstreams, known only at request time")
-		}
-		rows := [][]string{{"UPSTREAM", "SPEAKS", "WEIGHT", "HEALTH", "IN FLIGHT", "REQUESTS", "ERRORS"}}
-		for _, u := range g.Upstreams {
-			rows = append(rows, []string{clip(u.Address, 28), u.speaks(), fmt.Sprint(u.Weight), u.Health,
-				fmt.Sprint(u.InFlight), fmt.Sprint(u.Requests), fmt.Sprint(u.Errors)})
-		}
-		if len(rows) > 1 {
-			table(p.out, "  ", rows)
-		}
-		unchecked = unchecked || slices.ContainsFunc(g.Upstreams, upstreamStatus.unchecked)
-	}
-	if unchecked {
-		fmt.Fprintln(p.out, "\n(*) the certificate is not checked")
-	}
-	return nil
-}
-
-func (g groupStatus) up() string {
-	up := 0
-	for _, u := range g.Upstreams {
-		if u.Health != "down" {
-			up++
-		}
-	}
-	text := fmt.Sprintf("%d of %d", up, len(g.Upstreams))
-	if g.Dynamic {
-		text += " + dynamic"
-	}
-	return text
-}
-
-func (u upstreamStatus) unchecked() bool { return u.TLSVerify != nil && !*u.TLSVerify }
-
-func (u upstreamStatus) speaks() string {
-	if u.unchecked() {
-		return u.Scheme + " (*)"
-	}
-	return u.Scheme
-}
-
-// clip shortens a text that would make a table too wide.
-func clip(text string, width int) string {
-	runes := []rune(text)
-	if len(runes) <= width {
-		return text
-	}
-	return string(runes[:width-1]) + "…"
 }

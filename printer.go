@@ -1,0 +1,142 @@
+package proxyos
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+)
+
+// printer prints what the admin API has answered: for people, in 80 columns, or as JSON.
+type printer struct {
+	out  io.Writer
+	json bool
+}
+
+func (p printer) orError(route routeStatus, err error) (int, error) {
+	if err != nil {
+		return 1, err
+	}
+	return 0, p.route(route)
+}
+
+func (p printer) list(routes []routeStatus) error {
+	if p.json {
+		return printJSON(p.out, routes)
+	}
+	if len(routes) == 0 {
+		return errors.New("no proxyos route is configured")
+	}
+	rows := [][]string{{"NAME", "STAGING", "CONFIGURED", "PRODUCTION UP", "STAGING UP", "IN FLIGHT"}}
+	for _, route := range routes {
+		name := route.Name
+		if name == "" {
+			name = "-"
+		}
+		row := []string{name, percentText(route.TrafficSplit), percentText(route.ConfiguredSplit)}
+		var inFlight int64
+		for _, g := range route.Groups {
+			row = append(row, g.up())
+			inFlight += g.InFlight
+		}
+		if len(route.Groups) < 2 {
+			row[1], row[2], row = "-", "-", append(row, "-")
+		}
+		rows = append(rows, append(row, fmt.Sprint(inFlight)))
+	}
+	fit(0, rows)
+	table(p.out, "", rows)
+	return nil
+}
+
+func (p printer) route(route routeStatus) error {
+	if p.json {
+		return printJSON(p.out, route)
+	}
+	fmt.Fprintln(p.out, wrapped(route.Name+": ", fmt.Sprintf("%s to staging (configured: %s)",
+		percentText(route.TrafficSplit), percentText(route.ConfiguredSplit))))
+	if o := route.Override; o != nil {
+		fmt.Fprintln(p.out, clip(fmt.Sprintf("set %s by %s", o.SetAt.Local().Format(time.DateTime), o.SetBy), lineWidth))
+	}
+	unchecked := false
+	for _, g := range route.Groups {
+		counts := fmt.Sprintf("%d requests, %d errors, %d in flight", g.Requests, g.Errors, g.InFlight)
+		if g.Name == staging {
+			counts += fmt.Sprintf(", %d fell back", route.Fallbacks)
+		}
+		fmt.Fprintln(p.out, "\n"+wrapped(g.Name+": ", counts))
+		if g.Dynamic {
+			fmt.Fprintln(p.out, "  dynamic upstreams, known only at request time")
+		}
+		rows := [][]string{{"UPSTREAM", "SPEAKS", "WEIGHT", "HEALTH", "IN FLIGHT", "REQUESTS", "ERRORS"}}
+		for _, u := range g.Upstreams {
+			rows = append(rows, []string{u.Address, u.speaks(), fmt.Sprint(u.Weight), u.Health,
+				fmt.Sprint(u.InFlight), fmt.Sprint(u.Requests), fmt.Sprint(u.Errors)})
+		}
+		if len(rows) > 1 {
+			fit(2, rows)
+			table(p.out, "  ", rows)
+		}
+		unchecked = unchecked || slices.ContainsFunc(g.Upstreams, upstreamStatus.unchecked)
+	}
+	if unchecked {
+		fmt.Fprintln(p.out, "\n(*) the certificate is not checked")
+	}
+	return nil
+}
+
+func (g groupStatus) up() string {
+	up := 0
+	for _, u := range g.Upstreams {
+		if u.Health != "down" {
+			up++
+		}
+	}
+	switch text := fmt.Sprintf("%d of %d", up, len(g.Upstreams)); {
+	case !g.Dynamic:
+		return text
+	case len(g.Upstreams) == 0:
+		return "dynamic"
+	default:
+		return text + " +dyn"
+	}
+}
+
+func (u upstreamStatus) unchecked() bool { return u.TLSVerify != nil && !*u.TLSVerify }
+
+func (u upstreamStatus) speaks() string {
+	if u.unchecked() {
+		return u.Scheme + " (*)"
+	}
+	return u.Scheme
+}
+
+func percentText(percent float64) string { return fmt.Sprintf("%.6g %%", percent) }
+
+// minClipped is how much of a name or an address is shown at least.
+const minClipped = 10
+
+// fit shortens the cells of the first column to what the others leave of a line.
+func fit(indent int, rows [][]string) {
+	left := lineWidth - indent
+	for column := 1; column < len(rows[0]); column++ {
+		width := 0
+		for _, row := range rows {
+			width = max(width, len([]rune(row[column])))
+		}
+		left -= width + 2
+	}
+	for _, row := range rows {
+		row[0] = clip(row[0], max(left, minClipped))
+	}
+}
+
+// clip shortens a text that would make a table too wide.
+func clip(text string, width int) string {
+	runes := []rune(text)
+	if len(runes) <= width {
+		return text
+	}
+	return string(runes[:width-1]) + "…"
+}
