@@ -40,7 +40,11 @@ type App struct {
 	overrides *overrides
 	synced    chan struct{} // closed once the stored overrides are in force
 	slow      atomic.Bool   // the storage is too slow for the first requests to wait for it
+	wake      chan struct{} // asks for the stored overrides to be put in force again
 	stop      context.CancelFunc
+
+	inForceMu sync.Mutex // held while overrides are put in force
+	stopped   bool
 }
 
 const defaultSyncInterval = 5 * time.Second
@@ -66,6 +70,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.byName = make(map[string]*Handler)
 	a.logger = ctx.Logger()
 	a.synced = make(chan struct{})
+	a.wake = make(chan struct{}, 1)
 	a.overrides = &overrides{storage: ctx.Storage(), logger: a.logger, apply: a.putInForce, held: a.inForce}
 	a.durations = acquireDurations()
 	registry := ctx.GetMetricsRegistry()
@@ -139,9 +144,19 @@ func (a *App) Start() error {
 	return nil
 }
 
-// Stop ends what Start began.
+// Stop ends what Start began. The config that runs from now on looks at the storage once
+// more: it may have done so before the last change that was made here.
 func (a *App) Stop() error {
 	a.stop()
+	a.inForceMu.Lock()
+	a.stopped = true
+	a.inForceMu.Unlock()
+	if successor, err := runningApp(); err == nil && successor != a {
+		select {
+		case successor.wake <- struct{}{}:
+		default: // it has been asked already
+		}
+	}
 	return nil
 }
 

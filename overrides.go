@@ -24,7 +24,7 @@ const storageTimeout = 30 * time.Second
 
 // document is all overrides as they are stored.
 type document struct {
-	Version uint64                    `json:"version"` // grows with each change
+	Version uint64                    `json:"version"` // grows with each change; see firstVersion
 	Routes  map[string]storedOverride `json:"routes"`  // by name
 }
 
@@ -36,10 +36,23 @@ type storedOverride struct {
 	SetBy        string    `json:"set_by,omitempty"`
 }
 
+// firstVersion returns the version of a document that is begun anew: larger than any of a
+// document that was lost, which an instance may still have in force.
+func firstVersion() uint64 { return uint64(time.Now().UnixMilli()) }
+
+// maxVersion is the largest number that all JSON decoders read exactly.
+const maxVersion = 1 << 53
+
 func parseDocument(raw []byte) (document, error) {
 	var doc document
+	if !json.Valid(raw) { // what follows the first value counts, too
+		return document{}, errors.New("it is not JSON")
+	}
 	if err := caddy.StrictUnmarshalJSON(raw, &doc); err != nil {
 		return document{}, err
+	}
+	if doc.Version == 0 || doc.Version > maxVersion {
+		return document{}, fmt.Errorf("its version %d is outside 1 to %d", doc.Version, uint64(maxVersion))
 	}
 	for name, o := range doc.Routes {
 		if err := errors.Join(checkPercent(o.TrafficSplit), checkPercent(o.Against)); err != nil {
@@ -55,16 +68,19 @@ func parseDocument(raw []byte) (document, error) {
 type overrides struct {
 	storage certmagic.Storage
 	logger  *zap.Logger
-	apply   func(document) // puts a document in force
-	held    func() document
+	held    func() document // the overrides in force
+
+	// apply puts a document in force; followed tells whether the storage had it first
+	apply func(doc document, followed bool)
 
 	mu      sync.Mutex // held while the document is changed or put in force
 	version uint64     // of the document in force
 	failing bool       // whether the storage failed when it was last read
 }
 
-// change changes the document in the storage, and then puts it in force.
-func (o *overrides) change(ctx context.Context, edit func(*document)) error {
+// change changes the document in the storage, and then puts it in force. It writes nothing
+// if edit reports that there is nothing to change.
+func (o *overrides) change(ctx context.Context, edit func(*document) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
 	o.mu.Lock()
@@ -80,29 +96,32 @@ func (o *overrides) change(ctx context.Context, edit func(*document)) error {
 	if err != nil {
 		return err
 	}
-	o.putInForce(doc)
+	o.putInForce(doc, false)
 	return nil
 }
 
 // edit reads, edits and writes the document, whose lock is held.
-func (o *overrides) edit(ctx context.Context, edit func(*document)) (document, error) {
+func (o *overrides) edit(ctx context.Context, edit func(*document) bool) (document, error) {
 	doc, err := o.read(ctx)
-	var damaged *damagedError
+	damaged, isDamaged := errors.AsType[*damagedError](err)
 	switch {
-	case errors.As(err, &damaged):
+	case isDamaged:
 		if doc, err = o.setAside(ctx, damaged); err != nil {
 			return document{}, err
 		}
 	case err != nil:
 		return document{}, err
 	}
-	doc.Version = max(doc.Version, o.version) + 1
 	if doc.Routes == nil {
 		doc.Routes = make(map[string]storedOverride)
 	}
-	if edit != nil {
-		edit(&doc)
+	if !edit(&doc) && !isDamaged {
+		return doc, nil
 	}
+	if doc.Version == 0 {
+		doc.Version = firstVersion()
+	}
+	doc.Version = max(doc.Version, o.version) + 1
 	encoded, err := json.MarshalIndent(doc, "", "\t")
 	if err != nil {
 		return document{}, err
@@ -151,27 +170,23 @@ func (o *overrides) setAside(ctx context.Context, damaged *damagedError) (docume
 	return o.held(), nil
 }
 
-// sync puts the stored document in force if it is newer than the one that is.
-func (o *overrides) sync(ctx context.Context) error {
+// sync puts the stored document in force if it is newer than the one that is, or if again
+// is true.
+func (o *overrides) sync(ctx context.Context, again bool) error {
 	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
 	doc, err := o.read(ctx)
-	var damaged *damagedError
-	if errors.As(err, &damaged) {
-		return o.change(ctx, nil)
+	if _, damaged := errors.AsType[*damagedError](err); damaged {
+		err = o.change(ctx, func(*document) bool { return false }) // which sets it aside
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.report(ctx, err)
+		return err
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if err != nil {
-		if !o.failing && ctx.Err() != context.Canceled {
-			o.logger.Error("the stored splits cannot be read; those in force stay", zap.Error(err))
-		}
-		o.failing = true
+	if o.report(ctx, err); err != nil {
 		return err
-	}
-	if o.failing {
-		o.logger.Info("the stored splits can be read again")
-		o.failing = false
 	}
 	if doc.Version == 0 && o.version > 0 {
 		// no document: it was deleted, or not yet written when it was looked for
@@ -179,13 +194,25 @@ func (o *overrides) sync(ctx context.Context) error {
 			return err
 		}
 	}
-	if doc.Version > o.version || doc.Version == 0 {
-		o.putInForce(doc)
+	if doc.Version > o.version || doc.Version == 0 || again {
+		o.putInForce(doc, true)
 	}
 	return nil
 }
 
-func (o *overrides) putInForce(doc document) {
+// report logs that the storage fails, once, and that it works again.
+func (o *overrides) report(ctx context.Context, err error) {
+	switch {
+	case err != nil && !o.failing && !errors.Is(ctx.Err(), context.Canceled):
+		o.logger.Error("the stored splits cannot be read; those in force stay", zap.Error(err))
+		o.failing = true
+	case err == nil && o.failing:
+		o.logger.Info("the stored splits can be read again")
+		o.failing = false
+	}
+}
+
+func (o *overrides) putInForce(doc document, followed bool) {
 	o.version = doc.Version
-	o.apply(doc)
+	o.apply(doc, followed)
 }

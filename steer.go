@@ -25,25 +25,39 @@ func (a *App) setSplit(ctx context.Context, route *Handler, percent float64, by 
 		}
 	}
 	was := route.split.current().percent
-	err := a.overrides.change(ctx, func(doc *document) {
+	err := a.change(ctx, func(doc *document) bool {
 		doc.Routes[route.Name] = storedOverride{
 			TrafficSplit: percent,
 			Against:      route.split.configured.percent,
 			SetAt:        time.Now().UTC().Round(0),
 			SetBy:        by,
 		}
+		return true
 	})
 	return a.steered(route, was, by, err)
 }
 
 // resetSplit goes back to the configured split of a route.
 func (a *App) resetSplit(ctx context.Context, route *Handler, by string) error {
-	if route.split.override.Load() == nil {
-		return nil
-	}
 	was := route.split.current().percent
-	err := a.overrides.change(ctx, func(doc *document) { delete(doc.Routes, route.Name) })
+	err := a.change(ctx, func(doc *document) bool {
+		_, ok := doc.Routes[route.Name]
+		delete(doc.Routes, route.Name)
+		return ok
+	})
 	return a.steered(route, was, by, err)
+}
+
+// change changes the stored overrides, which are in force when it returns.
+func (a *App) change(ctx context.Context, edit func(*document) bool) error {
+	if err := a.overrides.change(ctx, edit); err != nil {
+		return err
+	}
+	// a new config that has taken over meanwhile may have read the storage before this
+	if successor, err := runningApp(); err == nil && successor != a {
+		return successor.overrides.sync(ctx, true)
+	}
+	return nil
 }
 
 // steered reports a change that was made, or that could not be stored.
@@ -60,23 +74,33 @@ func (a *App) steered(route *Handler, was float64, by string, err error) error {
 	return nil
 }
 
-// putInForce gives each named route its override, or none.
-func (a *App) putInForce(doc document) {
+// putInForce gives each named route its override, or none. The routes of a config that was
+// stopped are left to the next config, with which they share their state.
+func (a *App) putInForce(doc document, followed bool) {
+	a.inForceMu.Lock()
+	defer a.inForceMu.Unlock()
+	if a.stopped {
+		return
+	}
 	for _, route := range a.all() {
 		if route.Name == "" {
 			continue
 		}
-		stored, ok := doc.Routes[route.Name]
-		if !ok {
-			route.split.override.Store(nil)
-			continue
+		was := route.split.current().percent
+		var next *override
+		if stored, ok := doc.Routes[route.Name]; ok {
+			next = &override{
+				share:   newShare(stored.TrafficSplit),
+				Against: stored.Against,
+				Set:     stored.SetAt,
+				By:      stored.SetBy,
+			}
 		}
-		route.split.override.Store(&override{
-			share:   newShare(stored.TrafficSplit),
-			Against: stored.Against,
-			Set:     stored.SetAt,
-			By:      stored.SetBy,
-		})
+		route.split.override.Store(next)
+		if now := route.split.current().percent; followed && now != was {
+			a.logger.Info("traffic split changed, as the storage says", zap.String("route", route.Name),
+				zap.Float64("from", was), zap.Float64("to", now))
+		}
 	}
 }
 
@@ -106,12 +130,14 @@ func (a *App) retire(ctx context.Context) {
 	if len(stale) == 0 {
 		return
 	}
-	err := a.overrides.change(ctx, func(doc *document) {
+	err := a.change(ctx, func(doc *document) bool {
+		before := len(doc.Routes)
 		for _, route := range stale {
 			if doc.Routes[route.Name].Against != route.split.configured.percent {
 				delete(doc.Routes, route.Name)
 			}
 		}
+		return len(doc.Routes) < before
 	})
 	if err != nil {
 		a.logger.Error("retired traffic splits are still in the storage", zap.Error(err))
@@ -122,20 +148,22 @@ func (a *App) retire(ctx context.Context) {
 // context ends.
 func (a *App) follow(ctx context.Context) {
 	retired := false
-	sync := func() {
-		if err := a.overrides.sync(ctx); err == nil && !retired { // it logs its failures itself
+	sync := func(again bool) {
+		if err := a.overrides.sync(ctx, again); err == nil && !retired { // it logs its failures itself
 			a.retire(ctx)
 			retired = true
 		}
 	}
-	sync()
+	sync(false)
 	close(a.synced)
 	ticker := time.NewTicker(time.Duration(a.SyncInterval))
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
-			sync()
+			sync(false)
+		case <-a.wake:
+			sync(true)
 		case <-ctx.Done():
 			return
 		}
