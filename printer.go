@@ -71,7 +71,7 @@ func (p printer) route(route routeStatus) error {
 		}
 		rows := [][]string{{"UPSTREAM", "SPEAKS", "WEIGHT", "HEALTH", "IN FLIGHT", "REQUESTS", "ERRORS"}}
 		for _, u := range g.Upstreams {
-			rows = append(rows, []string{u.Address, u.speaks(), fmt.Sprint(u.Weight), u.Health,
+			rows = append(rows, []string{u.Dial, u.speaks(), fmt.Sprint(u.Weight), u.Health,
 				fmt.Sprint(u.InFlight), fmt.Sprint(u.Requests), fmt.Sprint(u.Errors)})
 		}
 		if len(rows) > 1 {

@@ -1,0 +1,78 @@
+package proxyos
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+func TestDistrustLastsUntilTheChecksCanKnow(t *testing.T) {
+	seconds := func(n int) caddy.Duration { return caddy.Duration(time.Duration(n) * time.Second) }
+	for name, test := range map[string]struct {
+		checks *reverseproxy.HealthChecks
+		want   time.Duration
+	}{
+		"no checks":     {nil, 0},
+		"empty checks":  {&reverseproxy.HealthChecks{}, 0},
+		"passive":       {&reverseproxy.HealthChecks{Passive: &reverseproxy.PassiveHealthChecks{FailDuration: seconds(10)}}, 10 * time.Second},
+		"active is off": {&reverseproxy.HealthChecks{Active: &reverseproxy.ActiveHealthChecks{Interval: seconds(30)}}, 0},
+		"active": {&reverseproxy.HealthChecks{Active: &reverseproxy.ActiveHealthChecks{
+			URI: "/up", Interval: seconds(30), Timeout: seconds(2), Fails: 3}}, 63 * time.Second},
+		"the longer counts": {&reverseproxy.HealthChecks{
+			Active:  &reverseproxy.ActiveHealthChecks{URI: "/up", Interval: seconds(1), Timeout: seconds(1), Fails: 1},
+			Passive: &reverseproxy.PassiveHealthChecks{FailDuration: seconds(40)}}, 40 * time.Second},
+	} {
+		if got := distrustFor(test.checks); got != test.want {
+			t.Errorf("%s: %s, want %s", name, got, test.want)
+		}
+	}
+}
+
+func TestDistrustEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var d distrust
+		d.add("a:80", time.Now().Add(10*time.Second))
+		d.add("b:80", time.Now().Add(10*time.Second))
+		d.remove("b:80")
+		time.Sleep(10*time.Second - 1)
+		if !d.any() || !d.has("a:80") || d.has("b:80") || d.has("c:80") {
+			t.Error("not exactly the upstream that was added and has not answered is distrusted")
+		}
+		time.Sleep(1)
+		if d.has("a:80") || d.any() {
+			t.Error("distrust outlives its time")
+		}
+	})
+}
+
+func TestDistrustIsTakenOverWithWhatIsLeftOfIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		upstream := &reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: "a:80"}
+		route := func() *Handler {
+			return &Handler{
+				proxy: &reverseproxy.Handler{HealthChecks: &reverseproxy.HealthChecks{
+					Passive: &reverseproxy.PassiveHealthChecks{FailDuration: caddy.Duration(time.Minute)}}},
+				stats: map[*reverseproxy.Upstream]*upstreamState{upstream: new(upstreamState)},
+			}
+		}
+		first, second, third := route(), route(), route()
+		first.distrust.add(upstream.Dial, time.Now().Add(10*time.Second))
+		time.Sleep(4 * time.Second)
+		second.distrustAsBefore(first)
+		third.distrustAsBefore(nil)
+		time.Sleep(6*time.Second - 1)
+		if !second.distrust.has(upstream.Dial) {
+			t.Error("the next config trusts an upstream that was down")
+		}
+		if third.distrust.any() {
+			t.Error("a config with none before it distrusts")
+		}
+		time.Sleep(1)
+		if second.distrust.has(upstream.Dial) {
+			t.Error("each config begins to distrust anew")
+		}
+	})
+}

@@ -1,0 +1,81 @@
+package proxyos
+
+import (
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+func TestMetricsAddUpRoutesWithoutAName(t *testing.T) {
+	one, two := countedRoute("", 3, 500), countedRoute("", 4, 200)
+	named := countedRoute("app", 5, 404)
+	got := gather(t, one, two, named)
+	for series, want := range map[string]float64{
+		"caddy_proxyos_requests_total code=5xx group=staging route=":    3,
+		"caddy_proxyos_requests_total code=2xx group=staging route=":    4,
+		"caddy_proxyos_requests_total code=4xx group=staging route=app": 5,
+		"caddy_proxyos_requests_in_flight group=staging route=":         2,
+		"caddy_proxyos_requests_in_flight group=production route=":      0,
+		"caddy_proxyos_requests_in_flight group=staging route=app":      1,
+		"caddy_proxyos_requests_in_flight group=production route=app":   0,
+		"caddy_proxyos_fallbacks_total route=":                          2,
+		"caddy_proxyos_fallbacks_total route=app":                       1,
+		"caddy_proxyos_traffic_split_ratio route=app":                   0.25,
+	} {
+		if got[series] != want {
+			t.Errorf("%s is %v, want %v", series, got[series], want)
+		}
+		delete(got, series)
+	}
+	for series, value := range got {
+		t.Errorf("unexpected: %s %v", series, value)
+	}
+}
+
+func TestStatusesOutsideTheClassesAreCountedTogether(t *testing.T) {
+	var g groupState
+	for _, status := range []int{0, 99, 600, 999, -1} {
+		g.served(status)
+	}
+	g.served(503)
+	if requests, failed := g.totals(); requests != 6 || failed != 1 || g.byClass[0].Load() != 5 {
+		t.Errorf("%d requests, %d failed, %d of no class; want 6, 1, 5", requests, failed, g.byClass[0].Load())
+	}
+}
+
+// countedRoute returns a route whose staging has answered n requests with a status, has one
+// in flight, and has lost one to production.
+func countedRoute(name string, n int, status int) *Handler {
+	h := &Handler{Name: name, state: newRouteState(), split: newSplitter(25), groups: []*group{{name: production}, {name: staging}}}
+	for range n {
+		h.state.groups[1].served(status)
+	}
+	h.state.groups[1].inFlight.Add(1)
+	h.state.fallbacks.Add(1)
+	return h
+}
+
+// gather returns the metrics of routes by name and labels.
+func gather(t *testing.T, routes ...*Handler) map[string]float64 {
+	t.Helper()
+	registry := prometheus.NewPedanticRegistry()
+	c := &collector{routes: func() []*Handler { return routes }}
+	if err := register(registry, c); err != nil {
+		t.Fatal(err)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := make(map[string]float64)
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			series := family.GetName()
+			for _, label := range metric.GetLabel() {
+				series += " " + label.GetName() + "=" + label.GetValue()
+			}
+			values[series] = metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
+		}
+	}
+	return values
+}

@@ -1,0 +1,319 @@
+package proxyos
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+)
+
+func TestDocumentsThatAreDamaged(t *testing.T) {
+	for _, text := range []string{
+		"", " ", "null", "{}", "[]", "7", `{"version":`, `{"version":1,"routes":{}}x`, `{"version":1}{"version":2}`,
+		`{"version":0,"routes":{}}`, `{"version":-1}`, `{"version":1.5}`, `{"version":9007199254740993}`,
+		`{"version":1,"more":2}`, `{"version":1,"routes":[]}`, `{"version":1,"routes":{"app":7}}`,
+		`{"version":1,"routes":{"app":{"traffic_split":"5"}}}`, `{"version":1,"routes":{"app":{"traffic_split":101}}}`,
+		`{"version":1,"routes":{"app":{"traffic_split":5,"against":-1}}}`,
+		`{"version":1,"routes":{"app":{"traffic_split":5,"set_at":"yesterday"}}}`,
+	} {
+		if doc, err := parseDocument([]byte(text)); err == nil {
+			t.Errorf("%q is read as %+v", text, doc)
+		}
+	}
+	doc, err := parseDocument([]byte(`{"version":3,"routes":{"app":{"traffic_split":5,"against":1,"set_at":"2024-05-01T10:00:00Z"}}}` + "\n"))
+	if err != nil || doc.Version != 3 || doc.Routes["app"].TrafficSplit != 5 {
+		t.Errorf("a sound document is read as %+v, %v", doc, err)
+	}
+}
+
+func FuzzParseDocument(f *testing.F) {
+	f.Add([]byte(`{"version":3,"routes":{"app":{"traffic_split":5,"against":1}}}`))
+	f.Add([]byte(`null`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		doc, err := parseDocument(raw)
+		if err != nil {
+			return
+		}
+		if doc.Version == 0 {
+			t.Error("a document without a version is accepted")
+		}
+		for name, o := range doc.Routes {
+			if checkPercent(o.TrafficSplit) != nil || checkPercent(o.Against) != nil {
+				t.Errorf("route %q: %v against %v is accepted", name, o.TrafficSplit, o.Against)
+			}
+		}
+	})
+}
+
+func TestAChangeIsStoredBeforeItIsInForce(t *testing.T) {
+	o, storage, _ := newOverrides(t)
+	o.apply = func(doc document, followed bool) {
+		stored, err := parseDocument(storage.get(overridesKey))
+		if err != nil || stored.Routes["app"].TrafficSplit != doc.Routes["app"].TrafficSplit {
+			t.Errorf("%+v comes into force while %+v is stored", doc, stored)
+		}
+		if followed {
+			t.Error("a change made here counts as one from the storage")
+		}
+	}
+	if err := o.change(t.Context(), set("app", 25)); err != nil {
+		t.Fatal(err)
+	}
+	if storage.locked() {
+		t.Error("the storage is still locked")
+	}
+}
+
+func TestAChangeThatCannotBeStoredChangesNothing(t *testing.T) {
+	for _, operation := range []string{"lock", "load", "store"} {
+		o, storage, inForce := newOverrides(t)
+		if err := o.change(t.Context(), set("app", 25)); err != nil {
+			t.Fatal(err)
+		}
+		stored := string(storage.get(overridesKey))
+		storage.fail(operation)
+		err := o.change(t.Context(), set("app", 50))
+		if !errors.Is(err, errBroken) {
+			t.Errorf("%s fails, and the change reports %v", operation, err)
+		}
+		if got := inForce.of("app"); got != 25 {
+			t.Errorf("%s fails, and %v %% is in force", operation, got)
+		}
+		storage.fail("")
+		if storage.locked() {
+			t.Errorf("%s fails, and the storage stays locked", operation)
+		}
+		if got := string(storage.get(overridesKey)); got != stored {
+			t.Errorf("%s fails, and the stored document is now\n%s", operation, got)
+		}
+	}
+}
+
+func TestTheLastWriterWins(t *testing.T) {
+	one, storage, inForceOfOne := newOverrides(t)
+	other, _, inForceOfOther := newOverridesOn(storage)
+	for i, percent := range []float64{10, 20, 30, 40} {
+		writer := []*overrides{one, other}[i%2]
+		if err := writer.change(t.Context(), set("app", percent)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, o := range []*overrides{one, other} {
+		if err := o.sync(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if inForceOfOne.of("app") != 40 || inForceOfOther.of("app") != 40 || one.version != other.version {
+		t.Errorf("in force are %v %% (version %d) and %v %% (version %d), want 40 %% in both", inForceOfOne.of("app"), one.version, inForceOfOther.of("app"), other.version)
+	}
+}
+
+func TestADocumentBegunAnewIsNewerThanTheLostOne(t *testing.T) {
+	for name, lose := range map[string]func(*memoryStorage){
+		"deleted": func(s *memoryStorage) { s.put(overridesKey, nil) },
+		"damaged": func(s *memoryStorage) { s.put(overridesKey, []byte("xx")) },
+	} {
+		old, storage, inForce := newOverrides(t)
+		for percent := range 20 {
+			if err := old.change(t.Context(), set("app", float64(percent))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(25 * time.Millisecond) // more than a millisecond for each change
+		lose(storage)
+		fresh, _, _ := newOverridesOn(storage) // an instance that was started just now
+		if err := fresh.change(t.Context(), set("app", 77)); err != nil {
+			t.Fatal(err)
+		}
+		if err := old.sync(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+		if got := inForce.of("app"); got != 77 {
+			t.Errorf("%s: the instance that knew the lost document has %v %% in force, want 77", name, got)
+		}
+	}
+}
+
+func TestADamagedDocumentIsSetAsideAndReported(t *testing.T) {
+	o, storage, inForce := newOverrides(t)
+	if err := o.change(t.Context(), set("app", 25)); err != nil {
+		t.Fatal(err)
+	}
+	storage.put(overridesKey, []byte(`{"version":`))
+	if err := o.sync(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	if inForce.of("app") != 25 {
+		t.Errorf("in force is now %v %%", inForce.of("app"))
+	}
+	doc, err := parseDocument(storage.get(overridesKey))
+	if err != nil || doc.Routes["app"].TrafficSplit != 25 {
+		t.Errorf("in its place stands %+v, %v", doc, err)
+	}
+	aside := storage.keys("proxyos/overrides.damaged-")
+	if len(aside) != 1 || string(storage.get(aside[0])) != `{"version":` {
+		t.Errorf("set aside are %v", aside)
+	}
+}
+
+func TestAStorageThatFailsIsReportedOnce(t *testing.T) {
+	for _, operation := range []string{"load", "store"} {
+		o, storage, _ := newOverrides(t)
+		core, logs := observer.New(zap.InfoLevel)
+		o.logger = zap.New(core)
+		storage.put(overridesKey, []byte("damaged")) // so that store is tried, too
+		storage.fail(operation)
+		for range 3 {
+			if err := o.sync(t.Context(), false); !errors.Is(err, errBroken) {
+				t.Errorf("%s fails, and sync reports %v", operation, err)
+			}
+		}
+		if got := logs.FilterMessageSnippet("cannot be read").Len(); got != 1 {
+			t.Errorf("%s fails three times, and is logged %d times", operation, got)
+		}
+		storage.fail("")
+		for range 3 {
+			if err := o.sync(t.Context(), false); err != nil {
+				t.Error(err)
+			}
+		}
+		if got := logs.FilterMessageSnippet("can be read again").Len(); got != 1 {
+			t.Errorf("%s works again, and that is logged %d times", operation, got)
+		}
+	}
+}
+
+func TestAChangeThatChangesNothingIsNotWritten(t *testing.T) {
+	o, storage, _ := newOverrides(t)
+	if err := o.change(t.Context(), func(*document) bool { return false }); err != nil {
+		t.Fatal(err)
+	}
+	if keys := storage.keys(""); len(keys) > 0 {
+		t.Errorf("stored are %v", keys)
+	}
+}
+
+func TestASlowStorageIsGivenUp(t *testing.T) {
+	o, storage, inForce := newOverrides(t)
+	storage.fail("hang")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := o.change(ctx, set("app", 25)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the change reports %v", err)
+	}
+	if storage.locked() || inForce.of("app") != 0 {
+		t.Error("the change left the storage locked, or is in force")
+	}
+}
+
+// splits is what overrides have put in force.
+type splits struct{ doc document }
+
+func (s *splits) of(route string) float64 { return s.doc.Routes[route].TrafficSplit }
+
+func newOverrides(t *testing.T) (*overrides, *memoryStorage, *splits) {
+	t.Helper()
+	return newOverridesOn(&memoryStorage{values: make(map[string][]byte)})
+}
+
+func newOverridesOn(storage *memoryStorage) (*overrides, *memoryStorage, *splits) {
+	s := new(splits)
+	return &overrides{
+		storage: storage,
+		logger:  zap.NewNop(),
+		apply:   func(doc document, _ bool) { s.doc = doc },
+		held:    func() document { return document{Routes: maps.Clone(s.doc.Routes)} },
+	}, storage, s
+}
+
+func set(route string, percent float64) func(*document) bool {
+	return func(doc *document) bool {
+		doc.Routes[route] = storedOverride{TrafficSplit: percent, SetAt: time.Now()}
+		return true
+	}
+}
+
+var errBroken = errors.New("the storage is broken")
+
+// memoryStorage is a storage that can fail.
+type memoryStorage struct {
+	certmagic.Storage // what is not implemented here panics
+	mu                sync.Mutex
+	values            map[string][]byte
+	broken            string // the operation that fails
+	locks             int
+}
+
+func (s *memoryStorage) fail(operation string) { s.broken = operation }
+func (s *memoryStorage) locked() bool          { return s.locks > 0 }
+
+func (s *memoryStorage) get(key string) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.values[key]
+}
+
+func (s *memoryStorage) put(key string, value []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if delete(s.values, key); value != nil {
+		s.values[key] = value
+	}
+}
+
+func (s *memoryStorage) keys(prefix string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(s.values)), func(key string) bool { return !strings.HasPrefix(key, prefix) })
+}
+
+func (s *memoryStorage) try(ctx context.Context, operation string) error {
+	if s.broken == operation {
+		return errBroken
+	}
+	if s.broken == "hang" && operation == "load" {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return nil
+}
+
+func (s *memoryStorage) Lock(ctx context.Context, _ string) error {
+	if err := s.try(ctx, "lock"); err != nil {
+		return err
+	}
+	s.locks++
+	return nil
+}
+
+func (s *memoryStorage) Unlock(ctx context.Context, _ string) error {
+	s.locks--
+	return ctx.Err() // as of a storage for which an ended context is too late
+}
+
+func (s *memoryStorage) Load(ctx context.Context, key string) ([]byte, error) {
+	if err := s.try(ctx, "load"); err != nil {
+		return nil, err
+	}
+	if value := s.get(key); value != nil {
+		return value, nil
+	}
+	return nil, fs.ErrNotExist
+}
+
+func (s *memoryStorage) Store(ctx context.Context, key string, value []byte) error {
+	if err := s.try(ctx, "store"); err != nil {
+		return err
+	}
+	s.put(key, value)
+	return nil
+}

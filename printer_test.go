@@ -1,0 +1,75 @@
+package proxyos
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestTablesFitInto80Columns(t *testing.T) {
+	small := exampleRoute("app", "app:3000", 3)
+	large := exampleRoute(strings.Repeat("n", 64), strings.Repeat("h", 60)+".example.com:8443", 9_999_999)
+	large.TrafficSplit, large.ConfiguredSplit = 100./3, 1e-7
+	large.Override.SetBy = strings.Repeat("b", 200)
+	unnamed := routeStatus{Groups: []groupStatus{{Name: production, Dynamic: true}}}
+	for name, print := range map[string]func(printer) error{
+		"list":         func(p printer) error { return p.list([]routeStatus{small, large, unnamed}) },
+		"show a small": func(p printer) error { return p.route(small) },
+		"show a large": func(p printer) error { return p.route(large) },
+	} {
+		var out bytes.Buffer
+		if err := print(printer{out: &out}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for line := range strings.Lines(out.String()) {
+			if width := len([]rune(strings.TrimSuffix(line, "\n"))); width > 80 {
+				t.Errorf("%s: a line of %d columns:\n%s", name, width, line)
+			}
+		}
+	}
+}
+
+func TestShortNamesAndAddressesArePrintedInFull(t *testing.T) {
+	var out bytes.Buffer
+	route := exampleRoute("shop.example", "10.20.30.40:8443", 12)
+	if err := (printer{out: &out}).route(route); err != nil {
+		t.Fatal(err)
+	}
+	if err := (printer{out: &out}).list([]routeStatus{route}); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"shop.example", "10.20.30.40:8443 ", "12.5 %", "10 %", "12 fell back"} {
+		if !strings.Contains(out.String(), text) {
+			t.Errorf("%q is missing in\n%s", text, &out)
+		}
+	}
+}
+
+func TestJSONIsWhatTheAdminAPIAnswers(t *testing.T) {
+	var out bytes.Buffer
+	want := exampleRoute("app", "app:3000", 3)
+	if err := (printer{out: &out, json: true}).route(want); err != nil {
+		t.Fatal(err)
+	}
+	var got routeStatus
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("printed is %s, %v", &out, err)
+	}
+}
+
+func exampleRoute(name, address string, count uint64) routeStatus {
+	verify := false
+	upstream := upstreamStatus{Address: address, Dial: address, Scheme: schemeHTTPS, TLSVerify: &verify, Weight: 1000,
+		Health: "down", InFlight: int(count), Requests: count, Errors: count}
+	groups := make([]groupStatus, 2)
+	for i, group := range []string{production, staging} {
+		groups[i] = groupStatus{Name: group, Requests: count, Errors: count, InFlight: int64(count), Upstreams: []upstreamStatus{upstream, upstream}}
+	}
+	return routeStatus{
+		Name: name, TrafficSplit: 12.5, ConfiguredSplit: 10, Fallbacks: count, Groups: groups,
+		Override: &overrideStatus{TrafficSplit: 12.5, SetAt: time.Date(2024, 5, 1, 10, 0, 0, 0, time.UTC), SetBy: "ops@host"},
+	}
+}
