@@ -367,9 +367,11 @@ func asBlock(directive caddyfile.Token, tokens []caddyfile.Token) *caddyfile.Dis
 	if len(tokens) == 0 {
 		return caddyfile.NewDispenser([]caddyfile.Token{directive})
 	}
-	opening, closing := directive.Clone(), tokens[len(tokens)-1].Clone()
-	closing.Line += closing.NumLineBreaks() + 1
-	opening.Text, closing.Text = "{", "}"
+	// Not clones: a clone of a quoted token is no brace.
+	last := tokens[len(tokens)-1]
+	directive = caddyfile.Token{File: directive.File, Line: directive.Line, Text: directive.Text}
+	opening := caddyfile.Token{File: directive.File, Line: directive.Line, Text: "{"}
+	closing := caddyfile.Token{File: last.File, Line: last.Line + last.NumLineBreaks() + 1, Text: "}"}
 	block := append([]caddyfile.Token{directive, opening}, tokens...)
 	return caddyfile.NewDispenser(append(block, closing))
 }
