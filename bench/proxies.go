@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"text/template"
+)
+
+// idlePerUpstream is how many idle connections to each upstream proxyos keeps by default.
+const idlePerUpstream = 256
+
+// contender is a proxy to be measured: how it is configured and started.
+type contender struct {
+	name   string
+	about  string // for the reader of the results
+	config string // a template of its configuration file
+	start  func(ctx context.Context, l *lab, config string, s site) (*process, error)
+}
+
+// site is what a proxy is asked to do: listen, and send nine requests of ten to
+// production and one to staging.
+type site struct {
+	Listen, Admin       string
+	Production, Staging string
+	TLS                 bool // towards the upstreams
+	Weights             [2]int
+	Dir                 string
+	Root                bool // whether this runs as root
+}
+
+// Port is the port that the proxy listens on.
+func (s site) Port() string {
+	_, port, _ := net.SplitHostPort(s.Listen)
+	return port
+}
+
+const (
+	proxyosName  = "proxyos"
+	stockName    = "reverse_proxy"
+	stockIdleFor = "reverse_proxy, idle %d"
+	nginxName    = "nginx"
+	haproxyName  = "haproxy"
+)
+
+var stockIdleName = fmt.Sprintf(stockIdleFor, idlePerUpstream)
+
+// contenders are the proxies that are measured beside each other.
+func contenders() []contender {
+	return []contender{
+		{proxyosName, "this module at its defaults: staging and traffic_split 10", caddyfile(proxyosSite), startCaddy},
+		{stockName, "Caddy's reverse_proxy at its defaults: weighted_round_robin 9 1", caddyfile(stockSite("")), startCaddy},
+		{stockIdleName, fmt.Sprintf("the same with keepalive_idle_conns_per_host %d, as proxyos has it", idlePerUpstream),
+			caddyfile(stockSite(fmt.Sprintf("keepalive_idle_conns_per_host %d", idlePerUpstream))), startCaddy},
+		{nginxName, "upstream with weights 9 and 1, keepalive, a worker for each core", nginxConfig, startNginx},
+		{haproxyName, "balance roundrobin with weights 9 and 1, http-reuse always, a thread for each core", haproxyConfig, startHAProxy},
+	}
+}
+
+func proxyNames() []string {
+	return []string{"proxyos", "stock", "stock-idle", "nginx", "haproxy"}
+}
+
+// chosenContenders returns the proxies with the given names of the command line.
+func chosenContenders(names []string) ([]contender, error) {
+	all := contenders()
+	if len(names) == 0 {
+		return all, nil
+	}
+	var chosen []contender
+	for _, name := range names {
+		i := slices.Index(proxyNames(), name)
+		if i < 0 {
+			return nil, fmt.Errorf("there is no proxy %q; name one of %s", name, strings.Join(proxyNames(), ", "))
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
+}
+
+// run starts the proxy in the lab.
+func (c contender) run(ctx context.Context, l *lab, s site) (*process, error) {
+	s.Dir, s.Root = l.dir, os.Geteuid() == 0
+	parsed, err := template.New(c.name).Parse(c.config)
+	if err != nil {
+		return nil, err
+	}
+	var text strings.Builder
+	if err := parsed.Execute(&text, s); err != nil {
+		return nil, err
+	}
+	path, err := l.write(strings.Map(fileName, c.name)+".conf", text.String())
+	if err != nil {
+		return nil, err
+	}
+	p, err := c.start(ctx, l, path, s)
+	if err != nil {
+		return nil, fmt.Errorf("starting %s: %w", c.name, err)
+	}
+	return p, nil
+}
+
+func fileName(r rune) rune {
+	if r == ' ' || r == ',' {
+		return '-'
+	}
+	return r
+}
+
+func startCaddy(ctx context.Context, l *lab, config string, s site) (*process, error) {
+	return l.start(ctx, "caddy", s.Listen, l.caddy, "run", "--config", config, "--adapter", "caddyfile")
+}
+
+func startNginx(ctx context.Context, l *lab, config string, s site) (*process, error) {
+	return l.start(ctx, nginxName, s.Listen, "nginx", "-p", l.dir, "-c", config, "-e", "stderr")
+}
+
+func startHAProxy(ctx context.Context, l *lab, config string, s site) (*process, error) {
+	return l.start(ctx, haproxyName, s.Listen, "haproxy", "-db", "-f", config)
+}
+
+// caddyfile returns the template of a Caddyfile whose one site does what is given.
+func caddyfile(handler string) string {
+	return `{
+	admin {{.Admin}}
+	auto_https off
+	persist_config off
+}
+http://:{{.Port}} {
+	bind 127.0.0.1
+` + handler + `
+}
+`
+}
+
+const proxyosSite = `	proxyos {{if .TLS}}https://{{end}}{{.Production}} {
+		staging {{if .TLS}}https://{{end}}{{.Staging}}
+		traffic_split 10
+		{{if .TLS}}skip_tls_verify{{end}}
+	}`
+
+// proxyosIdleSite is proxyosSite with another number of idle connections.
+func proxyosIdleSite(idle int) string {
+	option := fmt.Sprintf("\t\ttransport http {\n\t\t\tkeepalive_idle_conns_per_host %d\n\t\t}\n\t}", idle)
+	return strings.TrimSuffix(proxyosSite, "\t}") + option
+}
+
+func stockSite(option string) string {
+	return `	reverse_proxy {{.Production}} {{.Staging}} {
+		lb_policy weighted_round_robin {{index .Weights 0}} {{index .Weights 1}}
+		transport http {
+			` + option + `
+			{{if .TLS}}tls_insecure_skip_verify{{end}}
+		}
+	}`
+}
+
+const nginxHead = `daemon off;
+{{if .Root}}user root;{{end}}
+worker_processes auto;
+worker_rlimit_nofile 8192;
+pid {{.Dir}}/nginx.pid;
+error_log stderr crit;
+events {
+	worker_connections 8192;
+}
+http {
+	access_log off;
+	client_body_temp_path {{.Dir}}/nginx-body;
+	proxy_temp_path {{.Dir}}/nginx-proxy;
+	fastcgi_temp_path {{.Dir}}/nginx-fastcgi;
+	uwsgi_temp_path {{.Dir}}/nginx-uwsgi;
+	scgi_temp_path {{.Dir}}/nginx-scgi;
+	keepalive_requests 100000000;
+	proxy_max_temp_file_size 0;
+`
+
+const nginxServer = `	server {
+		listen {{.Listen}} backlog=4096;
+		location / {
+			proxy_pass {{if .TLS}}https{{else}}http{{end}}://$$UPSTREAM$$;
+			proxy_http_version 1.1;
+			proxy_set_header Connection "";
+			proxy_set_header Host $http_host;
+			proxy_set_header X-Real-IP $remote_addr;
+			proxy_set_header X-Forwarded-For $remote_addr;
+			proxy_set_header X-Forwarded-Host $http_host;
+			proxy_set_header X-Forwarded-Proto $scheme;
+		}
+	}
+}
+`
+
+// nginxConfig keeps up to 1,024 idle connections in each worker, for both upstreams.
+var nginxConfig = nginxHead + `	upstream app {
+		zone app 64k;
+		server {{.Production}} weight={{index .Weights 0}};
+		server {{.Staging}} weight={{index .Weights 1}};
+		keepalive 1024;
+		keepalive_requests 100000000;
+	}
+` + strings.ReplaceAll(nginxServer, "$$UPSTREAM$$", "app")
+
+// nginxSplitConfig is nginx's other way to split traffic: by a hash of a random request ID.
+var nginxSplitConfig = nginxHead + `	split_clients $request_id $group {
+		10% staging;
+		* production;
+	}
+	upstream production {
+		server {{.Production}};
+		keepalive 1024;
+		keepalive_requests 100000000;
+	}
+	upstream staging {
+		server {{.Staging}};
+		keepalive 1024;
+		keepalive_requests 100000000;
+	}
+` + strings.ReplaceAll(nginxServer, "$$UPSTREAM$$", "$group")
+
+const haproxyConfig = `global
+	maxconn 4000
+	ssl-server-verify none
+defaults
+	mode http
+	timeout connect 5s
+	timeout client 60s
+	timeout server 60s
+	http-reuse always
+	option forwardfor
+frontend in
+	bind {{.Listen}}
+	default_backend app
+backend app
+	balance roundrobin
+	http-request set-header X-Real-IP %[src]
+	http-request set-header X-Forwarded-Proto http
+	http-request set-header X-Forwarded-Host %[req.hdr(Host)]
+	server production {{.Production}} weight {{index .Weights 0}} {{if .TLS}}ssl verify none{{end}}
+	server staging {{.Staging}} weight {{index .Weights 1}} {{if .TLS}}ssl verify none{{end}}
+`

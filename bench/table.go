@@ -1,0 +1,51 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// table is a Markdown table in the making: text to the left, figures to the right.
+type table struct {
+	text strings.Builder
+}
+
+func newTable(columns ...string) *table {
+	t := new(table)
+	t.add(columns...)
+	for range columns {
+		t.text.WriteString("|---")
+	}
+	t.text.WriteString("|\n")
+	return t
+}
+
+func (t *table) add(cells ...string) {
+	fmt.Fprintf(&t.text, "| %s |\n", strings.Join(cells, " | "))
+}
+
+func (t *table) String() string { return t.text.String() }
+
+// thousands formats a whole number with commas.
+func thousands(value float64) string {
+	digits := strconv.Itoa(int(math.Round(math.Abs(value))))
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	if value <= -0.5 {
+		return "-" + digits
+	}
+	return digits
+}
+
+// ratio formats a ratio; there may be none.
+func ratio(value float64) string {
+	if math.IsNaN(value) {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", value)
+}
+
+func capitalized(text string) string { return strings.ToUpper(text[:1]) + text[1:] }

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// payload is a kind of answer and of upstream.
+type payload struct {
+	name  string
+	title string
+	path  string
+	tls   bool
+}
+
+var payloads = []payload{
+	{"small", "small answers", "/", false},
+	{"large", "100 KiB answers", "/large", false},
+	{"tls", "small answers from TLS upstreams", "/", true},
+}
+
+func payloadNames() []string {
+	var names []string
+	for _, p := range payloads {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+// sample is one measurement of one proxy.
+type sample struct {
+	load
+	cpu    time.Duration // of the proxy's processes, during the measurement
+	memory float64       // MiB; what kind of memory is up to the measurement
+	files  int
+}
+
+func (s sample) rate() float64       { return float64(s.Requests) / (float64(s.Duration) / 1e6) }
+func (s sample) p50() float64        { return float64(s.P50) / 1000 }
+func (s sample) p99() float64        { return float64(s.P99) / 1000 }
+func (s sample) cpuMicros() float64  { return float64(s.cpu.Nanoseconds()) / 1000 / float64(s.Requests) }
+func (s sample) memoryMiB() float64  { return s.memory }
+func (s sample) errorCount() float64 { return float64(s.Errors) }
+
+// series is the rounds of one proxy in one case.
+type series struct {
+	payload payload
+	conns   int
+	proxy   string
+	samples []sample
+}
+
+// field is the proxies that run side by side in one case.
+type field struct {
+	lab     *lab
+	opts    options
+	payload payload
+	conns   int
+	runners []*runner
+}
+
+// runner is one proxy of a field.
+type runner struct {
+	contender
+	site   site
+	pids   []int
+	series series
+}
+
+// measureField measures some proxies in one case, their rounds interleaved.
+func measureField(ctx context.Context, l *lab, opts options, p payload, conns int, proxies []contender, look func(*runner, *sample) error) ([]series, error) {
+	defer l.stopAll()
+	f := field{lab: l, opts: opts, payload: p, conns: conns}
+	if err := f.start(ctx, proxies); err != nil {
+		return nil, err
+	}
+	for _, r := range f.runners {
+		if _, err := generateLoad(ctx, l, f.url(r), conns, time.Second); err != nil {
+			return nil, fmt.Errorf("warming %s up: %w", r.name, err)
+		}
+	}
+	for round := range opts.rounds {
+		for _, r := range f.runners {
+			one, err := f.measure(ctx, r, round)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", r.name, err)
+			}
+			if err := look(r, &one); err != nil {
+				return nil, err
+			}
+			r.series.samples = append(r.series.samples, one)
+			progress("%s, %d connections, round %d: %-23s %7.0f req/s  p50 %7.2f ms  p99 %7.2f ms  %6.1f µs CPU  %4.0f MiB  %d errors",
+				p.title, conns, round+1, r.name, one.rate(), one.p50(), one.p99(), one.cpuMicros(), one.memory, one.Errors)
+		}
+	}
+	var all []series
+	for _, r := range f.runners {
+		all = append(all, r.series)
+	}
+	return all, nil
+}
+
+// start runs the backends and the proxies.
+func (f *field) start(ctx context.Context, proxies []contender) error {
+	addresses, err := freeAddresses(2 + 2*len(proxies))
+	if err != nil {
+		return err
+	}
+	var flags []string
+	if f.payload.tls {
+		flags = []string{"-tls"}
+	}
+	for i, group := range []string{production, staging} {
+		if _, err := f.lab.startBackend(ctx, addresses[i], group, flags...); err != nil {
+			return err
+		}
+	}
+	for i, c := range proxies {
+		s := site{
+			Production: addresses[0], Staging: addresses[1], TLS: f.payload.tls, Weights: [2]int{9, 1},
+			Listen: addresses[2+2*i], Admin: addresses[3+2*i],
+		}
+		p, err := c.run(ctx, f.lab, s)
+		if err != nil {
+			return err
+		}
+		f.runners = append(f.runners, &runner{
+			contender: c, site: s, pids: family(p.pid()),
+			series: series{payload: f.payload, conns: f.conns, proxy: c.name},
+		})
+	}
+	for _, r := range f.runners { // workers may have come after the first look
+		r.pids = family(r.pids[0])
+	}
+	return nil
+}
+
+func (f *field) url(r *runner) string { return "http://" + r.site.Listen + f.payload.path }
+
+func (f *field) measure(ctx context.Context, r *runner, round int) (sample, error) {
+	var one sample
+	before, err := cpuTime(r.pids)
+	if err != nil {
+		return one, err
+	}
+	profiled := f.profile(ctx, r, round)
+	if one.load, err = generateLoad(ctx, f.lab, f.url(r), f.conns, f.opts.duration); err != nil {
+		return one, err
+	}
+	after, err := cpuTime(r.pids)
+	if err != nil {
+		return one, err
+	}
+	one.cpu = after - before
+	memory, err := residentMemory(r.pids)
+	if err != nil {
+		return one, err
+	}
+	one.memory = float64(memory) / (1 << 20)
+	return one, <-profiled
+}
+
+// profile takes a CPU profile of a Caddy process while it is under load, if asked to.
+func (f *field) profile(ctx context.Context, r *runner, round int) <-chan error {
+	done := make(chan error, 1)
+	if f.opts.profiles == "" || r.name == nginxName || r.name == haproxyName {
+		done <- nil
+		return done
+	}
+	name := fmt.Sprintf("%s-%s-%d-%d.prof", strings.Map(fileName, r.name), f.payload.name, f.conns, round+1)
+	go func() {
+		seconds := max(1, int(f.opts.duration/time.Second)-1)
+		profile, err := caddyAdmin(r.site.Admin).cpuProfile(ctx, seconds)
+		if err == nil {
+			err = os.MkdirAll(f.opts.profiles, 0o755)
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(f.opts.profiles, name), profile, 0o644)
+		}
+		done <- err
+	}()
+	return done
+}
+
+// measureThroughput measures all proxies in all cases.
+func measureThroughput(ctx context.Context, l *lab, opts options) error {
+	proxies, err := chosenContenders(opts.only)
+	if err != nil {
+		return err
+	}
+	chosen, err := chosenPayloads(opts.payloads)
+	if err != nil {
+		return err
+	}
+	var all []series
+	for _, p := range chosen {
+		for _, conns := range opts.conns {
+			field, err := measureField(ctx, l, opts, p, conns, proxies, func(*runner, *sample) error { return nil })
+			if err != nil {
+				return err
+			}
+			all = append(all, field...)
+		}
+	}
+	text := throughputReport(all, proxies, opts)
+	if opts.out == "-" {
+		return writeSection(opts.out, "throughput", text)
+	}
+	picture := strings.TrimSuffix(opts.out, filepath.Ext(opts.out)) + ".svg"
+	if err := os.WriteFile(picture, []byte(drawThroughput(all, proxies)), 0o644); err != nil {
+		return err
+	}
+	text = fmt.Sprintf("![CPU per request and requests per second of each proxy](%s)\n\n", filepath.Base(picture)) + text
+	return writeSection(opts.out, "throughput", text)
+}
+
+func chosenPayloads(names []string) ([]payload, error) {
+	if len(names) == 0 {
+		return payloads, nil
+	}
+	var chosen []payload
+	for _, name := range names {
+		i := slices.Index(payloadNames(), name)
+		if i < 0 {
+			return nil, fmt.Errorf("there is no payload %q; name one of %s", name, strings.Join(payloadNames(), ", "))
+		}
+		chosen = append(chosen, payloads[i])
+	}
+	return chosen, nil
+}
