@@ -24,7 +24,12 @@ func newAppServer(group string) http.Handler {
 		_, _ = io.WriteString(w, large)
 	})
 	mux.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(w, r.Body)
+		body, err := io.ReadAll(r.Body) // all of it first: HTTP/1.1 is one way at a time
+		if err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		_, _ = w.Write(body)
 	})
 	mux.HandleFunc("GET /events", streamEvents)
 	mux.HandleFunc("GET /socket", func(w http.ResponseWriter, _ *http.Request) { echoSocket(w, group) })

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+// kind is a kind of traffic.
+type kind string
+
+const (
+	kindGet    kind = "GET"
+	kindLarge  kind = "GET 100 KiB"
+	kindPost   kind = "POST"
+	kindEvents kind = "event stream"
+	kindSocket kind = "WebSocket"
+)
+
+var kinds = []kind{kindGet, kindLarge, kindPost, kindEvents, kindSocket}
+
+// exchange is one request and what came of it.
+type exchange struct {
+	kind           kind
+	started, ended time.Time
+	group          string // that answered; empty if none did
+	answered       bool   // whether any answer had begun
+	begun          bool   // whether a good one had
+	err            error
+}
+
+// disruption is a moment at which something was broken or changed on purpose.
+type disruption struct {
+	at   time.Time
+	what string
+	kill bool // of upstreams; otherwise a reload
+}
+
+// leeway is how long after a disruption its consequences may still be met.
+const leeway = 300 * time.Millisecond
+
+func (d disruption) touches(e exchange) bool {
+	return e.started.Before(d.at.Add(leeway)) && e.ended.After(d.at)
+}
+
+// verdict is the judgement on an exchange.
+type verdict string
+
+const (
+	served verdict = "served"
+	// no proxy can do better: the upstream died when it had taken a request that must not
+	// be repeated, or in the middle of an answer
+	cutByKill verdict = "cut by a kill"
+	// a reload ends upgraded connections, and the idle ones of clients, which may be using
+	// them at that moment: they know to repeat a GET
+	cutByReload verdict = "cut by a reload"
+	failed      verdict = "failed"
+)
+
+// judge tells whether an exchange that went wrong could have been served.
+func judge(e exchange, disruptions []disruption) verdict {
+	if e.err == nil {
+		return served
+	}
+	for _, d := range disruptions {
+		if !d.touches(e) {
+			continue
+		}
+		switch {
+		case d.kill && (e.begun || e.kind == kindPost):
+			return cutByKill
+		case !d.kill && (e.kind == kindSocket && e.begun || e.kind == kindPost && !e.answered):
+			return cutByReload
+		}
+	}
+	return failed
+}
+
+// ledger keeps the outcomes of all exchanges. It is safe for concurrent use.
+type ledger struct {
+	mu          sync.Mutex
+	disruptions []disruption
+	troubled    []exchange // those that went wrong
+	total       map[kind]int
+	groups      map[string]int
+}
+
+func newLedger() *ledger {
+	return &ledger{total: make(map[kind]int), groups: make(map[string]int)}
+}
+
+func (l *ledger) add(e exchange) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.total[e.kind]++
+	l.groups[e.group]++
+	if e.err != nil {
+		l.troubled = append(l.troubled, e)
+	}
+}
+
+func (l *ledger) disrupt(d disruption) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.disruptions = append(l.disruptions, d)
+}
+
+// counts returns how many exchanges each group has had so far.
+func (l *ledger) counts() (inProduction, inStaging, unknown int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.groups[production], l.groups[staging], l.groups[""]
+}
+
+// verdicts judges all exchanges, and describes those that failed and an example of each
+// way of being cut.
+func (l *ledger) verdicts() (byKind map[kind]map[verdict]int, failures, examples []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	byKind = make(map[kind]map[verdict]int)
+	for k, n := range l.total {
+		byKind[k] = map[verdict]int{served: n}
+	}
+	for _, e := range l.troubled {
+		v := judge(e, l.disruptions)
+		byKind[e.kind][served]--
+		byKind[e.kind][v]++
+		description := fmt.Sprintf("%s, %s, %s, after %s (%s before it): %s", v,
+			e.ended.Format("15:04:05.000"), e.kind, e.ended.Sub(e.started).Round(time.Millisecond), l.latest(e), strings.ReplaceAll(e.err.Error(), "\n", " "))
+		switch {
+		case v == failed:
+			failures = append(failures, description)
+		case byKind[e.kind][v] == 1:
+			examples = append(examples, description)
+		}
+	}
+	return byKind, failures, examples
+}
+
+// latest names the last disruption before the end of an exchange.
+func (l *ledger) latest(e exchange) string {
+	name := "nothing"
+	for _, d := range l.disruptions {
+		if d.at.Before(e.ended) {
+			name = fmt.Sprintf("%s %s", d.what, e.ended.Sub(d.at).Round(time.Millisecond))
+		}
+	}
+	return name
+}

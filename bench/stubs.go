@@ -1,5 +1,0 @@
-package main
-
-import "context"
-
-func runSoak(context.Context, *lab, options) error { return nil }
