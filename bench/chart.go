@@ -34,7 +34,7 @@ func drawThroughput(all []series, proxies []contender) string {
 			shown = append(shown, p)
 		}
 	}
-	figures := []figure{{"CPU µs per request (less is better)", sample.cpuMicros}, {"requests per second (more is better)", sample.rate}}
+	figures := []figure{{"CPU µs per request, less is better", sample.cpuMicros}, {"requests per second, more is better", sample.rate}}
 	width := chartMargin + len(shown)*(panelWidth+panelGap)
 	height := legendHeight + len(figures)*(panelHeight+panelGap)
 	var svg strings.Builder
@@ -45,7 +45,7 @@ func drawThroughput(all []series, proxies []contender) string {
 		for column, p := range shown {
 			drawPanel(&svg, panel{
 				x: chartMargin + column*(panelWidth+panelGap), y: legendHeight + row*(panelHeight+panelGap),
-				title: p.title + ": " + f.title, rows: ofPayload(all, p), proxies: proxies, figure: f.of,
+				title: p.title, figureTitle: f.title, rows: ofPayload(all, p), proxies: proxies, figure: f.of,
 			})
 		}
 	}
@@ -63,11 +63,12 @@ func drawLegend(svg *strings.Builder, proxies []contender) {
 }
 
 type panel struct {
-	x, y    int
-	title   string
-	rows    []series
-	proxies []contender
-	figure  func(sample) float64
+	x, y        int
+	title       string
+	figureTitle string
+	rows        []series
+	proxies     []contender
+	figure      func(sample) float64
 }
 
 func drawPanel(svg *strings.Builder, p panel) {
@@ -81,7 +82,7 @@ func drawPanel(svg *strings.Builder, p panel) {
 	}
 	top := niceCeiling(highest)
 	bottom := p.y + panelHeight
-	fmt.Fprintf(svg, `<text x="%d" y="%d" font-weight="bold">%s</text>`+"\n", p.x, p.y+4, html.EscapeString(p.title))
+	fmt.Fprintf(svg, `<text x="%d" y="%d" ><tspan font-weight="bold">%s:</tspan> %s</text>`+"\n", p.x, p.y, html.EscapeString(p.title), html.EscapeString(p.figureTitle))
 	scale := func(value float64) float64 { return value / top * (panelHeight - 20) }
 	for line := range 5 {
 		value := top * float64(line) / 4
@@ -102,18 +103,19 @@ func drawPanel(svg *strings.Builder, p panel) {
 				left+bar*float64(j), float64(bottom)-scale(value), bar*0.92, scale(value), colors[j%len(colors)],
 				html.EscapeString(c.name), n, shortNumber(value))
 		}
-		fmt.Fprintf(svg, `<text x="%.1f" y="%d" text-anchor="middle" fill="#555555">%s connections</text>`+"\n",
+		fmt.Fprintf(svg, `<text x="%.1f" y="%d" text-anchor="middle" fill="#555555">%s</text>`+"\n",
 			float64(p.x)+cluster*(float64(i)+0.5), bottom+16, thousands(float64(n)))
 	}
+	fmt.Fprintf(svg, `<text x="%d" y="%d" text-anchor="middle" fill="#555555">connections</text>`+"\n", p.x+panelWidth/2, bottom+32)
 }
 
-// niceCeiling returns the next number up of 1, 2, 4 or 8 times a power of ten.
+// niceCeiling returns the next number up that four lines divide well.
 func niceCeiling(value float64) float64 {
 	if value <= 0 {
 		return 1
 	}
 	power := math.Pow(10, math.Floor(math.Log10(value)))
-	for _, factor := range []float64{1, 2, 4, 8} {
+	for _, factor := range []float64{1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8} {
 		if value <= factor*power {
 			return factor * power
 		}

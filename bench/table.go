@@ -30,6 +30,9 @@ func (t *table) String() string { return t.text.String() }
 
 // thousands formats a whole number with commas.
 func thousands(value float64) string {
+	if math.IsNaN(value) || math.IsInf(value, 0) {
+		return "none"
+	}
 	digits := strconv.Itoa(int(math.Round(math.Abs(value))))
 	for i := len(digits) - 3; i > 0; i -= 3 {
 		digits = digits[:i] + "," + digits[i:]

@@ -10,6 +10,10 @@ import (
 	"time"
 )
 
+// warmUp is how long a proxy is under load before it is measured: 2,048 connections take a
+// second to open, and longer where each needs a TLS handshake.
+const warmUp = 3 * time.Second
+
 // payload is a kind of answer and of upstream.
 type payload struct {
 	name  string
@@ -80,7 +84,7 @@ func measureField(ctx context.Context, l *lab, opts options, p payload, conns in
 		return nil, err
 	}
 	for _, r := range f.runners {
-		if _, err := generateLoad(ctx, l, f.url(r), conns, time.Second); err != nil {
+		if _, err := generateLoad(ctx, l, f.url(r), conns, warmUp); err != nil {
 			return nil, fmt.Errorf("warming %s up: %w", r.name, err)
 		}
 	}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"errors"
+	"math"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestASectionOfTheDocumentIsReplacedAndTheRestStays(t *testing.T) {
+	cases := []struct{ name, document, want string }{
+		{
+			"no such section", "# Title\n\nwords\n",
+			"# Title\n\nwords\n\n<!-- bench x: begin -->\nnew\n<!-- bench x: end -->\n",
+		},
+		{
+			"between words", "before\n<!-- bench x: begin -->\nold\n<!-- bench x: end -->\nafter\n",
+			"before\n<!-- bench x: begin -->\nnew\n<!-- bench x: end -->\nafter\n",
+		},
+		{
+			"beside another section", "<!-- bench y: begin -->\ny\n<!-- bench y: end -->\n<!-- bench x: begin -->\n<!-- bench x: end -->\n",
+			"<!-- bench y: begin -->\ny\n<!-- bench y: end -->\n<!-- bench x: begin -->\nnew\n<!-- bench x: end -->\n",
+		},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			if got := replaceSection(c.document, "x", "new\n"); got != c.want {
+				t.Errorf("got\n%s\nwant\n%s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestProcStatIsReadWhateverTheNameOfTheProcess(t *testing.T) {
+	line := "123 (a) b (c) S 7 1 1 0 -1 4194560 100 0 0 0 250 50 9 9 20 0 8 0 100 1000 200"
+	stat, err := parseProcStat([]byte(line))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stat.parent != 7 || stat.cpu != 3*time.Second {
+		t.Errorf("got parent %d and %s, want 7 and 3s", stat.parent, stat.cpu)
+	}
+	if _, err := parseProcStat([]byte("123 (x) S")); err == nil {
+		t.Error("a line that is cut short was taken")
+	}
+}
+
+func TestMedians(t *testing.T) {
+	if got := median([]float64{3, 1, 2}); got != 2 {
+		t.Errorf("odd: got %v", got)
+	}
+	if got := median([]float64{4, 1, 2, 3}); got != 2.5 {
+		t.Errorf("even: got %v", got)
+	}
+	if got := median(nil); !math.IsNaN(got) {
+		t.Errorf("none: got %v", got)
+	}
+	identity := func(x float64) float64 { return x }
+	if got := medianRatio([]float64{1, 6, 30}, []float64{1, 2, 10}, identity); got != 3 {
+		t.Errorf("ratio within rounds: got %v", got)
+	}
+}
+
+func TestTheWorstDeviationIsFoundAtWhicheverPrefix(t *testing.T) {
+	s := newSpread(0.5)
+	for _, group := range strings.Fields("production production production staging staging staging") {
+		s.add(group)
+	}
+	if s.worst != 1.5 || s.worstAt != 3 || s.burst != 3 || s.staging != 3 {
+		t.Errorf("got %+v", *s)
+	}
+}
+
+func TestWrkIsUnderstood(t *testing.T) {
+	output := "Running 1s test\n  2 threads\n\n{\"requests\":2000,\"duration\":1000000,\"p50\":10,\"p99\":20,\"errors\":3}\n"
+	got, err := parseLoad([]byte(output))
+	if want := (load{2000, 1000000, 10, 20, 3}); err != nil || got != want {
+		t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+	for _, bad := range []string{"", "unable to connect", `{"requests":5,"duration":0}`} {
+		if _, err := parseLoad([]byte(bad)); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}
+
+func TestOnlyWhatNoProxyCouldServeIsExcused(t *testing.T) {
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	at := func(ms int) time.Time { return start.Add(time.Duration(ms) * time.Millisecond) }
+	kill := []disruption{{at: at(100), kill: true}}
+	reload := []disruption{{at: at(100)}}
+	broken := errors.New("broken")
+	during := func(k kind, answered, begun bool) exchange {
+		return exchange{kind: k, started: at(90), ended: at(120), answered: answered, begun: begun, err: broken}
+	}
+	cases := []struct {
+		name        string
+		exchange    exchange
+		disruptions []disruption
+		want        verdict
+	}{
+		{"nothing is wrong", exchange{kind: kindGet, started: at(90), ended: at(120)}, kill, served},
+		{"a GET can be repeated", during(kindGet, true, false), kill, failed},
+		{"but not once its answer has begun", during(kindGet, true, true), kill, cutByKill},
+		{"a POST cannot", during(kindPost, true, false), kill, cutByKill},
+		{"a POST long after the kill", exchange{kind: kindPost, started: at(5000), ended: at(5001), err: broken}, kill, failed},
+		{"a POST that ended before the kill", exchange{kind: kindPost, started: at(1), ended: at(2), err: broken}, kill, failed},
+		{"a reload ends open sockets", during(kindSocket, true, true), reload, cutByReload},
+		{"but not a handshake", during(kindSocket, true, false), reload, failed},
+		{"nor a stream", during(kindEvents, true, true), reload, failed},
+		{"a reload ends a client's idle connection", during(kindPost, false, false), reload, cutByReload},
+		{"but answers no POST with an error", during(kindPost, true, false), reload, failed},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			if got := judge(c.exchange, c.disruptions); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestThousands(t *testing.T) {
+	for value, want := range map[float64]string{0: "0", 999.4: "999", 1000: "1,000", 1234567.8: "1,234,568", -1234: "-1,234"} {
+		if got := thousands(value); got != want {
+			t.Errorf("%v: got %s, want %s", value, got, want)
+		}
+	}
+}
