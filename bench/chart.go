@@ -35,7 +35,7 @@ func drawThroughput(all []series, proxies []contender) string {
 		}
 	}
 	figures := []figure{{"CPU µs per request, less is better", sample.cpuMicros}, {"requests per second, more is better", sample.rate}}
-	width := chartMargin + len(shown)*(panelWidth+panelGap)
+	width := max(chartMargin+len(shown)*(panelWidth+panelGap), legendWidth(proxies))
 	height := legendHeight + len(figures)*(panelHeight+panelGap)
 	var svg strings.Builder
 	fmt.Fprintf(&svg, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">`+"\n", width, height)
@@ -58,8 +58,18 @@ func drawLegend(svg *strings.Builder, proxies []contender) {
 	for i, c := range proxies {
 		fmt.Fprintf(svg, `<rect x="%d" y="14" width="12" height="12" fill="%s"/>`, x, colors[i%len(colors)])
 		fmt.Fprintf(svg, `<text x="%d" y="25">%s</text>`+"\n", x+18, html.EscapeString(c.name))
-		x += 50 + 7*len(c.name)
+		x += legendEntry(c)
 	}
+}
+
+func legendEntry(c contender) int { return 50 + 7*len(c.name) }
+
+func legendWidth(proxies []contender) int {
+	width := chartMargin
+	for _, c := range proxies {
+		width += legendEntry(c)
+	}
+	return width
 }
 
 type panel struct {
