@@ -1,0 +1,75 @@
+package integration
+
+import (
+	"testing"
+	"time"
+)
+
+// Staging is killed, becomes a black hole, and comes back, while clients send requests: the
+// clients notice nothing.
+func TestAStagingThatDiesCostsNobodyARequest(t *testing.T) {
+	const requests, clients = 20_000, 32
+	prod, stag := plain(t, "production", ""), newProcess(t, "staging")
+	stag.start()
+	s := newServer(t)
+	s.mustLoad(quiet + s.site(blueGreenDirective(prod.addr, stag.addr, "traffic_split 30", "fail_duration 1s",
+		"transport http {\nresponse_header_timeout 300ms\n}")))
+
+	load := drive(t, s.url, clients, requests)
+	load.past(t, 4000)
+	if r := s.route(); r.Fallbacks != 0 {
+		t.Errorf("%d fallbacks while staging is well", r.Fallbacks)
+	}
+	stag.kill()
+	load.past(t, 9000)
+	killed := s.route()
+	if killed.Fallbacks == 0 {
+		t.Error("no fallback is counted while staging is dead")
+	}
+	hole := openBlackHole(t, stag.addr)
+	load.past(t, 10_000)
+	eventually(t, "staging is tried again", func() bool {
+		hole.mu.Lock()
+		defer hole.mu.Unlock()
+		return len(hole.conns) > 0
+	})
+	load.past(t, 15_000)
+	if n := hole.close(); n == 0 {
+		t.Error("the black hole was never asked")
+	}
+	stag.start()
+	back := time.Now()
+	before := s.route()
+	if before.Fallbacks <= killed.Fallbacks {
+		t.Error("no fallback is counted while staging is a black hole")
+	}
+	load.past(t, requests)
+	load.clients.Wait()
+
+	load.wantsNoError(t)
+	if n := load.answered(); n != requests {
+		t.Errorf("%d of %d requests are answered", n, requests)
+	}
+	r := s.route()
+	if total := r.Groups[production].Requests + r.Groups[staging].Requests; total != requests {
+		t.Errorf("%d requests are counted", total)
+	}
+	if want := requests*30/100 - r.Groups[staging].Requests; r.Fallbacks != want {
+		t.Errorf("%d fallbacks are counted; staging lacks %d of its 30 %%", r.Fallbacks, want)
+	}
+	// staging has its share again within seconds
+	for {
+		fallbacks := s.route().Fallbacks
+		counts := s.tally(10)
+		if s.route().Fallbacks == fallbacks && counts["staging"] == 3 {
+			break
+		}
+		if time.Since(back) > 5*time.Second {
+			t.Fatalf("5 s after it came back staging gets %d of 10 requests", counts["staging"])
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if counts := s.tally(1000); counts["staging"] != 300 || counts["production"] != 700 {
+		t.Errorf("after it came back, 1000 requests went to %v, want 300 to staging", counts)
+	}
+}

@@ -1,0 +1,238 @@
+package integration
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// accessLog returns, for each path, the groups that the access log names.
+func (s *server) accessLog() map[string][]string {
+	logged := make(map[string][]string)
+	for _, entry := range s.logs.entries("handled request") {
+		request, _ := entry["request"].(map[string]any)
+		path, _ := request["uri"].(string)
+		group, _ := entry["group"].(string)
+		logged[path] = append(logged[path], group)
+	}
+	return logged
+}
+
+func TestTheAccessLogNamesTheGroupThatAnswered(t *testing.T) {
+	prod, stag, dead := plain(t, "production", ""), plain(t, "staging", ""), plain(t, "dead", "")
+	dead.stop()
+	s := newServer(t)
+	// one of staging's two upstreams is dead and never marked down, so every other request
+	// for staging is retried; and some requests fail on staging and end on production
+	for _, b := range []*backend{prod, stag} {
+		b.answer(func(w http.ResponseWriter, r *http.Request) {
+			if b == stag && strings.HasSuffix(r.URL.Path, "7") {
+				conn, _, _ := http.NewResponseController(w).Hijack()
+				conn.Close()
+				return
+			}
+			io.WriteString(w, b.name)
+		})
+	}
+	s.mustLoad(quiet + s.site("log\nlog_append group {http.proxyos.group}\nlog_append route {http.proxyos.route}\n"+
+		blueGreenDirective(prod.addr, stag.addr+" "+dead.addr, "traffic_split 40", "fail_duration 0")))
+
+	const requests = 1000
+	var mu sync.Mutex
+	answered := make(map[string]string)
+	var clients sync.WaitGroup
+	for client := range 10 {
+		clients.Go(func() {
+			for i := client; i < requests; i += 10 {
+				path := fmt.Sprintf("/%d", i)
+				res, err := s.client.Get(s.url + path)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				body, _ := io.ReadAll(res.Body)
+				res.Body.Close()
+				mu.Lock()
+				answered[path] = string(body)
+				mu.Unlock()
+			}
+		})
+	}
+	clients.Wait()
+	eventually(t, "all requests are logged", func() bool { return len(s.accessLog()) >= requests })
+	logged := s.accessLog()
+	by := make(map[string]int)
+	for path, group := range answered {
+		by[group]++
+		if !slices.Equal(logged[path], []string{group}) {
+			t.Errorf("%s was answered by %s, and logged as of %v", path, group, logged[path])
+		}
+	}
+	r := s.route()
+	if len(answered) != requests || uint64(by["production"]) != r.Groups[production].Requests || uint64(by["staging"]) != r.Groups[staging].Requests {
+		t.Errorf("answered were %v, counted %d and %d", by, r.Groups[production].Requests, r.Groups[staging].Requests)
+	}
+	if want := uint64(by["production"]) - requests*60/100; r.Fallbacks != want || r.Fallbacks == 0 {
+		t.Errorf("%d fallbacks, want %d", r.Fallbacks, want)
+	}
+	for _, entry := range s.logs.entries("handled request") {
+		if entry["route"] != "app" {
+			t.Fatalf("the route is logged as %v", entry["route"])
+		}
+	}
+}
+
+func TestPlaceholdersInHeadersAndLaterHandlers(t *testing.T) {
+	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
+	s := newServer(t)
+	s.mustLoad(s.site("route {\n" + blueGreenDirective(prod.addr, stag.addr, "traffic_split 50",
+		"header_up X-Group {http.proxyos.group}", "header_up X-Route {http.proxyos.route}", "header_down X-Group {http.proxyos.group}",
+		"@taken header X-Take-Over *", "handle_response @taken {\nheader X-Handled {http.proxyos.group}\n}") +
+		"\nrespond \"later: {http.proxyos.route} {http.proxyos.group}\"\n}"))
+	for _, b := range []*backend{prod, stag} {
+		b.answer(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/later" {
+				w.Header().Set("X-Take-Over", "1")
+			}
+			io.WriteString(w, b.name)
+		})
+	}
+	seen := make(map[string]int)
+	for _, path := range []string{"/", "/", "/later", "/later"} {
+		before := stag.requests.Load()
+		res, err := s.client.Get(s.url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		b := prod
+		if stag.requests.Load() > before {
+			b = stag
+		}
+		seen[path+" "+b.name]++
+		if got := b.last().Header; got.Get("X-Group") != b.name || got.Get("X-Route") != "app" {
+			t.Errorf("%s is told of the group %q of the route %q", b.name, got.Get("X-Group"), got.Get("X-Route"))
+		}
+		want, header := b.name, "X-Group"
+		if path == "/later" {
+			want, header = "later: app "+b.name, "X-Handled"
+		}
+		if string(body) != want || res.Header.Get(header) != b.name {
+			t.Errorf("%s of %s: the answer is %q, %s is %q; want %q, %q", path, b.name, body, header, res.Header.Get(header), want, b.name)
+		}
+	}
+	if len(seen) != 4 {
+		t.Errorf("requested were only %v", seen)
+	}
+}
+
+func TestARequestIsLoggedOnceAtDebugLevel(t *testing.T) {
+	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
+	stag.stop()
+	s := run(t, blueGreenDirective(prod.addr, stag.addr, "traffic_split 50", "fail_duration 0"))
+	for range 10 {
+		s.wants(http.StatusOK, "production")
+	}
+	own := make(map[string]int)
+	for _, entry := range s.logs.entries("") {
+		if logger, _ := entry["logger"].(string); logger == "http.handlers.proxyos" && entry["level"] == "debug" {
+			own[entry["msg"].(string)]++
+			if entry["route"] != "app" || entry["group"] != "production" {
+				t.Errorf("logged is %v", entry)
+			}
+		}
+	}
+	if len(own) != 1 || own["request served"] != 10 {
+		t.Errorf("10 requests are logged as %v", own)
+	}
+	if n := len(s.logs.entries("request served")); n != 10 {
+		t.Errorf("10 requests give %d lines", n)
+	}
+}
+
+func TestAGroupThatIsLostAndComesBackIsLogged(t *testing.T) {
+	s, _, stag := blueGreen(t, "traffic_split 50", "health_uri /", "health_interval 50ms")
+	lost := func() []logEntry { return s.logs.entries("no upstream of the group is available") }
+	back := func() []logEntry { return s.logs.entries("is available again") }
+	s.tally(10)
+	if len(lost())+len(back()) > 0 {
+		t.Errorf("logged while all is well:\n%s", s.logs)
+	}
+	stag.stop()
+	eventually(t, "the lost group is logged", func() bool { return len(lost()) == 1 })
+	stag.start()
+	eventually(t, "its return is logged", func() bool { return len(back()) == 1 })
+	for _, entry := range []logEntry{lost()[0], back()[0]} {
+		if entry["level"] != "info" || entry["group"] != "staging" || entry["route"] != "app" {
+			t.Errorf("logged is %v", entry)
+		}
+	}
+	if len(lost()) != 1 || len(back()) != 1 {
+		t.Errorf("logged %d and %d times", len(lost()), len(back()))
+	}
+}
+
+func TestMetricsContinueThroughAReload(t *testing.T) {
+	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
+	s := newServer(t)
+	other := freeAddr(t)
+	config := func(addr string) string {
+		return "http://" + addr + " {\n" + blueGreenDirective(prod.addr, stag.addr, "traffic_split 25", "staging_when path /never") + "\n}\n" +
+			"http://" + freeAddr(t) + " {\nmetrics /m\nproxyos " + prod.addr + "\n}\n"
+	}
+	s.mustLoad(config(s.addr))
+	want := func(when string, requests float64) {
+		t.Helper()
+		eventually(t, "the requests are counted", func() bool {
+			return s.metrics()[`caddy_proxyos_request_duration_seconds_count{group="production",route="app"}`] >= requests*3/4
+		})
+		got := s.metrics()
+		for series, value := range map[string]float64{
+			`caddy_proxyos_requests_total{code="2xx",group="production",route="app"}`:              requests * 3 / 4,
+			`caddy_proxyos_requests_total{code="2xx",group="staging",route="app"}`:                 requests / 4,
+			`caddy_proxyos_request_duration_seconds_count{group="production",route="app"}`:         requests * 3 / 4,
+			`caddy_proxyos_request_duration_seconds_count{group="staging",route="app"}`:            requests / 4,
+			`caddy_proxyos_requests_in_flight{group="production",route="app"}`:                     0,
+			`caddy_proxyos_requests_in_flight{group="staging",route="app"}`:                        0,
+			`caddy_proxyos_traffic_split_ratio{route="app"}`:                                       0.25,
+			`caddy_proxyos_fallbacks_total{route="app"}`:                                           0,
+			`caddy_proxyos_requests_in_flight{group="production",route=""}`:                        0,
+			`caddy_proxyos_request_duration_seconds_bucket{group="staging",route="app",le="+Inf"}`: requests / 4,
+		} {
+			if n, ok := got[series]; !ok || n != value {
+				t.Errorf("%s: %s is %v (%t), want %v", when, series, n, ok, value)
+			}
+		}
+		for series := range got {
+			if strings.Contains(series, "127.0.0.1") {
+				t.Errorf("%s: a series with data of its own: %s", when, series)
+			}
+		}
+	}
+	s.tally(100)
+	want("before the reload", 100)
+	series := slices.Sorted(maps.Keys(s.metrics()))
+	s.mustLoad(config(other)) // on another server
+	want("after it", 100)
+	if again := slices.Sorted(maps.Keys(s.metrics())); !slices.Equal(again, series) {
+		t.Errorf("the series were\n%v\nand are\n%v", series, again)
+	}
+	s.url = "http://" + other
+	s.tally(100)
+	want("after more requests", 200)
+	s.mustLoad(s.site("respond ok"))
+	if got := s.metrics(); len(got) > 0 {
+		t.Errorf("without a route there are still %v", got)
+	}
+	s.mustLoad(config(s.addr))
+	s.url = "http://" + s.addr
+	if got := s.metrics()[`caddy_proxyos_requests_total{code="2xx",group="staging",route="app"}`]; got != 0 {
+		t.Errorf("a route that was gone still counts %v requests", got)
+	}
+}
