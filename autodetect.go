@@ -46,6 +46,7 @@ const (
 	becauseOfGroup    reason = "its group's skip_tls_verify says so"
 	becauseOfRoute    reason = "the route's skip_tls_verify says so"
 	becauseOfTrust    reason = "the upstream has TLS settings of its own"
+	becauseOfPin      reason = "its certificate is pinned"
 	becauseDefault    reason = "certificates are checked by default"
 )
 
@@ -56,6 +57,11 @@ type routeOptions struct {
 	skipTLSVerify *bool                   // the route's
 	tls           *reverseproxy.TLSConfig // of the route's transport; nil if it has none
 	cleartextH2   bool                    // the route's transport says `versions h2c`
+}
+
+// defaultOptions are those of a route about which nothing is known.
+func defaultOptions() routeOptions {
+	return routeOptions{httpsPorts: newPortSet(defaultHTTPSPorts)}
 }
 
 // meaning is how an upstream is spoken to.
@@ -110,6 +116,8 @@ func inferVerify(a address, u Upstream, group *bool, route routeOptions) (bool, 
 		return !*group, becauseOfGroup
 	case route.skipTLSVerify != nil:
 		return !*route.skipTLSVerify, becauseOfRoute
+	case len(u.TLSPins) > 0:
+		return true, becauseOfPin
 	case u.TLS != nil:
 		return !u.TLS.InsecureSkipVerify, becauseOfTrust
 	case route.tls != nil:

@@ -3,6 +3,7 @@ package proxyos
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,6 +23,7 @@ type backend struct {
 	weight      int
 	maxRequests int
 	tls         *reverseproxy.TLSConfig // its own; nil if it has none
+	pins        []pin                   // the only certificates to accept; none if any will do
 }
 
 // resolve settles the meaning of the upstreams of one group.
@@ -35,6 +37,10 @@ func resolve(upstreams []Upstream, groupSkip *bool, route routeOptions) ([]backe
 		if err := checkOptions(u); err != nil {
 			return nil, fmt.Errorf("upstream %q: %w", u.Address, err)
 		}
+		pins, err := parsePins(u.TLSPins)
+		if err != nil {
+			return nil, fmt.Errorf("upstream %q: %w", u.Address, err)
+		}
 		weight := 1
 		if u.Weight != nil {
 			weight = *u.Weight
@@ -43,9 +49,12 @@ func resolve(upstreams []Upstream, groupSkip *bool, route routeOptions) ([]backe
 		for _, one := range a.expand() {
 			m := infer(one, u, groupSkip, route)
 			speaksHTTPS = speaksHTTPS || m.scheme == schemeHTTPS
+			if err := checkPinned(u, one, m); err != nil {
+				return nil, fmt.Errorf("upstream %q: %w", u.Address, err)
+			}
 			backends = append(backends, backend{
 				meaning: m, address: one, dial: one.dial(),
-				weight: weight, maxRequests: u.MaxRequests, tls: u.TLS,
+				weight: weight, maxRequests: u.MaxRequests, tls: u.TLS, pins: pins,
 			})
 		}
 		if u.TLS != nil && !speaksHTTPS {
@@ -60,8 +69,26 @@ func checkOptions(u Upstream) error {
 	if u.Weight != nil && (*u.Weight < 0 || *u.Weight > maxWeight) {
 		return fmt.Errorf("weight %d is outside 0 to %d", *u.Weight, maxWeight)
 	}
+	if _, err := parsePins(u.TLSPins); err != nil {
+		return err
+	}
 	if u.MaxRequests < 0 {
 		return fmt.Errorf("max_requests %d is negative; write the most requests it may have in flight, or 0 for no limit", u.MaxRequests)
+	}
+	return nil
+}
+
+// checkPinned refuses a pin that would not be looked at.
+func checkPinned(u Upstream, a address, m meaning) error {
+	switch {
+	case len(u.TLSPins) == 0:
+		return nil
+	case m.scheme != schemeHTTPS:
+		return fmt.Errorf("it has a tls_pin but speaks HTTP, since %s; write %s", m.schemeReason, a.as(schemeHTTPS))
+	case !m.verify:
+		return fmt.Errorf("its certificate is pinned and yet not to be checked, since %s; remove that, or write `skip_tls_verify off` for this upstream", m.verifyReason)
+	case u.TLS != nil && u.TLS.CARaw != nil:
+		return errors.New("tls_pin accepts a certificate whoever has signed it, and so leaves nothing to do for tls_trust_pool; remove one of them")
 	}
 	return nil
 }
@@ -81,7 +108,7 @@ func checkMeanings(backends []backend) error {
 			first[b.dial] = b
 			continue
 		}
-		if b.scheme != other.scheme || b.verify != other.verify || !sameTLS(b.tls, other.tls) {
+		if b.scheme != other.scheme || b.verify != other.verify || !sameTLS(b.tls, other.tls) || !slices.Equal(b.pins, other.pins) {
 			return fmt.Errorf("upstream %q: it dials %s as upstream %q does, but in another way (%s; %s); write both alike, or give one another address",
 				b.address, b.dial, other.address, b.describe(), other.describe())
 		}
@@ -104,6 +131,8 @@ func (b backend) describe() string {
 		return "HTTP"
 	case !b.verify:
 		return "HTTPS, certificate not checked"
+	case len(b.pins) > 0:
+		return "HTTPS, certificate pinned"
 	case b.tls != nil:
 		return "HTTPS, certificate checked, with TLS settings of its own"
 	}

@@ -33,6 +33,7 @@ func init() {
 //	        tls_server_name <name>
 //	        tls_trust_pool <module> {...}
 //	        tls_client_auth <automate_name> | <cert_file> <key_file>
+//	        tls_pin <sha256...>
 //	    }
 //	    staging [<addresses...>] {
 //	        to <addresses...>
@@ -273,6 +274,17 @@ func (p *parser) upstream(upstreams *[]Upstream) error {
 	inner := parser{Helper: p.Helper, seen: make(map[string]bool)}
 	for nesting := p.Nesting(); p.NextBlock(nesting); {
 		name := p.Val()
+		if name == "tls_pin" { // the only one that may be written again
+			pins := p.RemainingArgs()
+			if len(pins) == 0 {
+				return p.ArgErr()
+			}
+			if _, err := parsePins(pins); err != nil {
+				return p.WrapErr(err)
+			}
+			u.TLSPins = append(u.TLSPins, pins...)
+			continue
+		}
 		if err := inner.once(name); err != nil {
 			return err
 		}
@@ -293,7 +305,7 @@ func (p *parser) upstream(upstreams *[]Upstream) error {
 		case "tls_server_name", "tls_trust_pool", "tls_trusted_ca_certs", "tls_client_auth", "tls_timeout", "tls_renegotiation", "tls_curves":
 			inner.rest = append(inner.rest, p.NextSegment()...)
 		default:
-			return p.Errf("unrecognized option %q of upstream %q; it takes weight, max_requests, skip_tls_verify, tls_server_name, tls_trust_pool and tls_client_auth", name, u.Address)
+			return p.Errf("unrecognized option %q of upstream %q; it takes weight, max_requests, skip_tls_verify, tls_server_name, tls_trust_pool, tls_client_auth and tls_pin", name, u.Address)
 		}
 	}
 	if err := checkOptions(*u); err != nil {

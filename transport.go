@@ -2,6 +2,7 @@ package proxyos
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -33,6 +34,8 @@ type transport struct {
 	distrust      *distrust
 	byDial        map[string]*leg
 	dynamic       map[string]portLegs // by group: for upstreams from dynamic sources
+	certs         *certWatchers
+	failures      *diagnostician
 }
 
 // leg is one way of speaking to upstreams.
@@ -67,7 +70,9 @@ func (t *transport) Provision(ctx caddy.Context) error {
 	t.distrust = &route.distrust
 	t.byDial = make(map[string]*leg)
 	t.dynamic = make(map[string]portLegs)
-	legs := legLoader{ctx: ctx, base: route.base, loaded: make(map[string]*leg)}
+	t.certs = &certWatchers{route: route.Name, logger: ctx.Logger(), byDial: make(map[string]*certWatch)}
+	t.failures = newDiagnostician(route.Name, ctx.Logger())
+	legs := legLoader{ctx: ctx, base: route.base, loaded: make(map[string]*leg), certs: t.certs}
 	for _, g := range route.groups {
 		for _, b := range g.backends {
 			leg, err := legs.load(b)
@@ -77,6 +82,7 @@ func (t *transport) Provision(ctx caddy.Context) error {
 			t.byDial[b.dial] = leg
 			// an active health check names its target with the known placeholders replaced
 			t.byDial[caddy.NewReplacer().ReplaceKnown(b.dial, "")] = leg
+			t.failures.backends[b.dial] = b
 		}
 		if g.dynamic == nil {
 			continue
@@ -104,15 +110,18 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		req = req.Clone(req.Context())
 		req.Header.Del(healthTargetHeader)
 	}
-	roundTripper := leg.requests
+	way := leg.requests
 	if len(req.Header["Upgrade"]) > 0 {
-		roundTripper = leg.upgrades
+		way = leg.upgrades
 	}
-	response, err := roundTripper.RoundTrip(req)
-	if err == nil && response.StatusCode < 400 && t.distrust.any() {
+	res, err := way.RoundTrip(req)
+	if err != nil || res.StatusCode == http.StatusBadRequest {
+		return t.failures.examine(req, leg, res, err)
+	}
+	if res.StatusCode < http.StatusBadRequest && t.distrust.any() {
 		t.distrust.remove(dial)
 	}
-	return response, err
+	return res, nil
 }
 
 // legFor finds the way of speaking to the upstream that req is for, and its dial address.
@@ -155,6 +164,7 @@ type legLoader struct {
 	ctx    caddy.Context
 	base   *reverseproxy.HTTPTransport
 	loaded map[string]*leg
+	certs  *certWatchers
 }
 
 // load returns the leg for a backend.
@@ -167,7 +177,7 @@ func (l legLoader) load(b backend) (*leg, error) {
 	if err != nil {
 		return nil, err
 	}
-	key := b.scheme + string(encoded)
+	key := b.scheme + string(encoded) + legKey(b, config)
 	if leg, ok := l.loaded[key]; ok {
 		return leg, nil
 	}
@@ -175,6 +185,7 @@ func (l legLoader) load(b backend) (*leg, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.guardCertificates(b, config, requests)
 	one := &leg{urlScheme: schemeHTTP, requests: requests, upgrades: requests}
 	switch b.scheme {
 	case schemeHTTPS:
@@ -263,7 +274,10 @@ func transportConfig(base *reverseproxy.HTTPTransport, b backend) (*reverseproxy
 			return nil, err
 		}
 	}
-	config.TLS.InsecureSkipVerify = !b.verify
+	if len(b.pins) > 0 && slices.Contains(config.Versions, "3") {
+		return nil, errors.New("tls_pin does not work with the transport's `versions 3`; remove one of them")
+	}
+	config.TLS.InsecureSkipVerify = !b.verify || len(b.pins) > 0 // a pin stands for the whole check
 	config.TLS.ExceptPorts = nil
 	config.Versions = slices.DeleteFunc(config.Versions, func(v string) bool { return v == "h2c" })
 	return config, nil
