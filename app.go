@@ -59,11 +59,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 
 // Provision fills in the defaults and makes the metrics known.
 func (a *App) Provision(ctx caddy.Context) error {
-	ports := defaultHTTPSPorts
-	if a.HTTPSPorts != nil {
-		ports = *a.HTTPSPorts
-	}
-	a.httpsPorts = newPortSet(ports)
+	a.httpsPorts = newPortSet(a.ports())
 	if a.SyncInterval == 0 {
 		a.SyncInterval = caddy.Duration(defaultSyncInterval)
 	}
@@ -111,6 +107,14 @@ func (a *App) all() []*Handler {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return slices.Clone(a.routes)
+}
+
+// ports returns the ports that mean HTTPS. A nil App has the default ones.
+func (a *App) ports() []int {
+	if a == nil || a.HTTPSPorts == nil {
+		return defaultHTTPSPorts
+	}
+	return *a.HTTPSPorts
 }
 
 // Validate refuses ports that are none, and intervals that would never let the storage rest.

@@ -2,6 +2,7 @@ package proxyos
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -15,14 +16,27 @@ func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "proxyos",
 		Usage: "<command>",
-		Short: "Watches and steers proxyos routes",
+		Short: "Watches and steers proxyos routes, and explains upstreams",
 		Long: `
-Shows the routes of a Caddy that runs, and changes how much of their traffic
-goes to staging.`,
+Shows the routes of a Caddy that runs and changes how much of their traffic
+goes to staging; and explains how upstream addresses are understood.`,
 		CobraFunc: func(cmd *cobra.Command) {
+			cmd.AddCommand(explainCommand())
 			cmd.AddCommand(steerCommands()...)
 		},
 	})
+}
+
+// errFailed ends a command whose output has said all there is to say with exit code 1.
+var errFailed = errors.New("failed")
+
+// runQuietly runs a command without cobra printing an error that the output has told.
+func runQuietly(run func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		err := run(cmd, args)
+		cmd.SilenceErrors = errors.Is(err, errFailed)
+		return err
+	}
 }
 
 // printJSON prints a value for scripts.

@@ -1,0 +1,130 @@
+package proxyos
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// explanation says how an address is understood, or what is wrong with it.
+type explanation struct {
+	Address   string `json:"address"`
+	Scheme    string `json:"scheme,omitempty"`
+	Dial      string `json:"dial,omitempty"`
+	TLSVerify *bool  `json:"tls_verify,omitempty"` // only for https
+	Reason    string `json:"reason,omitempty"`
+	Error     string `json:"error,omitempty"`
+}
+
+// explain explains an address; a port range has one explanation for each port.
+func explain(text string, route routeOptions) []explanation {
+	backends, err := resolve([]Upstream{{Address: text}}, nil, route)
+	if err != nil {
+		return []explanation{{Address: text, Error: err.Error()}}
+	}
+	all := make([]explanation, 0, len(backends))
+	for _, b := range backends {
+		e := b.explain()
+		if len(backends) == 1 {
+			e.Address = text
+		}
+		all = append(all, e)
+	}
+	return all
+}
+
+// explain says how the backend is spoken to, and why.
+func (b backend) explain() explanation {
+	e := explanation{Address: b.address.String(), Scheme: b.scheme, Dial: b.dial, Reason: b.sentence()}
+	if b.scheme == schemeHTTPS {
+		e.TLSVerify = &b.verify
+	}
+	return e
+}
+
+// sentence says how an upstream is spoken to, and why.
+func (m meaning) sentence() string {
+	switch m.scheme {
+	case schemeHTTP:
+		return fmt.Sprintf("HTTP, since %s.", m.schemeReason)
+	case schemeH2C:
+		return fmt.Sprintf("HTTP/2 cleartext, since %s.", m.schemeReason)
+	}
+	checked := "checked"
+	if !m.verify {
+		checked = "not checked"
+	}
+	if m.schemeReason == m.verifyReason {
+		return fmt.Sprintf("HTTPS, and the certificate is %s, since %s.", checked, m.schemeReason)
+	}
+	return fmt.Sprintf("HTTPS, since %s; the certificate is %s, since %s.", m.schemeReason, checked, m.verifyReason)
+}
+
+func explainCommand() *cobra.Command {
+	var asJSON bool
+	var config, adapter string
+	cmd := &cobra.Command{
+		Use:   "explain <address>... | --config <path> [--adapter <name>]",
+		Short: "Says how addresses are understood, without touching the network",
+		Long: `
+Says for each address what proxyos would make of it: HTTP or HTTPS, what it
+dials, whether the certificate is checked, and by which rule.
+
+With --config, explains every proxyos route of a configuration instead, and
+warns of what looks wrong. Placeholders are left as they are.
+
+Exits with 1 if an address, or a route, has an error.`,
+		Example: "  caddy proxyos explain pve:8006 https://app:3000 db:8440-8445\n" +
+			"  caddy proxyos explain --config /etc/caddy/Caddyfile",
+		RunE: runQuietly(func(cmd *cobra.Command, args []string) error {
+			switch {
+			case config != "" && len(args) > 0:
+				return errors.New("explain takes addresses or --config, not both")
+			case config != "":
+				return explainConfig(cmd.OutOrStdout(), config, adapter, asJSON)
+			case len(args) == 0:
+				return errors.New("explain takes addresses, such as pve:8006, or --config <path>")
+			}
+			return explainAddresses(cmd.OutOrStdout(), args, asJSON)
+		}),
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "Print JSON")
+	cmd.Flags().StringVarP(&config, "config", "c", "", "Explain the routes of this file")
+	cmd.Flags().StringVarP(&adapter, "adapter", "a", "", "The adapter of that file")
+	return cmd
+}
+
+// explainAddresses is `explain` for addresses.
+func explainAddresses(w io.Writer, addresses []string, asJSON bool) error {
+	var all []explanation
+	for _, text := range addresses {
+		all = append(all, explain(text, defaultOptions())...)
+	}
+	if asJSON {
+		if err := printJSON(w, all); err != nil {
+			return err
+		}
+	} else {
+		for _, e := range all {
+			e.print(w)
+		}
+	}
+	if slices.ContainsFunc(all, func(e explanation) bool { return e.Error != "" }) {
+		return errFailed
+	}
+	return nil
+}
+
+// print prints the explanation for people.
+func (e explanation) print(w io.Writer) {
+	if e.Error != "" {
+		reason := strings.TrimPrefix(e.Error, fmt.Sprintf("upstream %q: ", e.Address))
+		fmt.Fprintf(w, "%s\n%s\n", e.Address, wrapped("  error: ", reason))
+		return
+	}
+	fmt.Fprintf(w, "%s\n%s\n  dials %s\n", e.Address, wrapped("  ", e.Reason), e.Dial)
+}

@@ -1,0 +1,196 @@
+package proxyos
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+// runCommand runs a command, and returns its output and error.
+func runCommand(cmd *cobra.Command, args ...string) (string, error) {
+	var output bytes.Buffer
+	cmd.SetArgs(args)
+	cmd.SetOut(&output)
+	cmd.SetErr(&output)
+	cmd.SilenceUsage = true
+	err := cmd.Execute()
+	return output.String(), err
+}
+
+func checkWidth(t *testing.T, output string) {
+	t.Helper()
+	for line := range strings.Lines(output) {
+		if width := len([]rune(strings.TrimRight(line, "\n"))); width > lineWidth {
+			t.Errorf("%d columns: %s", width, line)
+		}
+	}
+}
+
+func TestExplainJSON(t *testing.T) {
+	yes, no := true, false
+	output, err := runCommand(explainCommand(), "--json", "pve:8006", "https://app", "http://pbs:8007", "h2c://grpc:9000", "h:8442-8443", "wss://x:1")
+	if err == nil {
+		t.Error("no error for wss://x:1")
+	}
+	var got []explanation
+	if err := json.Unmarshal([]byte(output), &got); err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	want := []explanation{
+		{Address: "pve:8006", Scheme: "https", Dial: "pve:8006", TLSVerify: &no, Reason: "HTTPS, and the certificate is not checked, since its port is a well-known HTTPS port."},
+		{Address: "https://app", Scheme: "https", Dial: "app:443", TLSVerify: &no, Reason: "HTTPS"},
+		{Address: "http://pbs:8007", Scheme: "http", Dial: "pbs:8007", Reason: "HTTP, since the address says so."},
+		{Address: "h2c://grpc:9000", Scheme: "h2c", Dial: "grpc:9000", Reason: "HTTP/2 cleartext, since the address says so."},
+		{Address: "h:8442", Scheme: "http", Dial: "h:8442", Reason: "HTTP, since it has no scheme and no well-known HTTPS port."},
+		{Address: "h:8443", Scheme: "https", Dial: "h:8443", TLSVerify: &no, Reason: "HTTPS, and the certificate is not checked, since its port is a well-known HTTPS port."},
+		{Address: "wss://x:1", Error: `upstream "wss://x:1": use https://x:1: WebSockets need no scheme of their own`},
+	}
+	want[1].TLSVerify, want[1].Reason = &yes, "HTTPS, since the address says so; the certificate is checked, since certificates are checked by default."
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %s", output)
+	}
+	if strings.Contains(output, "tls_verify\": null") || strings.Count(output, "tls_verify") != 3 {
+		t.Errorf("tls_verify is for https only: %s", output)
+	}
+}
+
+func TestExplainExitsWithErrorOnlyForErrors(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		ok   bool
+	}{
+		{[]string{"pve:8006"}, true},
+		{[]string{"pve:8006", "a b"}, false},
+		{nil, false},
+		{[]string{"--config", "none.Caddyfile"}, false},
+		{[]string{"--config", "none.Caddyfile", "pve:8006"}, false},
+	} {
+		output, err := runCommand(explainCommand(), c.args...)
+		if (err == nil) != c.ok {
+			t.Errorf("%q: error %v", c.args, err)
+		}
+		checkWidth(t, output)
+	}
+}
+
+const suspiciousCaddyfile = `{
+	proxyos {
+		https_ports + 8444
+	}
+}
+app.example.com {
+	proxyos pve:8006 http://pbs:8007 {
+		name lab
+		staging prom:9090 {
+			skip_tls_verify off
+		}
+		traffic_split 12.5
+		upstream https://grafana:3000 {
+			weight 0
+		}
+		upstream x:8444 {
+			tls_pin ` + somePin + `
+		}
+	}
+}
+b.example.com {
+	handle /api/* {
+		proxyos one:3000 {
+			lb_retries 3
+		}
+	}
+	handle {
+		proxyos a.lan:8006 http://a.lan:8006
+	}
+}
+`
+
+func TestExplainConfig(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "Caddyfile")
+	if err := os.WriteFile(file, []byte(suspiciousCaddyfile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	output, err := runCommand(explainCommand(), "--config", file)
+	if err == nil {
+		t.Error("no error, although a.lan:8006 has two meanings")
+	}
+	checkWidth(t, output)
+	t.Log("\n" + output)
+	flat := strings.Join(strings.Fields(output), " ")
+	for _, want := range []string{
+		"route lab (server srv0, app.example.com), 12.5 % to staging",
+		"production pve:8006 https (port) not checked (port) 1",
+		"production http://pbs:8007 http (written) - 1",
+		"production https://grafana:3000 https (written) checked (default) 0",
+		"production x:8444 https (port) pinned 1",
+		"staging prom:9090 https (port) checked (group) 1",
+		"warning: pve:8006: the certificate is not checked, only because of the port",
+		"warning: http://pbs:8007: a written http:// wins over the well-known HTTPS port 8007",
+		"warning: https://grafana:3000: HTTPS on port 3000, where plain HTTP is usual",
+		"warning: https://grafana:3000: weight 0: it gets no new requests",
+		"warning: prom:9090: 9090 is HTTPS for Cockpit but plain HTTP for Prometheus; if it is that, write http://prom:9090",
+		"warning: lb_retries 3 with a single upstream",
+		"route without a name (server srv0, b.example.com)",
+		`error: upstream "http://a.lan:8006": it dials a.lan:8006 as upstream "a.lan:8006" does, but in another way`,
+	} {
+		if !strings.Contains(flat, want) {
+			t.Errorf("missing: %s", want)
+		}
+	}
+
+	output, _ = runCommand(explainCommand(), "--config", file, "--json")
+	var routes []routeExplanation
+	if err := json.Unmarshal([]byte(output), &routes); err != nil {
+		t.Fatal(err)
+	}
+	if len(routes) != 3 || routes[0].Name != "lab" || len(routes[0].Upstreams) != 5 || routes[0].Upstreams[4].Group != staging ||
+		routes[0].Split != 12.5 || len(routes[0].Warnings) != 5 || routes[2].Error == "" {
+		t.Errorf("JSON: %s", output)
+	}
+}
+
+// What the quickstart has is explained without an error, and so is a configuration
+// without any route.
+func TestExplainConfigOfOthers(t *testing.T) {
+	if output, err := runCommand(explainCommand(), "--config", "examples/quickstart.Caddyfile"); err != nil || !strings.Contains(output, "127.0.0.1:8443") {
+		t.Errorf("%v\n%s", err, output)
+	}
+	file := filepath.Join(t.TempDir(), "caddy.json")
+	if err := os.WriteFile(file, []byte(`{}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if output, err := runCommand(explainCommand(), "--config", file); err != nil || !strings.Contains(output, "has no proxyos route") {
+		t.Errorf("%v\n%s", err, output)
+	}
+}
+
+func TestWrapped(t *testing.T) {
+	text := strings.Repeat("word ", 40) + strings.Repeat("x", 100)
+	lines := strings.Split(wrapped("  first: ", text), "\n")
+	for i, line := range lines[:len(lines)-1] {
+		if len(line) > lineWidth || i > 0 && !strings.HasPrefix(line, "         word") {
+			t.Errorf("line %d: %q", i, line)
+		}
+	}
+	if strings.Join(strings.Fields(strings.Join(lines, " ")), " ") != "first: "+text {
+		t.Errorf("words are lost: %q", lines)
+	}
+}
+
+func TestHelpFitsIntoATerminal(t *testing.T) {
+	parent := &cobra.Command{Use: "proxyos"}
+	parent.AddCommand(explainCommand())
+	for _, args := range [][]string{{"--help"}, {"explain", "--help"}} {
+		output, err := runCommand(parent, args...)
+		if err != nil {
+			t.Error(err)
+		}
+		checkWidth(t, output)
+	}
+}

@@ -1,0 +1,263 @@
+package proxyos
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+)
+
+// configuredRoute is a proxyos handler found in a configuration.
+type configuredRoute struct {
+	server  string
+	hosts   []string // of the nearest route around it that has a host matcher
+	handler json.RawMessage
+}
+
+// routeExplanation explains one route.
+type routeExplanation struct {
+	Name      string                `json:"name,omitempty"`
+	Server    string                `json:"server"`
+	Hosts     []string              `json:"hosts,omitempty"`
+	Split     float64               `json:"traffic_split"`
+	Upstreams []upstreamExplanation `json:"upstreams,omitempty"`
+	Warnings  []string              `json:"warnings,omitempty"`
+	Error     string                `json:"error,omitempty"`
+}
+
+// upstreamExplanation explains one upstream of a route.
+type upstreamExplanation struct {
+	Group string `json:"group"`
+	explanation
+	Weight int `json:"weight"`
+
+	speaks      string // for the table
+	certificate string // for the table
+}
+
+// explainConfig is `explain` for a configuration.
+func explainConfig(w io.Writer, path, adapter string, asJSON bool) error {
+	config, _, _, err := caddycmd.LoadConfig(path, adapter)
+	if err != nil {
+		return err
+	}
+	all, err := explainRoutes(config)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if asJSON {
+		if err := printJSON(w, all); err != nil {
+			return err
+		}
+	} else {
+		for i, route := range all {
+			if i > 0 {
+				fmt.Fprintln(w)
+			}
+			route.print(w)
+		}
+		if len(all) == 0 {
+			fmt.Fprintf(w, "%s has no proxyos route.\n", path)
+		}
+	}
+	if slices.ContainsFunc(all, func(r routeExplanation) bool { return r.Error != "" }) {
+		return errFailed
+	}
+	return nil
+}
+
+// explainRoutes explains the routes of a configuration in JSON.
+func explainRoutes(config []byte) ([]routeExplanation, error) {
+	var decoded struct {
+		Apps struct {
+			HTTP struct {
+				Servers map[string]any `json:"servers"`
+			} `json:"http"`
+			Proxyos *App `json:"proxyos"`
+		} `json:"apps"`
+	}
+	decoder := json.NewDecoder(bytes.NewReader(config))
+	decoder.UseNumber()
+	if err := decoder.Decode(&decoded); err != nil {
+		return nil, err
+	}
+	ports := newPortSet(decoded.Apps.Proxyos.ports())
+	all := []routeExplanation{}
+	for _, server := range slices.Sorted(maps.Keys(decoded.Apps.HTTP.Servers)) {
+		var routes []configuredRoute
+		findRoutes(decoded.Apps.HTTP.Servers[server], configuredRoute{server: server}, &routes)
+		for _, route := range routes {
+			all = append(all, explainRoute(route, ports))
+		}
+	}
+	return all, nil
+}
+
+// findRoutes finds the proxyos handlers inside a piece of a configuration.
+func findRoutes(piece any, around configuredRoute, found *[]configuredRoute) {
+	switch piece := piece.(type) {
+	case []any:
+		for _, inner := range piece {
+			findRoutes(inner, around, found)
+		}
+	case map[string]any:
+		if hosts := hostsOf(piece["match"]); len(hosts) > 0 {
+			around.hosts = hosts
+		}
+		if piece["handler"] == "proxyos" {
+			fields := maps.Clone(piece)
+			delete(fields, "handler")
+			around.handler = encode(fields)
+			*found = append(*found, around)
+		}
+		for _, key := range slices.Sorted(maps.Keys(piece)) {
+			findRoutes(piece[key], around, found)
+		}
+	}
+}
+
+// hostsOf returns the hosts of a route's matchers.
+func hostsOf(matchers any) []string {
+	var hosts []string
+	sets, _ := matchers.([]any)
+	for _, set := range sets {
+		fields, _ := set.(map[string]any)
+		names, _ := fields["host"].([]any)
+		for _, name := range names {
+			hosts = append(hosts, fmt.Sprint(name))
+		}
+	}
+	return hosts
+}
+
+// explainRoute explains a route by the rules that its handler provisions itself by, but
+// loads no modules.
+func explainRoute(found configuredRoute, ports portSet) routeExplanation {
+	e := routeExplanation{Server: found.server, Hosts: found.hosts}
+	h := new(Handler)
+	err := json.Unmarshal(found.handler, h)
+	e.Name = h.Name
+	if err == nil {
+		h.options = routeOptions{httpsPorts: ports, skipTLSVerify: h.SkipTLSVerify}
+		err = e.settle(h)
+	}
+	if err != nil {
+		e.Error = err.Error()
+	}
+	return e
+}
+
+// settle settles the meaning of the route's upstreams, and looks for what is suspicious.
+func (e *routeExplanation) settle(h *Handler) error {
+	if h.TrafficSplit != nil {
+		e.Split = *h.TrafficSplit
+	}
+	c := composer{route: h}
+	if err := c.readTransport(); err != nil {
+		return fmt.Errorf("transport: %w", err)
+	}
+	if err := h.checkSplit(); err != nil {
+		return err
+	}
+	groups := []Staging{{Upstreams: h.Upstreams, DynamicUpstreamsRaw: h.ReverseProxy["dynamic_upstreams"]}}
+	if h.Staging != nil {
+		groups = append(groups, *h.Staging)
+	}
+	var everybody []backend
+	for i, config := range groups {
+		name := []string{production, staging}[i]
+		backends, err := resolve(config.Upstreams, config.SkipTLSVerify, h.options)
+		if err != nil {
+			return err
+		}
+		for _, b := range backends {
+			e.Upstreams = append(e.Upstreams, upstreamExplanation{
+				Group: name, explanation: b.explain(), Weight: b.weight,
+				speaks: b.scheme + " (" + briefly[b.schemeReason] + ")", certificate: b.certificateCheck(),
+			})
+			e.Warnings = append(e.Warnings, suspicions(b, h.options)...)
+		}
+		switch {
+		case len(backends) == 0 && len(config.DynamicUpstreamsRaw) == 0:
+			return fmt.Errorf("%s: there is no upstream to send requests to; write one, such as app:3000", name)
+		case len(config.DynamicUpstreamsRaw) > 0:
+			e.Warnings = append(e.Warnings, name+" has dynamic upstreams, which are known only at run time")
+		}
+		if err := checkWeights(name, backends); err != nil {
+			return err
+		}
+		everybody = append(everybody, backends...)
+	}
+	if c.transport != nil {
+		e.Warnings = append(e.Warnings, "the route's transport is not http, so that none of this holds: it speaks its own way to every upstream")
+	}
+	if w := retriesInVain(h, everybody); w != "" {
+		e.Warnings = append(e.Warnings, w)
+	}
+	return checkMeanings(everybody)
+}
+
+// certificateCheck says in a few words whether the certificate is checked, and why.
+func (b backend) certificateCheck() string {
+	switch {
+	case b.scheme != schemeHTTPS:
+		return "-"
+	case len(b.pins) > 0:
+		return "pinned"
+	case b.verify:
+		return "checked (" + briefly[b.verifyReason] + ")"
+	}
+	return "not checked (" + briefly[b.verifyReason] + ")"
+}
+
+// briefly names what a reason is about, for a table.
+var briefly = map[reason]string{
+	becauseWritten:    "written",
+	becauseDetected:   "port",
+	becausePlain:      "default",
+	becauseSocket:     "socket",
+	becauseTransport:  "transport",
+	becauseException:  "tls_except_ports",
+	becauseOfUpstream: "upstream",
+	becauseOfGroup:    "group",
+	becauseOfRoute:    "route",
+	becauseOfTrust:    "TLS options",
+	becauseDefault:    "default",
+}
+
+// print prints the route as a table, and the warnings below it.
+func (e routeExplanation) print(w io.Writer) {
+	fmt.Fprintln(w, wrapped("", e.title()))
+	rows := [][]string{{"GROUP", "ADDRESS", "SPEAKS", "CERTIFICATE", "WEIGHT"}}
+	for _, u := range e.Upstreams {
+		rows = append(rows, []string{u.Group, u.Address, u.speaks, u.certificate, strconv.Itoa(u.Weight)})
+	}
+	if len(rows) > 1 {
+		table(w, "  ", rows)
+	}
+	for _, warning := range e.Warnings {
+		fmt.Fprintln(w, wrapped("  warning: ", warning))
+	}
+	if e.Error != "" {
+		fmt.Fprintln(w, wrapped("  error: ", e.Error))
+	}
+}
+
+// title names the route and says where it is.
+func (e routeExplanation) title() string {
+	title := "route without a name"
+	if e.Name != "" {
+		title = "route " + e.Name
+	}
+	title += " (" + strings.Join(append([]string{"server " + e.Server}, e.Hosts...), ", ") + ")"
+	if e.Split > 0 {
+		title += fmt.Sprintf(", %v %% to staging", e.Split)
+	}
+	return title
+}
