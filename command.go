@@ -16,12 +16,13 @@ func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "proxyos",
 		Usage: "<command>",
-		Short: "Watches and steers proxyos routes, and explains upstreams",
+		Short: "Watches and steers proxyos routes, and explains and probes upstreams",
 		Long: `
 Shows the routes of a Caddy that runs and changes how much of their traffic
-goes to staging; and explains how upstream addresses are understood.`,
+goes to staging; explains how upstream addresses are understood; and finds out
+why an upstream does not answer.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(explainCommand())
+			cmd.AddCommand(explainCommand(), probeCommand())
 			cmd.AddCommand(steerCommands()...)
 		},
 	})

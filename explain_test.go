@@ -185,8 +185,8 @@ func TestWrapped(t *testing.T) {
 
 func TestHelpFitsIntoATerminal(t *testing.T) {
 	parent := &cobra.Command{Use: "proxyos"}
-	parent.AddCommand(explainCommand())
-	for _, args := range [][]string{{"--help"}, {"explain", "--help"}} {
+	parent.AddCommand(explainCommand(), probeCommand())
+	for _, args := range [][]string{{"--help"}, {"explain", "--help"}, {"probe", "--help"}} {
 		output, err := runCommand(parent, args...)
 		if err != nil {
 			t.Error(err)

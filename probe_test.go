@@ -1,0 +1,138 @@
+package proxyos
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestProbeOfHangingServerEndsInTime(t *testing.T) {
+	const timeout = 500 * time.Millisecond
+	for name, hang := range map[string]func(t *testing.T) string{
+		"accepts and says nothing": func(t *testing.T) string {
+			listener := labListen(t, 0)
+			labRaw(t, listener, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
+			return listener.Addr().String()
+		},
+		"hangs after the TLS handshake": func(t *testing.T) string {
+			listener := labListen(t, 0)
+			cert := labCertFor(t, nil, listener.Addr().String())
+			labRaw(t, listener, func(conn net.Conn) {
+				_, _ = io.Copy(io.Discard, tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{cert}}))
+				_, _ = io.Copy(io.Discard, conn)
+			})
+			return "https://" + listener.Addr().String()
+		},
+		"sends headers without an end": func(t *testing.T) string {
+			listener := labListen(t, 0)
+			labRaw(t, listener, func(conn net.Conn) {
+				_, err := io.WriteString(conn, "HTTP/1.1 200 OK\r\n")
+				for err == nil {
+					time.Sleep(10 * time.Millisecond)
+					_, err = io.WriteString(conn, "X-More: yes\r\n")
+				}
+			})
+			return listener.Addr().String()
+		},
+		"sends a refusal without a body": func(t *testing.T) string {
+			listener := labListen(t, 0)
+			labRaw(t, listener, func(conn net.Conn) {
+				_, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\nContent-Length: 100\r\n\r\n")
+				_, _ = io.Copy(io.Discard, conn)
+			})
+			return listener.Addr().String()
+		},
+		"swallows connection attempts": func(t *testing.T) string { return labBlackHole(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			address := hang(t)
+			start := time.Now()
+			output, err := runCommand(probeCommand(), "--timeout", timeout.String(), address)
+			if took := time.Since(start); took > timeout+200*time.Millisecond {
+				t.Errorf("took %v, with a time-out of %v", took, timeout)
+			}
+			if err == nil && name != "sends a refusal without a body" {
+				t.Error("exit code 0")
+			}
+			checkWidth(t, output)
+		})
+	}
+}
+
+func TestProbeJSONAndExitCode(t *testing.T) {
+	listener := labListen(t, 9443)
+	address := listener.Addr().String()
+	cert := labCertFor(t, nil, address)
+	labServe(t, listener, &tls.Config{Certificates: []tls.Certificate{cert}})
+
+	output, err := runCommand(probeCommand(), "--json", address)
+	if err != nil {
+		t.Errorf("exit code 1 for an address that works: %s", output)
+	}
+	var reports []map[string]any
+	if err := json.Unmarshal([]byte(output), &reports); err != nil || len(reports) != 1 {
+		t.Fatalf("%v: %s", err, output)
+	}
+	r := reports[0]
+	shown, _ := r["certificate"].(map[string]any)
+	if r["address"] != address || r["works"] != true || r["scheme"] != "https" || r["tls_verify"] != false ||
+		shown["sha256"] != labPin(cert) || shown["self_signed"] != true || shown["verifies"] != false ||
+		len(r["steps"].([]any)) != 5 || !strings.Contains(r["caddyfile"].(string), "tls_pin "+labPin(cert)) {
+		t.Errorf("JSON: %s", output)
+	}
+
+	for _, args := range [][]string{
+		{address, "http://" + address},
+		{address, "wss://" + address},
+		{address, "{http.request.host}:80"},
+		{"--timeout", "0s", address},
+		{},
+	} {
+		if _, err := runCommand(probeCommand(), args...); err == nil {
+			t.Errorf("%q: exit code 0", args)
+		}
+	}
+}
+
+func TestProbeOfSocketAndEnvironment(t *testing.T) {
+	path := t.TempDir() + "/app.sock"
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	labServe(t, listener, nil)
+	if report := probeOnce(t, "unix/"+path); !report.Works {
+		t.Errorf("%+v", report)
+	}
+
+	listener = labListen(t, 0)
+	labServe(t, listener, nil)
+	host, port, _ := net.SplitHostPort(listener.Addr().String())
+	t.Setenv("LAB_HOST", host)
+	if report := probeOnce(t, "{env.LAB_HOST}:"+port); !report.Works {
+		t.Errorf("%+v", report)
+	}
+}
+
+func TestProbeTriesAllAddressesOfAName(t *testing.T) {
+	listener := labListen(t, 0)
+	labServe(t, listener, nil)
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	var steps []step
+	p := &prober{network: "tcp", show: func(s step) { steps = append(steps, s) }}
+	start := time.Now()
+	err := p.connect(t.Context(), []string{labBlackHole(t), labRefused(t), listener.Addr().String()})
+	if err != nil || p.target != listener.Addr().String() || !strings.HasSuffix(p.target, port) {
+		t.Errorf("settled on %s: %v", p.target, err)
+	}
+	if took := time.Since(start); took > 4*time.Second {
+		t.Errorf("the black hole was waited for: %v", took)
+	}
+	if len(steps) != 1 || !steps[0].OK || !strings.Contains(steps[0].Detail, "has not answered so far") || !strings.Contains(steps[0].Detail, "connection refused") {
+		t.Errorf("steps %+v", steps)
+	}
+}

@@ -1,0 +1,173 @@
+package proxyos
+
+import (
+	"fmt"
+	"strings"
+)
+
+// verdict is what a probe comes to.
+type verdict struct {
+	works bool   // the address as written
+	cause cause  // why not, if known
+	text  string // for people
+	lines string // for the Caddyfile; empty if nothing written there would help
+}
+
+// judge comes to the verdict on what a probe has found.
+func (f findings) judge() verdict {
+	switch {
+	case f.lookup != nil:
+		return f.blame(causeOf(f.lookup), f.lookup)
+	case f.connect != nil:
+		return f.blame(causeOf(f.connect), f.connect)
+	case f.backend.scheme == schemeHTTPS:
+		return f.judgeHTTPS()
+	case f.backend.scheme == schemeH2C:
+		return f.judgeCleartext(f.h2c)
+	}
+	return f.judgeCleartext(f.plain)
+}
+
+// blame is the verdict that nothing written in the Caddyfile would help.
+func (f findings) blame(c cause, err error) verdict {
+	v := verdict{cause: c, text: "It does not work: " + c.hint(f.backend, err) + "."}
+	if c.hint(f.backend, err) == "" && err != nil {
+		v.text = fmt.Sprintf("It does not work: %v.", err)
+	}
+	return v
+}
+
+// judgeHTTPS is judge for an address that means HTTPS.
+func (f findings) judgeHTTPS() verdict {
+	handshake := f.handshake
+	if f.backend.verify {
+		handshake = f.verified
+	}
+	switch {
+	case handshake.worked() && f.https.worked():
+		return f.praise()
+	case f.https.worked(), f.refusesUnknownClients():
+		return f.suggestHTTPS(handshake)
+	case f.plain.worked():
+		return f.suggest(causePlainHTTP, f.backend.address.as(schemeHTTP))
+	case f.h2c.worked():
+		return f.suggest(causeSpeaksH2C, f.backend.address.as(schemeH2C))
+	case f.https.made:
+		return f.blame(f.https.cause(), f.https.err)
+	case f.handshake.made:
+		return f.blame(f.handshake.cause(), f.handshake.err)
+	}
+	return f.blame(f.verified.cause(), f.verified.err)
+}
+
+// refusesUnknownClients tells whether HTTPS fails for want of a client certificate.
+func (f findings) refusesUnknownClients() bool {
+	last := f.handshake
+	if f.https.made {
+		last = f.https
+	}
+	c := last.cause()
+	return c == causeClientCert || f.asked && !last.worked() && c != causeTimeout
+}
+
+// judgeCleartext is judge for an address that means HTTP or HTTP/2 cleartext.
+func (f findings) judgeCleartext(asWritten trial) verdict {
+	switch {
+	case asWritten.worked():
+		return verdict{works: true, text: "It works as written:", lines: "proxyos " + f.backend.address.String()}
+	case f.https.worked(), f.refusesUnknownClients():
+		return f.suggestHTTPS(asWritten)
+	case f.h2c.worked():
+		return f.suggest(causeSpeaksH2C, f.backend.address.as(schemeH2C))
+	case f.plain.worked():
+		return f.suggest(causeSpeaksHTTP1, f.backend.address.as(schemeHTTP))
+	case f.plain.made && f.plain.cause() == causeRedirectLoop && f.backend.address.port == "":
+		// port 80 of a host whose HTTPS is elsewhere: 443, most likely
+		return f.suggest(causeRedirectLoop, f.backend.address.as(schemeHTTPS))
+	case f.handshake.worked():
+		v := f.blame(f.https.cause(), f.https.err)
+		v.text = "It does not work: it speaks TLS, but does not answer HTTP requests over it."
+		return v
+	}
+	return f.blame(asWritten.cause(), asWritten.err)
+}
+
+// praise is the verdict that the address works as written, perhaps with an improvement.
+func (f findings) praise() verdict {
+	v := verdict{works: true, text: "It works as written:", lines: "proxyos " + f.backend.address.String()}
+	if f.backend.verify || f.cert == nil {
+		return v
+	}
+	address, options := f.backend.address.String(), f.certificateOptions(f.backend.address)
+	v.lines = directive(address, options)
+	v.text = "It works as written, but its certificate is not checked. These lines accept no other, not even its renewal:"
+	if !strings.HasPrefix(options[0], "tls_pin") {
+		v.text = "It works as written, but its certificate is not checked. It would pass; these lines have it checked:"
+	}
+	return v
+}
+
+// suggest is the verdict that another address would work.
+func (f findings) suggest(c cause, address string) verdict {
+	what, _ := c.tell(f.backend, nil)
+	return verdict{cause: c, text: fmt.Sprintf("It does not work as written: %s. Write:", what), lines: "proxyos " + address}
+}
+
+// suggestHTTPS is the verdict that HTTPS works if the certificate is handled in its way.
+func (f findings) suggestHTTPS(asWritten trial) verdict {
+	c, err := asWritten.cause(), asWritten.err
+	if f.backend.scheme != schemeHTTPS && c != causeRedirectLoop {
+		c = causeSpeaksTLS
+	}
+	address := f.backend.address
+	if address.scheme != schemeHTTPS && f.backend.scheme != schemeHTTPS {
+		address.scheme, address.network = schemeHTTPS, ""
+	}
+	options := f.certificateOptions(address)
+	if f.refusesUnknownClients() {
+		options = append(options, "tls_client_auth <cert_file> <key_file>")
+		c, err = causeClientCert, f.https.err
+	}
+	what, _ := c.tell(f.backend, err)
+	text := fmt.Sprintf("It does not work as written: %s. ", what)
+	switch option := strings.Join(options, " "); {
+	case c == causeClientCert:
+		text += "Write, with the certificate and key that it accepts:"
+	case !strings.HasPrefix(option, "tls_pin"):
+		text += "Write:"
+	case c == causeExpired:
+		text += "Renew it, or write these lines, which accept this certificate alone:"
+	case c == causeNotYetValid:
+		text += "Check the clocks, or write these lines, which accept this certificate alone:"
+	case c == causeUnknownAuthority && !f.cert.SelfSigned:
+		text += "Write `tls_trust_pool file <ca.pem>` with the authority's certificate, or these lines, which accept this certificate alone and not its renewal:"
+	default:
+		text += "If this is its certificate, write these lines, which accept no other, not even its renewal:"
+	}
+	return verdict{cause: c, text: text, lines: directive(address.String(), options)}
+}
+
+// certificateOptions returns the options by which an HTTPS upstream's certificate is
+// accepted, and none that anybody else could show.
+func (f findings) certificateOptions(a address) []string {
+	unchecked := !infer(a, Upstream{}, nil, defaultOptions()).verify
+	switch {
+	case f.cert == nil:
+		return nil
+	case f.cert.Verifies && unchecked:
+		return []string{"skip_tls_verify off"}
+	case f.cert.Verifies:
+		return nil
+	case f.otherName != "":
+		return []string{"tls_server_name " + f.otherName}
+	}
+	return []string{"tls_pin " + f.cert.SHA256}
+}
+
+// directive returns the directive for one upstream with options.
+func directive(address string, options []string) string {
+	if len(options) == 0 {
+		return "proxyos " + address
+	}
+	return fmt.Sprintf("proxyos {\n\tupstream %s {\n\t\t%s\n\t}\n}", address, strings.Join(options, "\n\t\t"))
+}
