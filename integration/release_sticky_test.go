@@ -1,0 +1,257 @@
+package integration
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// visitor is a client with a cookie, or none yet.
+type visitor struct {
+	cookie *http.Cookie
+	header http.Header
+}
+
+// visit requests / and returns the name of the backend that answered. The visitor keeps the
+// cookie that it is given.
+func (v *visitor) visit(t testing.TB, s *server) (group string, given *http.Cookie) {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodGet, s.url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, values := range v.header {
+		req.Header[name] = values
+	}
+	if v.cookie != nil {
+		req.Header.Add("Cookie", v.cookie.Name+"="+v.cookie.Value)
+	}
+	res, err := s.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %v", res.Status, err)
+	}
+	for _, cookie := range res.Cookies() {
+		given = cookie
+		v.cookie = cookie
+	}
+	return string(body), given
+}
+
+// position reads a visitor's position from its cookie.
+func (v *visitor) position(t testing.TB) float64 {
+	t.Helper()
+	position, err := strconv.ParseUint(v.cookie.Value[:16], 16, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return float64(position) / (1 << 64)
+}
+
+func TestOfAThousandFreshCookieClientsStagingGetsItsShare(t *testing.T) {
+	s, _, _ := blueGreen(t, "sticky cookie", "traffic_split 10")
+	staged := 0
+	for range 1000 {
+		if group, _ := new(visitor).visit(t, s); group == "staging" {
+			staged++
+		}
+	}
+	if staged < 97 || staged > 103 {
+		t.Errorf("staging got %d of 1000 clients, want 100", staged)
+	}
+}
+
+func TestRaisingAndLoweringTheSplitMovesTheSameClients(t *testing.T) {
+	s, _, _ := blueGreen(t, "sticky cookie", "traffic_split 10")
+	visitors := make([]visitor, 300)
+	for i := range visitors {
+		visitors[i].visit(t, s)
+	}
+	for _, percent := range []float64{10, 35, 80, 100, 80, 35, 10, 0, 10} {
+		s.split(percent)
+		for i := range visitors {
+			v := &visitors[i]
+			want := "production"
+			if v.position(t) < percent/100 {
+				want = "staging"
+			}
+			if group, given := v.visit(t, s); group != want || given != nil {
+				t.Fatalf("at %v %%, the client at %v is %s's and is given the cookie %v; want %s and none", percent, v.position(t), group, given, want)
+			}
+		}
+	}
+}
+
+func TestTheStickyCookie(t *testing.T) {
+	s, _, _ := blueGreen(t, "sticky cookie", "traffic_split 50")
+	var v visitor
+	first, given := v.visit(t, s)
+	if given == nil {
+		t.Fatal("a fresh client is given no cookie")
+	}
+	if given.Name != "proxyos" || !given.HttpOnly || given.SameSite != http.SameSiteLaxMode || given.Path != "/" ||
+		given.Secure || given.MaxAge != 0 || !given.Expires.IsZero() || given.Domain != "" {
+		t.Errorf("the cookie is %s", given.Raw)
+	}
+	for range 20 {
+		if group, given := v.visit(t, s); group != first || given != nil {
+			t.Fatalf("the client of %s comes to %s, and is given %v", first, group, given)
+		}
+	}
+	valid := v.cookie.Value
+	for name, value := range map[string]string{
+		"empty": "", "truncated": valid[:12], "oversized": valid + valid, "huge": strings.Repeat("f", 8<<10),
+		"not a number": strings.Repeat("x", len(valid)), "forged": "0000000000000000" + valid[16:], "quoted": `"` + valid + `"`,
+	} {
+		v := visitor{cookie: &http.Cookie{Name: "proxyos", Value: value}}
+		group, given := v.visit(t, s)
+		if name == "quoted" { // which is another way of writing a valid one
+			if group != first || given != nil {
+				t.Errorf("a quoted cookie leads to %s, want %s, and is replaced by %v", group, first, given)
+			}
+			continue
+		}
+		if given == nil || len(given.Value) != len(valid) {
+			t.Errorf("a cookie that is %s is replaced by %v", name, given)
+			continue
+		}
+		if again, given := v.visit(t, s); again != group || given != nil {
+			t.Errorf("%s: the client of %s comes to %s, and is given %v", name, group, again, given)
+		}
+	}
+	// of several cookies the first valid one counts
+	v = visitor{header: http.Header{"Cookie": {"proxyos=junk; proxyos=" + valid}}}
+	if group, given := v.visit(t, s); group != first || given != nil {
+		t.Errorf("a valid cookie behind junk leads to %s, want %s, and is replaced by %v", group, first, given)
+	}
+}
+
+func TestNoCookieIsGivenWhereItWouldChangeNothing(t *testing.T) {
+	s, _, _ := blueGreen(t, "sticky cookie", "traffic_split 50", "staging_when header X-Tester 1", "production_when header X-Stable 1")
+	for _, percent := range []float64{0, 100} {
+		s.split(percent)
+		for range 10 {
+			if _, given := new(visitor).visit(t, s); given != nil {
+				t.Fatalf("at %v %%, a client is given %v", percent, given)
+			}
+		}
+	}
+	s.split(50)
+	for _, header := range []string{"X-Tester", "X-Stable"} {
+		v := visitor{header: http.Header{header: {"1"}}}
+		if _, given := v.visit(t, s); given != nil {
+			t.Errorf("a forced request is given %v", given)
+		}
+	}
+	if _, given := new(visitor).visit(t, s); given == nil {
+		t.Error("at 50 %, a client is given no cookie")
+	}
+}
+
+func TestTheStickyCookieIsSecureOverTLS(t *testing.T) {
+	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
+	s := newServer(t)
+	s.url = "https://" + s.addr
+	s.mustLoad(quiet + s.site("tls internal\n"+blueGreenDirective(prod.addr, stag.addr, "sticky cookie crew", "traffic_split 50")))
+	eventually(t, "Caddy has a certificate", func() bool {
+		res, err := s.client.Get(s.url)
+		if err == nil {
+			res.Body.Close()
+		}
+		return err == nil
+	})
+	_, given := new(visitor).visit(t, s)
+	if given == nil || given.Name != "crew" || !given.Secure || !given.HttpOnly {
+		t.Errorf("the cookie over TLS is %v", given)
+	}
+}
+
+func TestUpstreamsKeepTheirOwnCookies(t *testing.T) {
+	s, prod, stag := blueGreen(t, "sticky cookie", "traffic_split 50")
+	for _, b := range []*backend{prod, stag} {
+		b.answer(func(w http.ResponseWriter, _ *http.Request) {
+			http.SetCookie(w, &http.Cookie{Name: "session", Value: "s"})
+			io.WriteString(w, b.name)
+		})
+	}
+	res, err := s.client.Get(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	var names []string
+	for _, cookie := range res.Cookies() {
+		names = append(names, cookie.Name)
+	}
+	slices.Sort(names)
+	if fmt.Sprint(names) != "[proxyos session]" {
+		t.Errorf("the client is given the cookies %v", names)
+	}
+}
+
+func TestInstancesAndARestartAgreeOnSticky(t *testing.T) {
+	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
+	byKey := freeAddr(t)
+	config := func(c *child) string {
+		return quiet + c.site(blueGreenDirective(prod.addr, stag.addr, "sticky cookie", "traffic_split 30")) +
+			"http://" + byKey + " {\n" + fmt.Sprintf("proxyos %s {\nname keyed\nstaging %s\nsticky key {header.X-User}\ntraffic_split 30\n}\n}\n", prod.addr, stag.addr)
+	}
+	one, other := newChild(t), newChild(t)
+	one.write(adapt(t, config(one)))
+	one.start()
+	groups := func(c *child, visitors []visitor) (byCookie, byUser []string) {
+		keyed := &server{t: t, url: "http://" + byKey, client: c.client}
+		for i := range visitors {
+			group, _ := visitors[i].visit(t, c.server)
+			byCookie = append(byCookie, group)
+			user := visitor{header: http.Header{"X-User": {fmt.Sprint("user", i)}}}
+			group, given := user.visit(t, keyed)
+			if given != nil {
+				t.Fatalf("a client with a key is given the cookie %v", given)
+			}
+			byUser = append(byUser, group)
+		}
+		return byCookie, byUser
+	}
+	visitors := make([]visitor, 200)
+	byCookie, byUser := groups(one, visitors)
+	if n := count(byCookie, "staging"); n < 57 || n > 63 {
+		t.Errorf("staging has %d of 200 clients by cookie, want 60", n)
+	}
+	if n := count(byUser, "staging"); n < 40 || n > 80 {
+		t.Errorf("staging has %d of 200 clients by key, want about 60", n)
+	}
+	check := func(who string, c *child) {
+		againByCookie, againByUser := groups(c, visitors)
+		if !slices.Equal(againByCookie, byCookie) {
+			t.Errorf("%s disagrees on clients with cookies", who)
+		}
+		if !slices.Equal(againByUser, byUser) {
+			t.Errorf("%s disagrees on clients with keys", who)
+		}
+	}
+	one.stop()
+	one.start()
+	check("a restarted instance", one)
+	one.stop() // the key site has one address, for one instance at a time
+	other.write(adapt(t, config(other)))
+	other.start()
+	check("another instance", other)
+}
+
+func count(values []string, value string) (n int) {
+	for _, v := range values {
+		if v == value {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,168 @@
+package integration
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// traffic is many clients that send GET requests one after the other, at full speed.
+type traffic struct {
+	url     string
+	stopped atomic.Bool
+	clients sync.WaitGroup
+
+	sent   atomic.Int64
+	failed atomic.Int64
+	mu     sync.Mutex
+	bodies map[string]int64 // the good answers
+	errors map[string]int   // the others
+}
+
+// drive starts clients, which run until stop is called or limit requests have been sent.
+func drive(t testing.TB, url string, clients int, limit int64) *traffic {
+	t.Helper()
+	f := &traffic{url: url, bodies: make(map[string]int64), errors: make(map[string]int)}
+	transport := &http.Transport{MaxIdleConnsPerHost: clients}
+	client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
+	for range clients {
+		f.clients.Go(func() {
+			bodies := make(map[string]int64)
+			for !f.stopped.Load() && f.sent.Add(1) <= limit {
+				f.one(client, bodies)
+			}
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			for body, n := range bodies {
+				f.bodies[body] += n
+			}
+		})
+	}
+	t.Cleanup(func() {
+		f.stop()
+		transport.CloseIdleConnections()
+	})
+	return f
+}
+
+func (f *traffic) one(client *http.Client, bodies map[string]int64) {
+	res, err := client.Get(f.url)
+	var body []byte
+	if err == nil {
+		body, err = io.ReadAll(res.Body)
+		res.Body.Close()
+		if err == nil && res.StatusCode != http.StatusOK {
+			err = fmt.Errorf("status %d", res.StatusCode)
+		}
+	}
+	if err != nil {
+		f.failed.Add(1)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.errors[err.Error()]++
+		return
+	}
+	bodies[string(body)]++
+}
+
+// stop ends the clients.
+func (f *traffic) stop() {
+	f.stopped.Store(true)
+	f.clients.Wait()
+}
+
+// past waits until n requests have been sent.
+func (f *traffic) past(t testing.TB, n int64) {
+	t.Helper()
+	for deadline := time.Now().Add(2 * time.Minute); f.sent.Load() < n; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("only %d of %d requests are sent", f.sent.Load(), n)
+		}
+	}
+}
+
+// wantsNoError fails the test if any request failed. The traffic must have ended.
+func (f *traffic) wantsNoError(t testing.TB) {
+	t.Helper()
+	for message, n := range f.errors {
+		t.Errorf("%d requests failed: %s", n, message)
+	}
+}
+
+// answered returns how many requests were answered well.
+func (f *traffic) answered() (n int64) {
+	for _, count := range f.bodies {
+		n += count
+	}
+	return n
+}
+
+// socket is an upgraded connection of a client.
+type socket struct {
+	conn   net.Conn
+	reader *bufio.Reader
+	group  string // the backend that answered the upgrade
+}
+
+// echoes lets a backend accept upgrades, and echo what they send with its name before it.
+func (b *backend) echoes() {
+	b.answer(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") == "" {
+			io.WriteString(w, b.name)
+			return
+		}
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			b.t.Error(err)
+			return
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Backend: %s\r\n\r\n", b.name)
+		for {
+			line, err := rw.ReadString('\n')
+			if err != nil {
+				return
+			}
+			fmt.Fprintf(conn, "%s:%s", b.name, line)
+		}
+	})
+}
+
+// openSocket upgrades a connection to the server.
+func openSocket(t testing.TB, s *server) *socket {
+	t.Helper()
+	conn, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(2 * time.Minute))
+	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", s.addr)
+	reader := bufio.NewReader(conn)
+	res, err := http.ReadResponse(reader, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("the upgrade is answered with %s", res.Status)
+	}
+	return &socket{conn: conn, reader: reader, group: res.Header.Get("X-Backend")}
+}
+
+// echo sends a message and returns an error unless the same backend echoes it.
+func (s *socket) echo(message string) error {
+	if _, err := fmt.Fprintln(s.conn, message); err != nil {
+		return err
+	}
+	line, err := s.reader.ReadString('\n')
+	if want := s.group + ":" + message + "\n"; err == nil && line != want {
+		return fmt.Errorf("got %q, want %q", line, want)
+	}
+	return err
+}
