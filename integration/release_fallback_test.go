@@ -1,0 +1,165 @@
+package integration
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func TestProductionTakesOverFromAStagingThatIsDown(t *testing.T) {
+	s, prod, stag := blueGreen(t, "traffic_split 50", "header_up X-Group {http.proxyos.group}", "header_down X-Served-By {http.proxyos.group}")
+	stag.stop()
+	for range 10 {
+		res, err := s.client.Get(s.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusOK || res.Header.Get("X-Served-By") != "production" {
+			t.Fatalf("the answer is %s, of %s", res.Status, res.Header.Get("X-Served-By"))
+		}
+		if got := prod.last().Header.Get("X-Group"); got != "production" {
+			t.Fatalf("production is told that the group is %q", got)
+		}
+	}
+	r := s.route()
+	if r.Fallbacks != 5 || r.Groups[production].Requests != 10 || r.Groups[staging].Requests != 0 {
+		t.Errorf("%d fallbacks, %d requests of production, %d of staging; want 5, 10, 0",
+			r.Fallbacks, r.Groups[production].Requests, r.Groups[staging].Requests)
+	}
+	if u := r.Groups[staging].Upstreams[0]; u.Health != "down" || u.Requests != 1 || u.Errors != 1 {
+		t.Errorf("staging's upstream is %+v; want it tried once, failed, and down", u)
+	}
+	if got := s.metrics()[`caddy_proxyos_fallbacks_total{route="app"}`]; got != 5 {
+		t.Errorf("the metric counts %v fallbacks", got)
+	}
+}
+
+func TestWithoutFallbackStagingsFailureIsTheAnswer(t *testing.T) {
+	s, prod, stag := blueGreen(t, "traffic_split 100", "staging_fallback off")
+	stag.stop()
+	for range 5 {
+		if status, _ := s.get("/"); status != http.StatusBadGateway {
+			t.Errorf("the answer is %d, want 502", status)
+		}
+	}
+	if n := prod.requests.Load(); n != 0 {
+		t.Errorf("%d requests reached production", n)
+	}
+	if r := s.route(); r.Fallbacks != 0 || r.Groups[staging].Errors != 5 {
+		t.Errorf("%d fallbacks and %d errors of staging, want 0 and 5", r.Fallbacks, r.Groups[staging].Errors)
+	}
+	stag.start() // it is marked down, but there is no other: requests go there all the same
+	s.wants(http.StatusOK, "staging")
+}
+
+func TestFallbackOffInJSON(t *testing.T) {
+	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
+	stag.stop()
+	for fallback, want := range map[string]int{"true": http.StatusOK, "false": http.StatusBadGateway} {
+		t.Run(fallback, func(t *testing.T) {
+			s := runJSON(t, fmt.Sprintf(`{"handler": "proxyos", "upstreams": [%q], "staging": {"upstreams": [%q]}, "traffic_split": 100, "staging_fallback": %s}`,
+				prod.addr, stag.addr, fallback))
+			if status, _ := s.get("/"); status != want {
+				t.Errorf("the answer is %d, want %d", status, want)
+			}
+		})
+	}
+}
+
+func TestAFailedRequestIsRetriedOnStagingFirst(t *testing.T) {
+	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
+	broken := plain(t, "broken", "")
+	var paths []string
+	broken.answer(func(w http.ResponseWriter, _ *http.Request) {
+		paths = append(paths, "broken")
+		if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+			conn.Close()
+		}
+	})
+	stag.answer(func(w http.ResponseWriter, r *http.Request) {
+		paths = append(paths, "staging")
+		if r.Header.Get("X-Fail") != "" {
+			conn, _, _ := http.NewResponseController(w).Hijack()
+			conn.Close()
+			return
+		}
+		w.Header().Set("Connection", "close") // Go itself retries on a connection that was used before
+		io.WriteString(w, "staging")
+	})
+	prod.answer(func(w http.ResponseWriter, _ *http.Request) {
+		paths = append(paths, "production")
+		io.WriteString(w, "production")
+	})
+	s := newServer(t)
+	config := s.blueGreen(prod, stag, "traffic_split 100", "fail_duration 0")
+	s.mustLoad(strings.Replace(config, "staging "+stag.addr, "staging "+broken.addr+" "+stag.addr, 1))
+
+	sawBoth, sawAll := false, false
+	for range 4 {
+		paths = nil
+		if group, _ := new(visitor).visit(t, s); group != "staging" {
+			t.Fatalf("the answer is %s's, by way of %v", group, paths)
+		}
+		if got := strings.Join(paths, " "); got == "broken staging" {
+			sawBoth = true
+		} else if got != "staging" {
+			t.Fatalf("the request went by way of %v", paths)
+		}
+		paths = nil
+		v := withHeader("X-Fail", "1")
+		if group, _ := v.visit(t, s); group != "production" {
+			t.Fatalf("the answer is %s's, by way of %v", group, paths)
+		}
+		switch got := strings.Join(paths, " "); got {
+		case "broken staging production", "staging broken production":
+			sawAll = true
+		default:
+			t.Fatalf("the request went by way of %v", paths)
+		}
+	}
+	if !sawBoth || !sawAll {
+		t.Errorf("retried within staging: %t, and then on production: %t", sawBoth, sawAll)
+	}
+	if r := s.route(); r.Fallbacks != 4 {
+		t.Errorf("%d fallbacks, want 4", r.Fallbacks)
+	}
+}
+
+func TestARequestThatMayNotBeRetriedIsNot(t *testing.T) {
+	s, prod, stag := blueGreen(t, "traffic_split 100")
+	stag.answer(func(w http.ResponseWriter, _ *http.Request) {
+		if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
+			conn.Close()
+		}
+	})
+	res, err := s.client.Post(s.url, "text/plain", strings.NewReader("order"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusBadGateway || prod.requests.Load() != 0 {
+		t.Errorf("a POST that staging took and dropped is answered with %s, and %d requests reached production; want 502 and none",
+			res.Status, prod.requests.Load())
+	}
+}
+
+func TestProductionNeverSpillsIntoStaging(t *testing.T) {
+	s, prod, stag := blueGreen(t, "traffic_split 0")
+	prod.stop()
+	for range 5 {
+		if status, _ := s.get("/"); status != http.StatusBadGateway {
+			t.Errorf("the answer is %d, want 502", status)
+		}
+	}
+	if n := stag.requests.Load(); n != 0 {
+		t.Errorf("%d requests reached staging", n)
+	}
+	if r := s.route(); r.Groups[production].Errors != 5 {
+		t.Errorf("production has %d errors, want 5", r.Groups[production].Errors)
+	}
+	prod.start()
+	s.wants(http.StatusOK, "production")
+}

@@ -1,0 +1,111 @@
+package integration
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+)
+
+// checkForced checks a route that forces testers to staging, and stable ones to production.
+func checkForced(t *testing.T, s *server, tester, stable visitor) {
+	t.Helper()
+	both := visitor{header: make(http.Header)}
+	for _, v := range []visitor{tester, stable} {
+		for name, values := range v.header {
+			both.header[name] = append(both.header[name], values...)
+		}
+	}
+	for _, percent := range []float64{0, 50, 100} {
+		s.split(percent)
+		for _, forced := range []struct {
+			who  string
+			v    visitor
+			want string
+		}{{"a tester", tester, "staging"}, {"a stable one", stable, "production"}, {"one who is both", both, "production"}} {
+			for range 5 {
+				if group, given := forced.v.visit(t, s); group != forced.want || given != nil {
+					t.Errorf("at %v %%, %s comes to %s and is given %v; want %s and no cookie", percent, forced.who, group, given, forced.want)
+				}
+			}
+		}
+	}
+	// forced requests take no turns of the split
+	s.split(50)
+	before := s.route().Groups[staging].Requests
+	for range 10 {
+		new(visitor).visit(t, s)
+		tester.visit(t, s)
+	}
+	if got := s.route().Groups[staging].Requests - before; got != 15 {
+		t.Errorf("of 10 requests at 50 %% and 10 forced ones, staging had %d, want 15", got)
+	}
+}
+
+func withHeader(name, value string) visitor {
+	return visitor{header: http.Header{name: {value}}}
+}
+
+func TestForcedRequestsAtAnySplit(t *testing.T) {
+	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
+	for name, config := range map[string]func(s *server) string{
+		"inline": func(s *server) string {
+			return s.blueGreen(prod, stag, "staging_when header X-Tester 1", "production_when header X-Stable 1")
+		},
+		"a list": func(s *server) string {
+			return s.blueGreen(prod, stag, "staging_when path /never", "staging_when header X-Tester 1",
+				"production_when header X-Stable 1", "production_when query never=1")
+		},
+		"named": func(s *server) string {
+			return quiet + s.site("@testers header X-Tester 1\n@stable {\nheader X-Stable 1\nmethod GET\n}\n"+
+				blueGreenDirective(prod.addr, stag.addr, "staging_when @testers", "production_when @stable"))
+		},
+		"an expression": func(s *server) string {
+			return s.blueGreen(prod, stag, "staging_when expression `{header.X-Tester} == '1'`", "production_when header_regexp X-Stable ^1$")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t)
+			s.mustLoad(config(s))
+			checkForced(t, s, withHeader("X-Tester", "1"), withHeader("X-Stable", "1"))
+		})
+	}
+	for name, when := range map[string][2]string{
+		"JSON, a set":   {`{"header": {"X-Tester": ["1"]}}`, `{"header": {"X-Stable": ["1"]}}`},
+		"JSON, a list":  {`[{"path": ["/never"]}, {"header": {"X-Tester": ["1"]}}]`, `[{"header": {"X-Stable": ["1"]}}]`},
+		"JSON, negated": {`{"not": [{"header": {"X-Tester": null}}]}`, `{"not": [{"header": {"X-Stable": null}}]}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := runJSON(t, fmt.Sprintf(`{"handler": "proxyos", "name": "app", "upstreams": [%q], "staging": {"upstreams": [%q]},
+				"staging_when": %s, "production_when": %s}`, prod.addr, stag.addr, when[0], when[1]))
+			checkForced(t, s, withHeader("X-Tester", "1"), withHeader("X-Stable", "1"))
+		})
+	}
+}
+
+func TestTestersByCookieQueryAndAddress(t *testing.T) {
+	s, _, _ := blueGreen(t, "staging_when header_regexp Cookie \\bcrew=1\\b", "staging_when query beta=1", "production_when remote_ip 192.0.2.1")
+	if group, _ := new(visitor).visit(t, s); group != "production" {
+		t.Errorf("somebody comes to %s", group)
+	}
+	v := withHeader("Cookie", "a=b; crew=1")
+	if group, _ := v.visit(t, s); group != "staging" {
+		t.Errorf("a tester by cookie comes to %s", group)
+	}
+	if _, group := s.get("/?beta=1"); group != "staging" {
+		t.Errorf("a tester by query comes to %s", group)
+	}
+}
+
+func TestAMatcherThatFailsIsAnErrorNotAGuess(t *testing.T) {
+	s, prod, stag := blueGreen(t, "staging_when expression `int({header.X-N}) > 1`")
+	if status, _ := s.get("/"); status != http.StatusInternalServerError {
+		t.Errorf("the answer is %d, want 500", status)
+	}
+	if n := prod.requests.Load() + stag.requests.Load(); n != 0 {
+		t.Errorf("%d requests reached a backend", n)
+	}
+	v := withHeader("X-N", "2")
+	if group, _ := v.visit(t, s); group != "staging" {
+		t.Errorf("a request that matches comes to %s", group)
+	}
+}
