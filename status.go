@@ -46,6 +46,9 @@ type upstreamStatus struct {
 	InFlight  int    `json:"in_flight"`
 	Requests  uint64 `json:"requests"`
 	Errors    uint64 `json:"errors"`
+
+	// What an upstream whose certificate is not checked showed in the latest handshake.
+	Certificate *certificate `json:"certificate,omitempty"`
 }
 
 func (h *Handler) status() routeStatus {
@@ -84,6 +87,11 @@ func (h *Handler) upstreamStatus(g *group, b backend, u *reverseproxy.Upstream) 
 	}
 	if b.scheme == schemeHTTPS {
 		s.TLSVerify = &b.verify
+	}
+	if t, ok := h.proxy.Transport.(*transport); ok {
+		if shown, ok := t.certificateOf(b.dial); ok {
+			s.Certificate = &shown
+		}
 	}
 	switch {
 	case !g.isHealthy(u):

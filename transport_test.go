@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"testing"
 
+	"go.uber.org/zap"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
@@ -70,7 +72,13 @@ func TestEachUpstreamHasTheTransportThatItsAddressAsksFor(t *testing.T) {
 func TestUpstreamsSpokenToAlikeShareATransport(t *testing.T) {
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
 	defer cancel()
-	legs := legLoader{ctx: ctx, base: new(reverseproxy.HTTPTransport), loaded: make(map[string]*leg)}
+	certs := &certWatchers{logger: zap.NewNop(), byDial: make(map[string]*certWatch)}
+	defer func() {
+		if err := certs.release(); err != nil {
+			t.Error(err)
+		}
+	}()
+	legs := legLoader{ctx: ctx, base: new(reverseproxy.HTTPTransport), loaded: make(map[string]*leg), certs: certs}
 	different := make(map[*leg]bool)
 	for _, b := range resolveAll(t,
 		Upstream{Address: "a:1"}, Upstream{Address: "http://b:8443"}, Upstream{Address: "unix//run/s"},
@@ -86,7 +94,7 @@ func TestUpstreamsSpokenToAlikeShareATransport(t *testing.T) {
 			t.Errorf("%s: the URL's scheme is %s", b.address, leg.urlScheme)
 		}
 	}
-	if len(different) != 4 {
-		t.Errorf("%d transports for plain, verified, unverified and h2c upstreams, want 4", len(different))
+	if len(different) != 5 {
+		t.Errorf("%d transports, want one for plain, verified and h2c upstreams each, and one for each of the two whose certificates are watched", len(different))
 	}
 }
