@@ -261,6 +261,27 @@ func (ca *privateCA) issue(t testing.TB, names ...string) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 }
 
+// write issues a certificate and returns the files that hold it and its key, as PEM.
+func (ca *privateCA) write(t testing.TB, names ...string) (certFile, keyFile string) {
+	t.Helper()
+	cert := ca.issue(t, names...)
+	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	certFile, keyFile = filepath.Join(folder, "cert.pem"), filepath.Join(folder, "key.pem")
+	for file, block := range map[string]*pem.Block{
+		certFile: {Type: "CERTIFICATE", Bytes: cert.Certificate[0]},
+		keyFile:  {Type: "PRIVATE KEY", Bytes: key},
+	} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return certFile, keyFile
+}
+
 // pool returns a pool that trusts the CA alone.
 func (ca *privateCA) pool() *x509.CertPool {
 	pool := x509.NewCertPool()

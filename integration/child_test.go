@@ -175,3 +175,37 @@ func TestCommandListsTheModules(t *testing.T) {
 		}
 	}
 }
+
+func TestCommandAdaptsValidatesAndFormats(t *testing.T) {
+	c := newChild(t)
+	good, bad := filepath.Join(c.home, "good.Caddyfile"), filepath.Join(c.home, "bad.Caddyfile")
+	const text = `http://127.0.0.1:9080 {
+	proxyos 127.0.0.1:3000 {
+		staging 127.0.0.1:8443
+		traffic_split 10%
+	}
+}
+`
+	for file, content := range map[string]string{good: text, bad: strings.Replace(text, "10%", "ten", 1)} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const refusal = `traffic_split: \"ten\" is not a percentage; write a number from 0 to 100, such as 10 or 0.5%, at bad.Caddyfile:4`
+	for _, step := range []struct {
+		args   []string
+		prints string
+		fails  bool
+	}{
+		{[]string{"adapt", "--config", "good.Caddyfile"}, `{"handler":"proxyos","staging":{"upstreams":["127.0.0.1:8443"]},"traffic_split":10,"upstreams":["127.0.0.1:3000"]}`, false},
+		{[]string{"validate", "--config", "good.Caddyfile"}, "Valid configuration", false},
+		{[]string{"fmt", "good.Caddyfile"}, text, false},
+		{[]string{"adapt", "--config", "bad.Caddyfile"}, refusal, true},
+		{[]string{"validate", "--config", "bad.Caddyfile"}, refusal, true},
+	} {
+		output, err := c.cli(step.args...).CombinedOutput()
+		if (err != nil) != step.fails || !strings.Contains(string(output), step.prints) {
+			t.Errorf("caddy %s: %v\n%s\nwant %s", strings.Join(step.args, " "), err, output, step.prints)
+		}
+	}
+}

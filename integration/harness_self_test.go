@@ -1,7 +1,9 @@
 package integration
 
 import (
+	"io"
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -34,4 +36,26 @@ func TestCaddyfileAndJSONServeAlike(t *testing.T) {
 	app := plain(t, "app", "")
 	bothWays(t, "proxyos "+app.addr, `{"handler": "proxyos", "upstreams": ["`+app.addr+`"]}`,
 		func(t *testing.T, s *server) { s.wants(http.StatusOK, "app") })
+}
+
+func TestAnswersComeThroughAsTheyAre(t *testing.T) {
+	app := plain(t, "app", "")
+	app.answer(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Path", r.URL.Path)
+		w.WriteHeader(http.StatusTeapot)
+		io.Copy(w, r.Body)
+	})
+	s := run(t, "proxyos "+app.addr)
+	res, err := s.client.Post(s.url+"/a/b", "text/plain", strings.NewReader("tea"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusTeapot || res.Header.Get("X-Path") != "/a/b" || string(body) != "tea" {
+		t.Errorf("got %s, %v, %q, %v", res.Status, res.Header, body, err)
+	}
+	if last := app.last(); last.Method != http.MethodPost || last.Header.Get("Content-Type") != "text/plain" {
+		t.Errorf("the upstream got %s with %v", last.Method, last.Header)
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -107,7 +108,7 @@ func bothWays(t *testing.T, directives, handler string, test func(*testing.T, *s
 
 // site wraps directives in a site at the server's address.
 func (s *server) site(directives string) string {
-	return fmt.Sprintf("%s {\n%s\n}\n", s.url, strings.TrimSpace(directives))
+	return fmt.Sprintf("%s {\nbind 127.0.0.1\n%s\n}\n", s.url, strings.TrimSpace(directives))
 }
 
 // routes wraps the JSON of handlers in a config that serves them at the server's address.
@@ -142,7 +143,36 @@ func (s *server) loadJSON(config string) error {
 	if err != nil {
 		return err
 	}
-	return caddy.Load(prepared, true)
+	err = caddy.Load(prepared, true)
+	s.settle()
+	return err
+}
+
+// settle waits until the config before has given up its socket. On Linux, Caddy gives each
+// config a socket of its own, and closes the old one in the background: what connects
+// meanwhile may reach the old config, or be cut off.
+func (s *server) settle() {
+	s.t.Helper()
+	port, err := strconv.Atoi(portOf(s.t, s.addr))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	const listening = "0A"
+	eventually(s.t, "one config alone listens on "+s.addr, func() bool {
+		table, err := os.ReadFile("/proc/net/tcp")
+		if err != nil {
+			return true // not Linux
+		}
+		sockets := 0
+		for line := range strings.Lines(string(table)) {
+			fields := strings.Fields(line) // number, local address, remote address, state, …
+			if len(fields) > 3 && fields[3] == listening && strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", port)) {
+				sockets++
+			}
+		}
+		return sockets <= 1
+	})
+	s.client.CloseIdleConnections()
 }
 
 func (s *server) prepare(config string) ([]byte, error) {
@@ -315,13 +345,6 @@ func (l *logbook) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()
-}
-
-// forget empties the logbook.
-func (l *logbook) forget() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.text.Reset()
 }
 
 // logEntry is one line of the log.

@@ -1,0 +1,257 @@
+package integration
+
+import (
+	"crypto/tls"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The loopback addresses of this file other than 127.0.0.1 exist on Linux without further
+// ado; elsewhere the tests are skipped, see listen.
+
+func TestAPlainAddressOnADetectedPortSpeaksUncheckedHTTPS(t *testing.T) {
+	pve := selfSigned(t, "pve", "127.0.0.2:8006")
+	bothWays(t, "proxyos 127.0.0.2:8006", `{"handler": "proxyos", "upstreams": ["127.0.0.2:8006"]}`, func(t *testing.T, s *server) {
+		s.wants(http.StatusOK, "pve")
+		if pve.last().TLS == nil {
+			t.Error("the request came without TLS")
+		}
+	})
+}
+
+func TestAnHTTPSAddressIsVerified(t *testing.T) {
+	app := selfSigned(t, "app", "127.0.0.3:3443")
+	bothWays(t, "proxyos https://127.0.0.3:3443", `{"handler": "proxyos", "upstreams": ["https://127.0.0.3:3443"]}`, func(t *testing.T, s *server) {
+		s.wants(http.StatusBadGateway, "")
+		s.wantsX509Error()
+	})
+	if got := app.requests.Load(); got != 0 {
+		t.Errorf("%d requests reached the upstream whose certificate nobody trusts", got)
+	}
+}
+
+func TestSkipTLSVerifyAcceptsASelfSignedCertificate(t *testing.T) {
+	selfSigned(t, "app", "127.0.0.3:3443")
+	t.Run("of the route", func(t *testing.T) {
+		bothWays(t, "proxyos https://127.0.0.3:3443 {\nskip_tls_verify\n}",
+			`{"handler": "proxyos", "upstreams": ["https://127.0.0.3:3443"], "skip_tls_verify": true}`,
+			func(t *testing.T, s *server) { s.wants(http.StatusOK, "app") })
+	})
+	t.Run("of the upstream", func(t *testing.T) {
+		bothWays(t, "proxyos {\nupstream https://127.0.0.3:3443 {\nskip_tls_verify\n}\n}",
+			`{"handler": "proxyos", "upstreams": [{"address": "https://127.0.0.3:3443", "skip_tls_verify": true}]}`,
+			func(t *testing.T, s *server) { s.wants(http.StatusOK, "app") })
+	})
+	t.Run("of the group", func(t *testing.T) {
+		plain(t, "old", "127.0.0.3:3000")
+		bothWays(t, "proxyos 127.0.0.3:3000 {\nstaging https://127.0.0.3:3443 {\nskip_tls_verify\n}\ntraffic_split 100\n}",
+			`{"handler": "proxyos", "upstreams": ["127.0.0.3:3000"], "traffic_split": 100,
+				"staging": {"upstreams": ["https://127.0.0.3:3443"], "skip_tls_verify": true}}`,
+			func(t *testing.T, s *server) { s.wants(http.StatusOK, "app") })
+	})
+}
+
+func TestAWrittenHTTPWinsOverADetectedPort(t *testing.T) {
+	plain(t, "app", "127.0.0.4:8443")
+	bothWays(t, "proxyos http://127.0.0.4:8443", `{"handler": "proxyos", "upstreams": ["http://127.0.0.4:8443"]}`,
+		func(t *testing.T, s *server) { s.wants(http.StatusOK, "app") })
+}
+
+func TestAnHTTPSAddressOnADetectedPortIsNotVerified(t *testing.T) {
+	app := selfSigned(t, "app", "127.0.0.5:8443")
+	bothWays(t, "proxyos https://127.0.0.5:8443", `{"handler": "proxyos", "upstreams": ["https://127.0.0.5:8443"]}`,
+		func(t *testing.T, s *server) { s.wants(http.StatusOK, "app") })
+	before := app.requests.Load()
+	t.Run("unless skip_tls_verify is off", func(t *testing.T) {
+		bothWays(t, "proxyos https://127.0.0.5:8443 {\nskip_tls_verify off\n}",
+			`{"handler": "proxyos", "upstreams": ["https://127.0.0.5:8443"], "skip_tls_verify": false}`,
+			func(t *testing.T, s *server) {
+				s.wants(http.StatusBadGateway, "")
+				s.wantsX509Error()
+			})
+	})
+	if app.requests.Load() != before {
+		t.Error("a request reached the upstream whose certificate nobody trusts")
+	}
+}
+
+func TestAPrivateCAIsTrustedWhereItIsWritten(t *testing.T) {
+	ca := newCA(t)
+	signedBy(t, ca, "app", "127.0.0.6:8443")
+	bothWays(t, "proxyos {\nupstream 127.0.0.6:8443 {\ntls_trust_pool file "+ca.file+"\n}\n}",
+		`{"handler": "proxyos", "upstreams": [{"address": "127.0.0.6:8443", "tls": {"ca": {"provider": "file", "pem_files": ["`+ca.file+`"]}}}]}`,
+		func(t *testing.T, s *server) { s.wants(http.StatusOK, "app") })
+	t.Run("and no other is", func(t *testing.T) {
+		other := newCA(t)
+		s := run(t, "proxyos {\nupstream 127.0.0.6:8443 {\ntls_trust_pool file "+other.file+"\n}\n}")
+		s.wants(http.StatusBadGateway, "")
+		s.wantsX509Error()
+	})
+}
+
+func TestOnePoolMixesEveryKindOfUpstream(t *testing.T) {
+	ca := newCA(t)
+	backends := []*backend{
+		selfSigned(t, "detected", "127.0.0.2:8006"),
+		selfSigned(t, "skipped", "127.0.0.3:3443"),
+		plain(t, "written http", "127.0.0.4:8443"),
+		selfSigned(t, "written https", "127.0.0.5:8443"),
+		h2c(t, "h2c", "127.0.0.6:9000"),
+		signedBy(t, ca, "verified", "127.0.0.7:4443"),
+		unixSocket(t, "socket"),
+	}
+	socket := backends[6].addr
+	directives := `proxyos 127.0.0.2:8006 {
+		upstream https://127.0.0.3:3443 {
+			skip_tls_verify
+		}
+		to http://127.0.0.4:8443 https://127.0.0.5:8443 h2c://127.0.0.6:9000
+		upstream https://127.0.0.7:4443 {
+			tls_trust_pool file ` + ca.file + `
+		}
+		to unix/` + socket + `
+	}`
+	handler := `{"handler": "proxyos", "upstreams": [
+		"127.0.0.2:8006", {"address": "https://127.0.0.3:3443", "skip_tls_verify": true},
+		"http://127.0.0.4:8443", "https://127.0.0.5:8443", "h2c://127.0.0.6:9000",
+		{"address": "https://127.0.0.7:4443", "tls": {"ca": {"provider": "file", "pem_files": ["` + ca.file + `"]}}}, "unix/` + socket + `"]}`
+	bothWays(t, directives, handler, func(t *testing.T, s *server) {
+		for round := range 3 {
+			for _, b := range backends {
+				s.wants(http.StatusOK, b.name)
+				if t.Failed() {
+					t.Fatalf("in round %d", round+1)
+				}
+			}
+		}
+		for _, b := range backends {
+			last := b.last()
+			if wantTLS := b.tls != nil; (last.TLS != nil) != wantTLS {
+				t.Errorf("%s sees TLS: %v", b.name, !wantTLS)
+			}
+			if wantHTTP2 := b.name == "h2c" || b.tls != nil; (last.ProtoMajor == 2) != wantHTTP2 {
+				t.Errorf("%s sees %s", b.name, last.Proto)
+			}
+		}
+	})
+}
+
+func TestDetectedPortsAreWarnedOfOnceARoute(t *testing.T) {
+	const directives = `proxyos /a 127.0.0.1:8006 https://127.0.0.1:8007 http://127.0.0.1:8443 127.0.0.1:3000 {
+		name first
+		staging 127.0.0.1:9443
+		traffic_split 10
+	}
+	proxyos /b 127.0.0.1:10443
+	proxyos /c 127.0.0.1:8443 {
+		skip_tls_verify
+	}
+	proxyos /d 127.0.0.1:8443 {
+		skip_tls_verify off
+	}
+	proxyos /e https://127.0.0.1:3000
+	proxyos /f 127.0.0.1:9090 {
+		transport fastcgi
+	}`
+	s := run(t, directives)
+	warnings := s.logs.entries("certificates of upstreams")
+	if len(warnings) != 2 {
+		t.Fatalf("%d warnings, want one for each of two routes: %v", len(warnings), warnings)
+	}
+	slices.SortFunc(warnings, func(a, b logEntry) int { return strings.Compare(b["route"].(string), a["route"].(string)) })
+	for i, want := range []struct {
+		route     string
+		upstreams []any
+	}{
+		{"first", []any{"127.0.0.1:8006", "https://127.0.0.1:8007", "127.0.0.1:9443"}},
+		{"", []any{"127.0.0.1:10443"}},
+	} {
+		warning := warnings[i]
+		if warning["level"] != "warn" || warning["route"] != want.route || !slices.Equal(warning["upstreams"].([]any), want.upstreams) {
+			t.Errorf("got %v, want route %q and upstreams %v", warning, want.route, want.upstreams)
+		}
+		if !strings.Contains(warning["msg"].(string), "write `skip_tls_verify off` to check them") {
+			t.Errorf("it does not say how to check them: %v", warning)
+		}
+	}
+}
+
+// wantsX509Error fails the test unless the log says that a certificate was refused.
+func (s *server) wantsX509Error() {
+	s.t.Helper()
+	for _, entry := range s.logs.entries("x509: certificate signed by unknown authority") {
+		if entry["level"] == "error" {
+			return
+		}
+	}
+	s.t.Errorf("no x509 error in the log:\n%s", s.logs)
+}
+
+func TestSkipTLSVerifyLeavesTheClientsTLSAlone(t *testing.T) {
+	selfSigned(t, "app", "127.0.0.3:3443")
+	ca, clients, stranger := newCA(t), newCA(t), newCA(t)
+	cert, key := ca.write(t, "localhost")
+	s := newServer(t)
+	url := "https://localhost:" + portOf(t, s.addr)
+	s.mustLoad("{\nauto_https disable_redirects\n}\n" + url + ` {
+		bind 127.0.0.1
+		tls ` + cert + ` ` + key + ` {
+			client_auth {
+				mode require_and_verify
+				trust_pool file ` + clients.file + `
+			}
+		}
+		proxyos https://127.0.0.3:3443 {
+			skip_tls_verify
+		}
+	}`)
+	get := func(config *tls.Config) error {
+		transport := &http.Transport{TLSClientConfig: config}
+		defer transport.CloseIdleConnections()
+		res, err := (&http.Client{Transport: transport}).Get(url)
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			t.Errorf("got %s", res.Status)
+		}
+		return nil
+	}
+	mine := []tls.Certificate{clients.issue(t, "client")}
+	if err := get(&tls.Config{RootCAs: ca.pool(), Certificates: mine}); err != nil {
+		t.Errorf("a client that trusts Caddy's certificate, and has one that Caddy trusts: %v", err)
+	}
+	for name, c := range map[string]struct {
+		config *tls.Config
+		want   string
+	}{
+		"a client that does not trust Caddy's certificate is served": {
+			&tls.Config{RootCAs: stranger.pool(), Certificates: mine}, "x509: certificate signed by unknown authority",
+		},
+		"a client with another name in mind is served": {
+			&tls.Config{RootCAs: ca.pool(), Certificates: mine, ServerName: "other.test"}, "x509: certificate is valid for localhost, not other.test|tls: internal error",
+		},
+		"a client whose certificate Caddy does not trust is served": {
+			&tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{stranger.issue(t, "client")}}, "tls: unknown certificate authority|tls: bad certificate",
+		},
+		"a client without a certificate is served": {&tls.Config{RootCAs: ca.pool()}, "tls: certificate required"},
+	} {
+		err := get(c.config)
+		if err == nil {
+			t.Error(name)
+		} else if !slices.ContainsFunc(strings.Split(c.want, "|"), func(part string) bool { return strings.Contains(err.Error(), part) }) {
+			t.Errorf("%s: no; but the error is %v", name, err)
+		}
+	}
+
+	tlsOf := func(directives string) string {
+		config := adapt(t, url+" {\ntls "+cert+" "+key+"\n"+directives+"\n}")
+		return strings.Replace(config, `,"skip_tls_verify":true`, "", 1)
+	}
+	if with, without := tlsOf("proxyos https://a {\nskip_tls_verify\n}"), tlsOf("proxyos https://a"); with != without {
+		t.Errorf("skip_tls_verify changes more of the config than the handler itself:\n%s\n%s", with, without)
+	}
+}
