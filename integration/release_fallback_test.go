@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -72,15 +73,27 @@ func TestFallbackOffInJSON(t *testing.T) {
 func TestAFailedRequestIsRetriedOnStagingFirst(t *testing.T) {
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 	broken := plain(t, "broken", "")
+	var mu sync.Mutex // the backends answer one after the other, but know nothing of one another
 	var paths []string
+	pass := func(name string) {
+		mu.Lock()
+		defer mu.Unlock()
+		paths = append(paths, name)
+	}
+	passed := func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		defer func() { paths = nil }()
+		return strings.Join(paths, " ")
+	}
 	broken.answer(func(w http.ResponseWriter, _ *http.Request) {
-		paths = append(paths, "broken")
+		pass("broken")
 		if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
 			conn.Close()
 		}
 	})
 	stag.answer(func(w http.ResponseWriter, r *http.Request) {
-		paths = append(paths, "staging")
+		pass("staging")
 		if r.Header.Get("X-Fail") != "" {
 			conn, _, _ := http.NewResponseController(w).Hijack()
 			conn.Close()
@@ -90,7 +103,7 @@ func TestAFailedRequestIsRetriedOnStagingFirst(t *testing.T) {
 		io.WriteString(w, "staging")
 	})
 	prod.answer(func(w http.ResponseWriter, _ *http.Request) {
-		paths = append(paths, "production")
+		pass("production")
 		io.WriteString(w, "production")
 	})
 	s := newServer(t)
@@ -99,25 +112,23 @@ func TestAFailedRequestIsRetriedOnStagingFirst(t *testing.T) {
 
 	sawBoth, sawAll := false, false
 	for range 4 {
-		paths = nil
 		if group, _ := new(visitor).visit(t, s); group != "staging" {
-			t.Fatalf("the answer is %s's, by way of %v", group, paths)
+			t.Fatalf("the answer is %s's, by way of %s", group, passed())
 		}
-		if got := strings.Join(paths, " "); got == "broken staging" {
+		if got := passed(); got == "broken staging" {
 			sawBoth = true
 		} else if got != "staging" {
-			t.Fatalf("the request went by way of %v", paths)
+			t.Fatalf("the request went by way of %s", got)
 		}
-		paths = nil
 		v := withHeader("X-Fail", "1")
 		if group, _ := v.visit(t, s); group != "production" {
-			t.Fatalf("the answer is %s's, by way of %v", group, paths)
+			t.Fatalf("the answer is %s's, by way of %s", group, passed())
 		}
-		switch got := strings.Join(paths, " "); got {
+		switch got := passed(); got {
 		case "broken staging production", "staging broken production":
 			sawAll = true
 		default:
-			t.Fatalf("the request went by way of %v", paths)
+			t.Fatalf("the request went by way of %s", got)
 		}
 	}
 	if !sawBoth || !sawAll {
