@@ -94,6 +94,9 @@ func (w *certWatchers) watch(b backend, dial, host string, tlsConfig *tls.Config
 	value, _ := certWatches.LoadOrStore(key, new(certWatch))
 	w.keys = append(w.keys, key)
 	watch := value.(*certWatch)
+	if w.byDial == nil {
+		w.byDial = make(map[string]*certWatch)
+	}
 	w.byDial[b.dial], w.byDial[dial] = watch, watch
 
 	roots, address := tlsConfig.RootCAs, b.address.String()

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
 const (
@@ -28,10 +26,9 @@ const (
 // diagnostician adds hints to failed attempts. It is asked when an attempt has failed
 // only, and when a response has status 400.
 type diagnostician struct {
-	route    string
-	logger   *zap.Logger
-	now      func() time.Time
-	backends map[string]backend // by dial address
+	route  string
+	logger *zap.Logger
+	now    func() time.Time
 
 	mu     sync.Mutex
 	logged map[hintKey]time.Time
@@ -45,18 +42,15 @@ type hintKey struct {
 }
 
 func newDiagnostician(route string, logger *zap.Logger) *diagnostician {
-	return &diagnostician{
-		route: route, logger: logger, now: time.Now,
-		backends: make(map[string]backend), logged: make(map[hintKey]time.Time),
-	}
+	return &diagnostician{route: route, logger: logger, now: time.Now}
 }
 
-// examine looks at the outcome of an attempt, and returns the response as it is, and the
-// error with a hint for what is known to cause it.
-func (d *diagnostician) examine(req *http.Request, speaks *leg, res *http.Response, err error) (*http.Response, error) {
+// examine looks at the outcome of an attempt at an upstream, and returns the response as
+// it is, and the error with a hint for what is known to cause it.
+func (d *diagnostician) examine(at target, res *http.Response, err error) (*http.Response, error) {
 	if err == nil {
 		if c := causeOfRefusal(peek(res)); c != causeUnknown {
-			b := d.backendFor(req, speaks)
+			b := at.known()
 			d.log(b, c, c.hint(b, nil), nil)
 		}
 		return res, nil
@@ -65,28 +59,13 @@ func (d *diagnostician) examine(req *http.Request, speaks *leg, res *http.Respon
 	if c == causeUnknown {
 		return res, err
 	}
-	b := d.backendFor(req, speaks)
+	b := at.known()
 	hint := c.hint(b, err)
 	if hint == "" {
 		return res, err
 	}
 	d.log(b, c, hint, err)
 	return res, withHint(err, hint)
-}
-
-// backendFor returns what is known of the upstream that a request was sent to.
-func (d *diagnostician) backendFor(req *http.Request, speaks *leg) backend {
-	info, _ := reverseproxy.GetDialInfo(req.Context())
-	dial := req.Header.Get(healthTargetHeader)
-	if dial == "" && info.Upstream != nil {
-		dial = info.Upstream.Dial
-	}
-	if b, ok := d.backends[dial]; ok {
-		return b
-	}
-	b := backend{dial: dial, meaning: meaning{scheme: speaks.urlScheme}} // from a dynamic source
-	b.address, _ = parseAddress(dial)
-	return b
 }
 
 // log logs an upstream's hint, unless the same has been logged a short while ago.
@@ -108,8 +87,8 @@ func (d *diagnostician) isDue(key hintKey) bool {
 	if last, ok := d.logged[key]; ok && now.Sub(last) < hintInterval {
 		return false
 	}
-	if len(d.logged) >= maxHints {
-		clear(d.logged)
+	if d.logged == nil || len(d.logged) >= maxHints {
+		d.logged = make(map[hintKey]time.Time)
 	}
 	d.logged[key] = now
 	return true

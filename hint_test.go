@@ -226,8 +226,7 @@ func TestHealthChecksGiveHintsToo(t *testing.T) {
 func TestHintForAnUpstreamOfWhichNothingIsKnown(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
 	d := newDiagnostician("", zap.New(core))
-	req, _ := http.NewRequest(http.MethodGet, "http://10.0.0.1:80/", http.NoBody)
-	if _, err := d.examine(req, &leg{urlScheme: schemeHTTPS}, nil, tls.RecordHeaderError{RecordHeader: [5]byte([]byte("HTTP/"))}); !strings.Contains(err.Error(), "it answers in plain HTTP but is spoken to in HTTPS; write http://") {
+	if _, err := d.examine(target{leg: &leg{urlScheme: schemeHTTPS}, dial: "10.0.0.1:80"}, nil, tls.RecordHeaderError{RecordHeader: [5]byte([]byte("HTTP/"))}); !strings.Contains(err.Error(), "it answers in plain HTTP but is spoken to in HTTPS; write http://") {
 		t.Error(err)
 	}
 	if logs.Len() != 1 {

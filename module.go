@@ -210,6 +210,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.bindState()
+	h.base, h.ReverseProxy = nil, nil // have served their purpose
 	h.warnUnchecked()
 	return h.app.add(h)
 }

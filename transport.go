@@ -32,7 +32,7 @@ const healthTargetHeader = "Proxyos-Health-Target"
 type transport struct {
 	proxyProtocol bool
 	distrust      *distrust
-	byDial        map[string]*leg
+	byDial        map[string]target
 	dynamic       map[string]portLegs // by group: for upstreams from dynamic sources
 	certs         *certWatchers
 	failures      *diagnostician
@@ -43,6 +43,23 @@ type leg struct {
 	urlScheme string
 	requests  http.RoundTripper
 	upgrades  http.RoundTripper // for requests that ask for another protocol, such as WebSockets
+}
+
+// target is an upstream and the way of speaking to it.
+type target struct {
+	*leg
+	dial    string
+	backend *backend // nil for an upstream from a dynamic source
+}
+
+// known returns what is known of the upstream.
+func (t target) known() backend {
+	if t.backend != nil {
+		return *t.backend
+	}
+	b := backend{dial: t.dial, meaning: meaning{scheme: t.urlScheme}}
+	b.address, _ = parseAddress(t.dial)
+	return b
 }
 
 // portLegs is the ways of speaking to upstreams of which nothing but the port is known.
@@ -68,24 +85,29 @@ func (t *transport) Provision(ctx caddy.Context) error {
 	}
 	t.proxyProtocol = route.base.ProxyProtocol != ""
 	t.distrust = &route.distrust
-	t.byDial = make(map[string]*leg)
-	t.dynamic = make(map[string]portLegs)
-	t.certs = &certWatchers{route: route.Name, logger: ctx.Logger(), byDial: make(map[string]*certWatch)}
-	t.failures = newDiagnostician(route.Name, ctx.Logger())
+	t.byDial = make(map[string]target)
+	t.certs = &certWatchers{route: route.Name, logger: route.logger}
+	t.failures = newDiagnostician(route.Name, route.logger)
 	legs := legLoader{ctx: ctx, base: route.base, loaded: make(map[string]*leg), certs: t.certs}
 	for _, g := range route.groups {
-		for _, b := range g.backends {
-			leg, err := legs.load(b)
+		for i := range g.backends {
+			b := &g.backends[i]
+			leg, err := legs.load(*b)
 			if err != nil {
 				return fmt.Errorf("upstream %q: %w", b.address, err)
 			}
-			t.byDial[b.dial] = leg
-			// an active health check names its target with the known placeholders replaced
-			t.byDial[caddy.NewReplacer().ReplaceKnown(b.dial, "")] = leg
-			t.failures.backends[b.dial] = b
+			at := target{leg: leg, dial: b.dial, backend: b}
+			t.byDial[b.dial] = at
+			if strings.Contains(b.dial, "{") {
+				// an active health check names its target with the known placeholders replaced
+				t.byDial[caddy.NewReplacer().ReplaceKnown(b.dial, "")] = at
+			}
 		}
 		if g.dynamic == nil {
 			continue
+		}
+		if t.dynamic == nil {
+			t.dynamic = make(map[string]portLegs)
 		}
 		if t.dynamic[g.name], err = legs.loadByPort(g, route.options); err != nil {
 			return fmt.Errorf("dynamic upstreams of %s: %w", g.name, err)
@@ -101,50 +123,50 @@ func (*transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // RoundTrip sends a request to the upstream that the reverse proxy has chosen for it.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	leg, dial, err := t.legFor(req)
+	at, err := t.targetOf(req)
 	if err != nil {
 		return nil, err
 	}
-	req.URL.Scheme = leg.urlScheme
+	req.URL.Scheme = at.urlScheme
 	if _, ok := req.Header[healthTargetHeader]; ok {
 		req = req.Clone(req.Context())
 		req.Header.Del(healthTargetHeader)
 	}
-	way := leg.requests
+	way := at.requests
 	if len(req.Header["Upgrade"]) > 0 {
-		way = leg.upgrades
+		way = at.upgrades
 	}
 	res, err := way.RoundTrip(req)
 	if err != nil || res.StatusCode == http.StatusBadRequest {
-		return t.failures.examine(req, leg, res, err)
+		return t.failures.examine(at, res, err)
 	}
 	if res.StatusCode < http.StatusBadRequest && t.distrust.any() {
-		t.distrust.remove(dial)
+		t.distrust.remove(at.dial)
 	}
 	return res, nil
 }
 
-// legFor finds the way of speaking to the upstream that req is for, and its dial address.
-func (t *transport) legFor(req *http.Request) (*leg, string, error) {
+// targetOf finds the upstream that req is for.
+func (t *transport) targetOf(req *http.Request) (target, error) {
 	info, ok := reverseproxy.GetDialInfo(req.Context())
 	if !ok || info.Upstream == nil {
-		return nil, "", fmt.Errorf("no upstream is chosen for the request to %s", req.URL.Host)
+		return target{}, fmt.Errorf("no upstream is chosen for the request to %s", req.URL.Host)
 	}
 	j := journeyOf(req)
 	if j == nil { // an active health check
-		if target := req.Header.Get(healthTargetHeader); t.byDial[target] != nil {
-			return t.byDial[target], target, nil
+		if at, ok := t.byDial[req.Header.Get(healthTargetHeader)]; ok {
+			return at, nil
 		}
 	}
-	if leg, ok := t.byDial[info.Upstream.Dial]; ok {
-		return leg, info.Upstream.Dial, nil
+	if at, ok := t.byDial[info.Upstream.Dial]; ok {
+		return at, nil
 	}
 	if j != nil {
 		if legs, ok := t.dynamic[j.group.name]; ok {
-			return legs.of(info.Upstream.Dial), info.Upstream.Dial, nil
+			return target{leg: legs.of(info.Upstream.Dial), dial: info.Upstream.Dial}, nil
 		}
 	}
-	return nil, "", fmt.Errorf("upstream %q is not one of the route's", info.Upstream.Dial)
+	return target{}, fmt.Errorf("upstream %q is not one of the route's", info.Upstream.Dial)
 }
 
 // of returns the leg for a dial address.
