@@ -2,6 +2,7 @@ package proxyos
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,13 +13,22 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// distrust remembers the upstreams that were down under the config before this one, since
-// Caddy forgets that: they count as unavailable until they have answered once, or until
-// this config has had the time to find out by itself.
+// distrust remembers the upstreams that have failed and not answered since.
+//
+// Those that were down when the config was last changed, of which the new config knows
+// nothing, count as unavailable for the time that it needs to find out by itself. After
+// that, and after the passive health check has forgotten the failures of any other, an
+// upstream is on trial: it gets one request at a time until it has answered. So a dead
+// upstream costs one request its first attempt each time, not all that are under way.
 type distrust struct {
-	count atomic.Int32 // how many upstreams there are in until
+	count atomic.Int32 // how many upstreams there are in known
 	mu    sync.Mutex
-	until map[string]time.Time // by dial address
+	known map[string]*suspicion // by dial address
+}
+
+type suspicion struct {
+	until time.Time // unavailable until then, on trial from then on
+	tried bool      // a request is under way there
 }
 
 // distrustFor returns how long a config needs to find out which upstreams are down.
@@ -42,41 +52,55 @@ func distrustFor(checks *reverseproxy.HealthChecks) time.Duration {
 
 func (d *distrust) any() bool { return d.count.Load() > 0 }
 
+// add distrusts an upstream, which is unavailable until a time and on trial after that.
 func (d *distrust) add(dial string, until time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.until == nil {
-		d.until = make(map[string]time.Time)
+	if d.known == nil {
+		d.known = make(map[string]*suspicion)
 	}
-	d.until[dial] = until
-	d.count.Store(int32(len(d.until)))
+	if s, ok := d.known[dial]; ok && s.until.After(until) {
+		until = s.until
+	}
+	d.known[dial] = &suspicion{until: until}
+	// dynamic upstreams may never come up again
+	now := time.Now()
+	maps.DeleteFunc(d.known, func(_ string, s *suspicion) bool { return now.Sub(s.until) > time.Hour })
+	d.count.Store(int32(len(d.known)))
 }
 
+// remove trusts an upstream again.
 func (d *distrust) remove(dial string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.until, dial)
-	d.count.Store(int32(len(d.until)))
+	delete(d.known, dial)
+	d.count.Store(int32(len(d.known)))
 }
 
+// answered is called when an upstream has answered. That ends its trial, while during its
+// period it has to do well.
+func (d *distrust) answered(dial string, status int) {
+	if status < 400 || !d.has(dial) {
+		d.remove(dial)
+	}
+}
+
+// has tells whether an upstream is in the period in which it is unavailable.
 func (d *distrust) has(dial string) bool {
-	_, ok := d.deadline(dial)
-	return ok
+	until, ok := d.deadline(dial)
+	return ok && time.Now().Before(until)
 }
 
-// deadline returns until when an upstream is distrusted; ok is false if it is not.
+// deadline returns until when a distrusted upstream is unavailable; ok is false if it is
+// not distrusted.
 func (d *distrust) deadline(dial string) (until time.Time, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if until, ok = d.until[dial]; !ok {
+	s, ok := d.known[dial]
+	if !ok {
 		return time.Time{}, false
 	}
-	if time.Now().Before(until) {
-		return until, true
-	}
-	delete(d.until, dial)
-	d.count.Store(int32(len(d.until)))
-	return time.Time{}, false
+	return s.until, true
 }
 
 // distrustAsBefore takes over what the route knew under the config that runs, if it is in
@@ -95,9 +119,47 @@ func (h *Handler) distrustAsBefore(last *Handler) {
 	}
 }
 
+// knows tells whether an upstream is distrusted, unavailable or not.
+func (d *distrust) knows(dial string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.known[dial] != nil
+}
+
+// bars tells whether an upstream is to get no request now.
+func (d *distrust) bars(dial string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s, ok := d.known[dial]
+	return ok && (s.tried || time.Now().Before(s.until))
+}
+
+// admit lets a request go to an upstream, unless that is on trial with another one.
+func (d *distrust) admit(dial string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s, ok := d.known[dial]
+	if ok && s.tried {
+		return false
+	}
+	if ok {
+		s.tried = true
+	}
+	return true
+}
+
+// release ends a trial that has shown nothing.
+func (d *distrust) release(dial string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s, ok := d.known[dial]; ok {
+		s.tried = false
+	}
+}
+
 // available tells whether an upstream of the group can be sent requests.
 func (g *group) available(u *reverseproxy.Upstream) bool {
-	return u.Available() && (!g.distrust.any() || !g.distrust.has(u.Dial))
+	return u.Available() && (!g.distrust.any() || !g.distrust.bars(u.Dial))
 }
 
 // isUp tells whether any upstream of the group can be sent requests. It cannot know that

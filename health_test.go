@@ -42,7 +42,7 @@ func TestDistrustEnds(t *testing.T) {
 			t.Error("not exactly the upstream that was added and has not answered is distrusted")
 		}
 		time.Sleep(time.Nanosecond)
-		if d.has("a:80") || d.any() {
+		if d.has("a:80") {
 			t.Error("distrust outlives its time")
 		}
 	})
@@ -75,4 +75,65 @@ func TestDistrustIsTakenOverWithWhatIsLeftOfIt(t *testing.T) {
 			t.Error("each config begins to distrust anew")
 		}
 	})
+}
+
+func TestADistrustedUpstreamIsOnTrialAfterItsPeriod(t *testing.T) {
+	var d distrust
+	d.add("app:80", time.Now().Add(time.Hour))
+	if !d.bars("app:80") || !d.has("app:80") {
+		t.Error("it is available during its period")
+	}
+	if d.answered("app:80", 404); !d.bars("app:80") {
+		t.Error("it is trusted again though it has not done well")
+	}
+	if d.answered("app:80", 204); d.any() {
+		t.Error("it is distrusted though it has done well")
+	}
+
+	d.add("app:80", time.Now())
+	if d.bars("app:80") || d.has("app:80") {
+		t.Error("it gets no trial")
+	}
+	if !d.admit("app:80") {
+		t.Error("the first request is not admitted to the trial")
+	}
+	if !d.bars("app:80") || d.admit("app:80") {
+		t.Error("a second request is admitted")
+	}
+	if d.release("app:80"); !d.admit("app:80") {
+		t.Error("nobody is admitted after a trial that has shown nothing")
+	}
+	if d.add("app:80", time.Now()); !d.admit("app:80") {
+		t.Error("nobody is admitted after a trial that has failed")
+	}
+	if d.answered("app:80", 404); d.any() {
+		t.Error("it is on trial though it has answered")
+	}
+}
+
+func TestAFailureDoesNotShortenAPeriodOfDistrust(t *testing.T) {
+	var d distrust
+	d.add("app:80", time.Now().Add(time.Hour))
+	if d.add("app:80", time.Now()); !d.has("app:80") {
+		t.Error("the period is over")
+	}
+}
+
+func TestUpstreamsThatNeverComeBackAreForgotten(t *testing.T) {
+	var d distrust
+	d.add("gone:80", time.Now().Add(-2*time.Hour))
+	d.add("app:80", time.Now())
+	if d.knows("gone:80") || !d.knows("app:80") || d.count.Load() != 1 {
+		t.Errorf("distrusted: %v, want app:80 alone", d.known)
+	}
+}
+
+func TestOthersAreAdmittedFreely(t *testing.T) {
+	var d distrust
+	d.add("app:80", time.Now())
+	for range 3 {
+		if !d.admit("other:80") || d.bars("other:80") {
+			t.Error("an upstream that is not distrusted is held back")
+		}
+	}
 }

@@ -53,7 +53,7 @@ func (p *selectionPolicy) Select(_ reverseproxy.UpstreamPool, r *http.Request, w
 	p.route.countFailedAttempt(j)
 	upstream := p.route.next(j, r, w)
 	if upstream != nil {
-		j.tried = append(j.tried, upstream)
+		j.tried, j.strikes = append(j.tried, upstream), upstream.Fails()
 		p.route.countAttempt(upstream)
 	}
 	return upstream
@@ -105,6 +105,15 @@ type group struct {
 
 // pick returns an available upstream that the request has not tried, or nil.
 func (g *group) pick(j *journey, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
+	for {
+		upstream := g.choose(j, r, w)
+		if upstream == nil || !g.distrust.any() || g.distrust.admit(upstream.Dial) {
+			return upstream
+		}
+	}
+}
+
+func (g *group) choose(j *journey, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	pool := j.poolOf(g)
 	switch {
 	case len(pool) == 0:

@@ -59,6 +59,7 @@ type journey struct {
 	group               *group // where the next attempt goes
 	tried               []*reverseproxy.Upstream
 	failed              int                                  // how many of them are known to have failed
+	strikes             int                                  // remembered against the last of them when it was picked
 	first               [3]*reverseproxy.Upstream            // room for tried
 	pools               map[*group]reverseproxy.UpstreamPool // from dynamic sources
 	answer              statusRecorder
@@ -134,6 +135,8 @@ func (h *Handler) finish(j *journey, err error) {
 	status := j.status(err)
 	if err != nil {
 		h.countFailedAttempt(j)
+	} else {
+		h.settle(j, false, status)
 	}
 	elapsed := time.Since(j.started)
 	state := &h.state.groups[index]
@@ -175,6 +178,28 @@ func (h *Handler) countFailedAttempt(j *journey) {
 	j.failed = len(j.tried)
 	if stats := h.stats[j.tried[len(j.tried)-1]]; stats != nil {
 		stats.errors.Add(1)
+	}
+	h.settle(j, true, 0)
+}
+
+// statusClientGone is what Caddy answers where the client has not waited for an answer.
+const statusClientGone = 499
+
+// settle draws the conclusion from the last attempt, if any: whether its upstream is to be
+// trusted. Its failures are Caddy's to count; a status or latency may be one, too.
+func (h *Handler) settle(j *journey, failed bool, status int) {
+	if len(j.tried) == 0 {
+		return
+	}
+	upstream, distrust := j.tried[len(j.tried)-1], &h.distrust
+	switch {
+	case upstream.Fails() > j.strikes && (!upstream.Healthy() || distrust.knows(upstream.Dial)):
+		distrust.add(upstream.Dial, time.Now())
+	case !distrust.any():
+	case failed, status == statusClientGone:
+		distrust.release(upstream.Dial)
+	default:
+		distrust.answered(upstream.Dial, status)
 	}
 }
 

@@ -50,6 +50,7 @@ type target struct {
 	*leg
 	dial    string
 	backend *backend // nil for an upstream from a dynamic source
+	gate    *gate    // nil if the dial address may stand for several upstreams
 }
 
 // known returns what is known of the upstream.
@@ -97,11 +98,13 @@ func (t *transport) Provision(ctx caddy.Context) error {
 				return fmt.Errorf("upstream %q: %w", b.address, err)
 			}
 			at := target{leg: leg, dial: b.dial, backend: b}
-			t.byDial[b.dial] = at
 			if strings.Contains(b.dial, "{") {
 				// an active health check names its target with the known placeholders replaced
 				t.byDial[caddy.NewReplacer().ReplaceKnown(b.dial, "")] = at
+			} else {
+				at.gate = new(gate)
 			}
+			t.byDial[b.dial] = at
 		}
 		if g.dynamic == nil {
 			continue
@@ -136,12 +139,17 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if len(req.Header["Upgrade"]) > 0 {
 		way = at.upgrades
 	}
-	res, err := way.RoundTrip(req)
+	var res *http.Response
+	if at.gate != nil {
+		res, err = at.gate.roundTrip(way, req)
+	} else {
+		res, err = way.RoundTrip(req)
+	}
+	if err == nil && t.distrust.any() {
+		t.distrust.answered(at.dial, res.StatusCode)
+	}
 	if err != nil || res.StatusCode == http.StatusBadRequest {
 		return t.failures.examine(at, res, err)
-	}
-	if res.StatusCode < http.StatusBadRequest && t.distrust.any() {
-		t.distrust.remove(at.dial)
 	}
 	return res, nil
 }
