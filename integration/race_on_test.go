@@ -1,0 +1,7 @@
+//go:build race
+
+package integration
+
+// gibibyte is an eighth of one where the race detector makes every byte dear; that is
+// still twice the memory that the tests allow.
+const gibibyte = 1 << 27

@@ -1,0 +1,248 @@
+package integration
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// pool starts upstreams of the given names and returns their addresses, in one string.
+func pool(t testing.TB, names ...string) (backends []*backend, addresses string) {
+	t.Helper()
+	for _, name := range names {
+		b := plain(t, name, "")
+		backends = append(backends, b)
+		addresses += " " + b.addr
+	}
+	return backends, addresses
+}
+
+// names requests a path several times, and returns the bodies in the order they came.
+func (s *server) names(n int, newRequest func(i int) *http.Request) []string {
+	s.t.Helper()
+	var names []string
+	for i := range n {
+		names = append(names, s.do(newRequest(i)).body)
+	}
+	return names
+}
+
+// always tells whether all strings are the same.
+func always(names []string) bool {
+	return strings.Join(names, "") == strings.Repeat(names[0], len(names))
+}
+
+func TestUpstreamsTakeTurnsByDefault(t *testing.T) {
+	_, addresses := pool(t, "a", "b", "c")
+	bothForms(t, "proxyos"+addresses, func(t *testing.T, s *server) {
+		got := s.names(6, func(int) *http.Request { return s.request("GET", "/", nil) })
+		for _, name := range []string{"a", "b", "c"} {
+			if strings.Count(strings.Join(got[:3], ""), name) != 1 || strings.Count(strings.Join(got[3:], ""), name) != 1 {
+				t.Errorf("six requests went to %v, want each upstream once in each three", got)
+			}
+		}
+	})
+}
+
+func TestEverySelectionPolicyOfCaddysChooses(t *testing.T) {
+	_, addresses := pool(t, "a", "b", "c")
+	get := func(fields ...string) func(*server, int) *http.Request {
+		return func(s *server, _ int) *http.Request { return s.request("GET", "/", nil, fields...) }
+	}
+	varied := func(path, field string) func(*server, int) *http.Request {
+		return func(s *server, i int) *http.Request {
+			req := s.request("GET", strings.ReplaceAll(path, "%", fmt.Sprint(i)), nil)
+			if field != "" {
+				req.Header.Set(field, fmt.Sprint("value", i))
+			}
+			return req
+		}
+	}
+	for _, test := range []struct {
+		policy string
+		sticks func(*server, int) *http.Request // requests that all go to one upstream; nil if none do
+		spread func(*server, int) *http.Request // requests that reach every upstream; nil if none do
+	}{
+		{"random", nil, get()},
+		{"random_choose 2", nil, get()},
+		{"least_conn", nil, get()},
+		{"round_robin", nil, get()},
+		{"weighted_round_robin 3 2 1", nil, get()},
+		{"first", get(), nil},
+		{"ip_hash", get(), nil},
+		{"client_ip_hash", get(), nil},
+		{"uri_hash", get(), varied("/%", "")},
+		{"query key", varied("/?key=1&other=%", ""), varied("/?key=%", "")},
+		{"header X-Key", get("X-Key", "one"), varied("/", "X-Key")},
+		{"cookie session secret", nil, get()},
+	} {
+		t.Run(test.policy, func(t *testing.T) {
+			bothForms(t, "proxyos"+addresses+" {\nlb_policy "+test.policy+"\n}", func(t *testing.T, s *server) {
+				if test.sticks != nil {
+					got := s.names(20, func(i int) *http.Request { return test.sticks(s, i) })
+					if !always(got) {
+						t.Errorf("requests that should go to one upstream went to %v", got)
+					}
+				}
+				if test.spread == nil {
+					return
+				}
+				counts := make(map[string]int)
+				for _, name := range s.names(60, func(i int) *http.Request { return test.spread(s, i) }) {
+					counts[name]++
+				}
+				// of equals, random_choose prefers those that come first
+				if len(counts) != 3 && (test.policy != "random_choose 2" || len(counts) < 2) {
+					t.Errorf("60 requests went to %v, want some to each", counts)
+				}
+				if test.policy == "weighted_round_robin 3 2 1" && (counts["a"] != 30 || counts["b"] != 20 || counts["c"] != 10) {
+					t.Errorf("60 requests went to %v, want 30, 20 and 10", counts)
+				}
+			})
+		})
+	}
+}
+
+func TestTheCookiePolicySticksByItsCookie(t *testing.T) {
+	_, addresses := pool(t, "a", "b", "c")
+	bothForms(t, "proxyos"+addresses+" {\nlb_policy cookie session secret\n}", func(t *testing.T, s *server) {
+		first := s.do(s.request("GET", "/", nil))
+		if len(first.Cookies()) != 1 || first.Cookies()[0].Name != "session" {
+			t.Fatalf("cookies %v, want one of the name session", first.Cookies())
+		}
+		got := s.names(20, func(int) *http.Request {
+			req := s.request("GET", "/", nil)
+			req.AddCookie(first.Cookies()[0])
+			return req
+		})
+		if got[0] != first.body || !always(got) {
+			t.Errorf("a client of %s went to %v", first.body, got)
+		}
+	})
+}
+
+func TestAPolicyLeavesOutWhatIsDown(t *testing.T) {
+	for _, policy := range []string{"random", "first", "ip_hash", "uri_hash", "least_conn", "round_robin", "cookie", "header X-Key"} {
+		t.Run(policy, func(t *testing.T) {
+			backends, addresses := pool(t, "a", "b", "c")
+			s := run(t, "proxyos"+addresses+" {\nlb_policy "+policy+"\n}")
+			backends[0].stop()
+			backends[2].stop()
+			if counts := s.tally(20); counts["b"] != 20 {
+				t.Errorf("20 requests: %v, want all answered by b", counts)
+			}
+		})
+	}
+}
+
+func TestEachGroupHasAPolicyOfItsOwn(t *testing.T) {
+	_, production := pool(t, "a", "b")
+	_, staging := pool(t, "x", "y")
+	bothForms(t, "proxyos"+production+" {\nlb_policy first\nstaging"+staging+" {\nlb_policy round_robin\n}\ntraffic_split 50\n}",
+		func(t *testing.T, s *server) {
+			if counts := s.tally(40); counts["a"] != 20 || counts["x"] != 10 || counts["y"] != 10 {
+				t.Errorf("40 requests: %v, want 20 to a, 10 to x and 10 to y", counts)
+			}
+		})
+}
+
+func TestRetriesStopAsConfigured(t *testing.T) {
+	dead := newCutter(t)
+	for _, test := range []struct {
+		options  string
+		from, to int64 // attempts for one GET
+	}{
+		{"lb_retries 0", 1, 1},
+		{"lb_retries 5", 6, 6},
+		{"lb_try_duration 0", 1, 1},
+		{"lb_try_duration 200ms\nlb_try_interval 20ms", 4, 11},
+		{"lb_try_duration 1m\nlb_retries 1\nlb_try_interval 1ms", 2, 2},
+		{"lb_retries 2\nlb_retry_match method PUT", 1, 1},
+		{"lb_retries 2\nlb_retry_match {\nmethod GET\npath /elsewhere\n}", 1, 1},
+		{"lb_retries 2\nlb_retry_match method GET", 3, 3},
+	} {
+		t.Run(test.options, func(t *testing.T) {
+			bothForms(t, "proxyos "+dead.addr+" {\n"+test.options+"\n}", func(t *testing.T, s *server) {
+				before := dead.cuts.Load()
+				s.wants(http.StatusBadGateway, "")
+				if got := dead.cuts.Load() - before; got < test.from || got > test.to {
+					t.Errorf("%d attempts, want %d to %d", got, test.from, test.to)
+				}
+			})
+		})
+	}
+}
+
+func TestRetriesAreByDefaultTwoWhereThereAreSeveralUpstreams(t *testing.T) {
+	for upstreams, attempts := range map[int]int64{1: 1, 2: 3, 4: 3} {
+		t.Run(fmt.Sprint(upstreams), func(t *testing.T) {
+			directives, tries := "proxyos", func() (sum int64) { return 0 }
+			for range upstreams {
+				dead, others := newCutter(t), tries
+				directives += " " + dead.addr
+				tries = func() int64 { return others() + dead.cuts.Load() }
+			}
+			run(t, directives+" {\nfail_duration 0\n}").wants(http.StatusBadGateway, "")
+			if got := tries(); got != attempts {
+				t.Errorf("%d attempts, want %d", got, attempts)
+			}
+		})
+	}
+}
+
+func TestAResponseMayBeRetriedElsewhere(t *testing.T) {
+	backends, addresses := pool(t, "bad", "good")
+	backends[0].answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+	bothForms(t, "proxyos"+addresses+" {\nlb_policy first\nlb_retries 1\nlb_retry_match expression `{rp.status_code} == 502`\n}",
+		func(t *testing.T, s *server) {
+			for range 3 {
+				s.wants(http.StatusOK, "good")
+			}
+		})
+}
+
+func TestTheSharesOfTheOthersStayExactWhenOneIsDown(t *testing.T) {
+	backends, _ := pool(t, "five", "three", "two")
+	directives := "proxyos {\nupstream " + backends[0].addr + " {\nweight 5\n}\nupstream " + backends[1].addr +
+		" {\nweight 3\n}\nupstream " + backends[2].addr + " {\nweight 2\n}\nfail_duration 1h\n}"
+	bothForms(t, directives, func(t *testing.T, s *server) {
+		if counts := s.tally(100); counts["five"] != 50 || counts["three"] != 30 || counts["two"] != 20 {
+			t.Errorf("100 requests: %v, want 50, 30 and 20", counts)
+		}
+		backends[0].stop()
+		s.tally(10) // finds out
+		if counts := s.tally(100); counts["three"] != 60 || counts["two"] != 40 {
+			t.Errorf("100 requests without the first: %v, want 60 and 40", counts)
+		}
+		backends[0].start()
+	})
+}
+
+func TestAThousandUpstreamsGetExactlyTheirWeights(t *testing.T) {
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Context().Value(http.LocalAddrContextKey))
+	})}
+	t.Cleanup(func() { server.Close() })
+	random := rand.New(rand.NewPCG(1, 2))
+	weights, total := make(map[string]int), 0
+	directives := "proxyos {\n"
+	for range 1000 {
+		listener := listen(t, "tcp", "127.0.0.1:0")
+		go server.Serve(listener)
+		address, weight := listener.Addr().String(), random.IntN(5)
+		weights[address] = weight
+		total += weight
+		directives += fmt.Sprintf("upstream http://%s {\nweight %d\n}\n", address, weight)
+	}
+	s := runQuietly(t, directives+"transport http {\nkeepalive off\n}\n}")
+	for cycle := range 2 {
+		counts := s.tally(total)
+		for address, weight := range weights {
+			if counts[address] != weight {
+				t.Errorf("cycle %d: an upstream of weight %d has had %d of %d requests", cycle, weight, counts[address], total)
+			}
+		}
+	}
+}
