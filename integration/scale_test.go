@@ -1,0 +1,10 @@
+//go:build !race
+
+package integration
+
+// How often the tests under load do what they do.
+const (
+	changes = 1000
+	reloads = 100
+	kills   = 50
+)
