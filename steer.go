@@ -74,16 +74,19 @@ func (a *App) steered(route *Handler, was float64, by string, err error) error {
 	return nil
 }
 
-// putInForce gives each named route its override, or none. The routes of a config that was
-// stopped are left to the next config, with which they share their state.
+// putInForce gives each named route its override, or none. Routes share their state with the
+// same ones of the config that runs: while that is another one, because this one has not
+// started altogether or was stopped, they are left to it.
 func (a *App) putInForce(doc document, followed bool) {
 	a.inForceMu.Lock()
 	defer a.inForceMu.Unlock()
 	if a.stopped {
 		return
 	}
+	running, err := runningApp()
+	isAnothers := err == nil && running != a
 	for _, route := range a.all() {
-		if route.Name == "" {
+		if route.Name == "" || isAnothers && !route.isNew {
 			continue
 		}
 		was := route.split.current().percent
@@ -149,7 +152,10 @@ func (a *App) retire(ctx context.Context) {
 func (a *App) follow(ctx context.Context) {
 	retired := false
 	sync := func(again bool) {
-		if err := a.overrides.sync(ctx, again); err == nil && !retired { // it logs its failures itself
+		if a.overrides.sync(ctx, again) != nil || retired { // it logs its failures itself
+			return
+		}
+		if running, err := runningApp(); err == nil && running == a { // it may yet fail to start
 			a.retire(ctx)
 			retired = true
 		}
