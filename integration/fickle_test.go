@@ -1,0 +1,131 @@
+package integration
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/certmagic"
+)
+
+// fickle is Caddy's file storage with faults: `storage fickle <folder>`. They are set for all
+// of its instances, by name of the operation, and concern the keys of proxyos alone: Caddy
+// itself does not start with a storage that fails.
+type fickle struct {
+	Root string `json:"root"`
+	certmagic.FileStorage
+}
+
+var faults struct {
+	mu    sync.Mutex
+	fails map[string]error
+	slow  map[string]time.Duration
+}
+
+// heal ends all faults.
+func heal() {
+	faults.mu.Lock()
+	defer faults.mu.Unlock()
+	faults.fails, faults.slow = make(map[string]error), make(map[string]time.Duration)
+}
+
+// readOnly lets all writing operations fail.
+func readOnly() {
+	heal()
+	for _, operation := range []string{"lock", "unlock", "store", "delete"} {
+		faults.fails[operation] = syscall.EROFS
+	}
+}
+
+// full lets nothing be stored.
+func full() {
+	heal()
+	faults.fails["store"] = syscall.ENOSPC
+}
+
+// slow lets operations take that long.
+func slow(duration time.Duration, operations ...string) {
+	heal()
+	for _, operation := range operations {
+		faults.slow[operation] = duration
+	}
+}
+
+func (f *fickle) try(ctx context.Context, operation, key string) error {
+	if !strings.HasPrefix(key, "proxyos/") {
+		return nil
+	}
+	faults.mu.Lock()
+	err, wait := faults.fails[operation], faults.slow[operation]
+	faults.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-time.After(wait):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (*fickle) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "caddy.storage.fickle", New: func() caddy.Module { return new(fickle) }}
+}
+
+func (f *fickle) CertMagicStorage() (certmagic.Storage, error) {
+	f.FileStorage.Path = f.Root
+	return f, nil
+}
+
+func (f *fickle) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	if !d.AllArgs(&f.Root) {
+		return d.ArgErr()
+	}
+	return nil
+}
+
+func (f *fickle) Lock(ctx context.Context, key string) error {
+	if err := f.try(ctx, "lock", key); err != nil {
+		return err
+	}
+	return f.FileStorage.Lock(ctx, key)
+}
+
+func (f *fickle) Unlock(ctx context.Context, key string) error {
+	if err := f.try(ctx, "unlock", key); err != nil {
+		return err
+	}
+	return f.FileStorage.Unlock(ctx, key)
+}
+
+func (f *fickle) Store(ctx context.Context, key string, value []byte) error {
+	if err := f.try(ctx, "store", key); err != nil {
+		return err
+	}
+	return f.FileStorage.Store(ctx, key, value)
+}
+
+func (f *fickle) Load(ctx context.Context, key string) ([]byte, error) {
+	if err := f.try(ctx, "load", key); err != nil {
+		return nil, err
+	}
+	return f.FileStorage.Load(ctx, key)
+}
+
+func (f *fickle) Delete(ctx context.Context, key string) error {
+	if err := f.try(ctx, "delete", key); err != nil {
+		return err
+	}
+	return f.FileStorage.Delete(ctx, key)
+}
+
+func init() {
+	heal()
+	caddy.RegisterModule(new(fickle))
+}

@@ -1,0 +1,197 @@
+package integration
+
+import (
+	"math"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// onFickle runs a route on a storage that can fail.
+func onFickle(t *testing.T, subdirectives ...string) (s *server, config string) {
+	t.Helper()
+	t.Cleanup(heal)
+	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
+	s = newServer(t)
+	config = strings.Replace(s.blueGreen(prod, stag, subdirectives...), "{\n", "{\n\tstorage fickle "+s.store+"\n", 1)
+	s.mustLoad(config)
+	return s, config
+}
+
+// refusedSplit asks for a change that the storage does not take.
+func (s *server) refusedSplit(percent string) {
+	s.t.Helper()
+	status, answer := s.ask(http.MethodPatch, "/proxyos/routes/app", `{"traffic_split": `+percent+`}`)
+	if status != http.StatusServiceUnavailable || !strings.Contains(answer, "is not changed") {
+		s.t.Errorf("the change is answered with %d %s, want 503", status, answer)
+	}
+}
+
+func TestAStorageThatTakesNothingChangesNothing(t *testing.T) {
+	for name, breakIt := range map[string]func(){"read-only": readOnly, "full": full} {
+		t.Run(name, func(t *testing.T) {
+			s, config := onFickle(t, "traffic_split 10")
+			s.split(20)
+			stored := s.stored()
+			load := drive(t, s.url, 4, math.MaxInt64)
+			breakIt()
+			s.refusedSplit("30")
+			if status, answer := s.ask(http.MethodDelete, "/proxyos/routes/app/override", ""); status != http.StatusServiceUnavailable {
+				t.Errorf("the reset is answered with %d %s, want 503", status, answer)
+			}
+			if r := s.route(); r.TrafficSplit != 20 {
+				t.Errorf("the split is now %v %%", r.TrafficSplit)
+			}
+			if errs := s.logs.entries("the traffic split is not changed"); len(errs) != 2 || errs[0]["level"] != "error" {
+				t.Errorf("logged is %v", errs)
+			}
+			if got := s.stored(); got != stored {
+				t.Errorf("stored is now %s", got)
+			}
+			load.stop()
+			load.wantsNoError(t)
+			s.mustLoad(config) // a reload does not need to write
+			if r := s.route(); r.TrafficSplit != 20 {
+				t.Errorf("after a reload the split is %v %%", r.TrafficSplit)
+			}
+			heal()
+			s.split(30)
+			if r := s.route(); r.TrafficSplit != 30 {
+				t.Errorf("once the storage works, the split is %v %%", r.TrafficSplit)
+			}
+		})
+	}
+}
+
+func TestADamagedDocumentIsReportedAndSetAside(t *testing.T) {
+	const garbage = `{"version": 7, "routes": {"app": {"traffic_sp`
+	damage := func(s *server) {
+		folder := filepath.Join(s.store, "proxyos")
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(folder, "overrides.json"), []byte(garbage), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(t *testing.T, s *server) {
+		t.Helper()
+		var aside []string
+		eventually(t, "the damaged document is set aside", func() bool {
+			aside, _ = filepath.Glob(filepath.Join(s.store, "proxyos", "overrides.damaged-*.json"))
+			return len(aside) == 1 && !strings.Contains(s.stored(), "traffic_sp\n") && s.stored() != garbage
+		})
+		if content, err := os.ReadFile(aside[0]); err != nil || string(content) != garbage {
+			t.Errorf("set aside is %q, %v", content, err)
+		}
+		if logged := s.logs.entries("the stored splits are damaged"); len(logged) != 1 || logged[0]["level"] != "error" {
+			t.Errorf("logged is %v", logged)
+		}
+		s.split(33)
+		if r := s.route(); r.TrafficSplit != 33 {
+			t.Errorf("then the split is set to %v %%, want 33", r.TrafficSplit)
+		}
+	}
+	t.Run("while Caddy runs", func(t *testing.T) {
+		s, _ := onFickle(t, "traffic_split 10")
+		s.split(20)
+		damage(s)
+		check(t, s)
+		s.split(20)
+		damage(s)
+		s.split(25) // finds the damage by itself
+		if r := s.route(); r.TrafficSplit != 25 {
+			t.Errorf("the split is %v %%, want 25", r.TrafficSplit)
+		}
+	})
+	t.Run("at the start", func(t *testing.T) {
+		t.Cleanup(heal)
+		prod, stag := plain(t, "production", ""), plain(t, "staging", "")
+		s := newServer(t)
+		damage(s)
+		s.mustLoad(s.blueGreen(prod, stag, "traffic_split 10"))
+		if r := s.route(); r.TrafficSplit != 10 {
+			t.Errorf("the split is %v %%, want the configured 10", r.TrafficSplit)
+		}
+		check(t, s)
+	})
+	t.Run("in a full storage", func(t *testing.T) {
+		s, _ := onFickle(t, "traffic_split 10")
+		s.split(20)
+		full()
+		damage(s)
+		eventually(t, "the damage is reported", func() bool { return len(s.logs.entries("cannot be read; those in force stay")) == 1 })
+		s.refusedSplit("30")
+		if r := s.route(); r.TrafficSplit != 20 {
+			t.Errorf("the split is now %v %%", r.TrafficSplit)
+		}
+		heal()
+		check(t, s)
+	})
+}
+
+func TestASlowStorageKeepsNobodyWaiting(t *testing.T) {
+	const delay = 5 * time.Second
+	s, config := onFickle(t, "traffic_split 0")
+	s.split(100)
+	s.wants(http.StatusOK, "staging")
+
+	// a start: the config is in force at once, the stored split when the storage has answered
+	s.mustLoad(strings.Replace(config, "name app", "name other", 1))
+	slow(delay, "load")
+	began := time.Now()
+	s.mustLoad(config)
+	s.wants(http.StatusOK, "production")
+	if took := time.Since(began); took > delay/2 {
+		t.Errorf("with a slow storage Caddy takes %s to serve", took)
+	}
+	eventually(t, "the stored split is in force", func() bool { return s.route().TrafficSplit == 100 })
+	heal()
+
+	// a reload: the split stays in force
+	slow(delay, "load")
+	began = time.Now()
+	s.mustLoad(config)
+	for time.Since(began) < time.Second {
+		s.wants(http.StatusOK, "staging")
+	}
+	heal()
+
+	// a change: traffic does not notice, and the change is acknowledged once it is stored
+	slow(delay, "store")
+	load := drive(t, s.url, 4, math.MaxInt64)
+	began = time.Now()
+	acknowledged := make(chan time.Duration)
+	go func() {
+		s.split(40)
+		acknowledged <- time.Since(began)
+	}()
+	for time.Since(began) < delay/2 {
+		asked := time.Now()
+		s.wants(http.StatusOK, "staging")
+		if took := time.Since(asked); took > delay/4 {
+			t.Errorf("a request takes %s while the storage is slow", took)
+		}
+	}
+	if took := <-acknowledged; took < delay {
+		t.Errorf("the change is acknowledged after %s, before it is stored", took)
+	}
+	if r := s.route(); r.TrafficSplit != 40 {
+		t.Errorf("the split is %v %%", r.TrafficSplit)
+	}
+	load.stop()
+	load.wantsNoError(t)
+}
+
+func TestADeletedDocumentEndsTheOverrides(t *testing.T) {
+	s, _ := onFickle(t, "traffic_split 10")
+	s.split(20)
+	if err := os.Remove(filepath.Join(s.store, "proxyos", "overrides.json")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the configured split is in force again", func() bool { return s.route().TrafficSplit == 10 })
+	eventually(t, "it is logged", func() bool { return len(s.logs.entries("as the storage says")) == 1 })
+}
