@@ -1,0 +1,107 @@
+package integration
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Caddy is killed right after each acknowledged change, and started again.
+func TestAcknowledgedChangesSurviveAKill(t *testing.T) {
+	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
+	c := newChild(t)
+	c.write(adapt(t, c.blueGreen(prod, stag, "traffic_split 50")))
+	c.start()
+	for i := range kills {
+		// 0 and 100 show in the very first request, the others in what the API says
+		percent := []float64{100, 0, 1 + float64(rand.IntN(98))}[i%3]
+		c.split(percent)
+		c.kill()
+		c.start()
+		switch percent {
+		case 0:
+			c.wants(http.StatusOK, "production")
+		case 100:
+			c.wants(http.StatusOK, "staging")
+		}
+		if r := c.route(); r.TrafficSplit != percent {
+			t.Fatalf("change %d: %v %% was acknowledged; after the restart %v %% is in force", i, percent, r.TrafficSplit)
+		}
+	}
+}
+
+func TestInstancesOnOneStorageFollowEachOther(t *testing.T) {
+	const interval, instances = 500 * time.Millisecond, 3 // as quiet has it
+	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
+	var cluster []*child
+	store := t.TempDir()
+	for range instances {
+		c := newChild(t)
+		c.store = store
+		c.write(adapt(t, c.blueGreen(prod, stag, "traffic_split 10")))
+		c.start()
+		cluster = append(cluster, c)
+	}
+	everywhere := func(percent float64) bool {
+		for _, c := range cluster {
+			if c.route().TrafficSplit != percent {
+				return false
+			}
+		}
+		return true
+	}
+
+	for i, percent := range []float64{20, 100, 0, 35} {
+		cluster[i%instances].split(percent)
+		acknowledged := time.Now()
+		eventually(t, fmt.Sprintf("%v %% is in force everywhere", percent), func() bool { return everywhere(percent) })
+		if took := time.Since(acknowledged); took > 2*interval {
+			t.Errorf("the instances follow after %s, want two intervals of %s at most", took, interval)
+		}
+	}
+	if r := cluster[1].route(); r.Override.SetBy != "127.0.0.1" {
+		t.Errorf("another instance shows the change as made by %q", r.Override.SetBy)
+	}
+
+	// a reset right after a change elsewhere, before the instance knows of that
+	cluster[0].split(60)
+	if status, answer := cluster[1].ask(http.MethodDelete, "/proxyos/routes/app/override", ""); status != http.StatusOK {
+		t.Errorf("the reset is answered with %d %s", status, answer)
+	}
+	eventually(t, "the configured split is in force everywhere", func() bool { return everywhere(10) })
+
+	// changes on all at once end in one value everywhere
+	var changers sync.WaitGroup
+	for i, c := range cluster {
+		changers.Go(func() {
+			for n := range 5 {
+				status, answer := c.ask(http.MethodPatch, "/proxyos/routes/app", fmt.Sprintf(`{"traffic_split": %d}`, 11+10*i+n))
+				if status != http.StatusOK {
+					t.Errorf("instance %d: %d %s", i, status, answer)
+				}
+			}
+		})
+	}
+	changers.Wait()
+	last := decode[struct {
+		Routes map[string]struct {
+			TrafficSplit float64 `json:"traffic_split"`
+		} `json:"routes"`
+	}](t, cluster[0].stored()).Routes["app"].TrafficSplit
+	ended := time.Now()
+	eventually(t, fmt.Sprintf("the last stored split, %v %%, is in force everywhere", last), func() bool { return everywhere(last) })
+	if took := time.Since(ended); took > 2*interval {
+		t.Errorf("the instances agree after %s, want two intervals of %s at most", took, interval)
+	}
+
+	// one that was away follows when it is back
+	cluster[2].kill()
+	cluster[0].split(77)
+	cluster[2].start()
+	if r := cluster[2].route(); r.TrafficSplit != 77 {
+		t.Errorf("an instance that was away comes back with %v %%, want 77", r.TrafficSplit)
+	}
+}

@@ -1,0 +1,124 @@
+package integration
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// steer runs `caddy proxyos …` against the child and returns its exit code and output.
+func (c *child) steer(args ...string) (code int, stdout, stderr string) {
+	c.t.Helper()
+	command := c.cli(append([]string{"proxyos"}, append(args, "--address", c.admin)...)...)
+	var out, diagnostics bytes.Buffer
+	command.Stdout, command.Stderr = &out, &diagnostics
+	err := command.Run()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else if err != nil {
+		c.t.Fatal(err)
+	}
+	for line := range strings.Lines(out.String()) {
+		if width := len([]rune(strings.TrimSuffix(line, "\n"))); width > 80 {
+			c.t.Errorf("%v prints a line of %d columns: %s", args, width, line)
+		}
+	}
+	return code, out.String(), diagnostics.String()
+}
+
+func (c *child) wantsSteer(code int, output string, args ...string) {
+	c.t.Helper()
+	got, stdout, stderr := c.steer(args...)
+	if got != code || !strings.Contains(stdout+stderr, output) {
+		c.t.Errorf("caddy proxyos %s exits with %d, want %d with %q:\n%s%s", strings.Join(args, " "), got, code, output, stdout, stderr)
+	}
+}
+
+func TestTheSteeringCommands(t *testing.T) {
+	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
+	c := newChild(t)
+	c.write(adapt(t, c.blueGreen(prod, stag, "traffic_split 10")+"http://"+freeAddr(t)+" {\nproxyos "+prod.addr+" {\nname single\n}\n}\n"))
+	c.start()
+
+	c.wantsSteer(0, "app     10 %", "list")
+	c.wantsSteer(0, "app: 10 % to staging (configured: 10 %)", "show", "app")
+	c.wantsSteer(0, stag.addr, "show", "app")
+	c.wantsSteer(0, "app: 25 % to staging (configured: 10 %)", "split", "app", "25")
+	c.wantsSteer(0, "app: 12.5 % to staging", "split", "app", "12.5%")
+	c.wantsSteer(0, "app: 100 % to staging", "promote", "app")
+	c.wants(http.StatusOK, "staging")
+	c.wantsSteer(0, "app: 0 % to staging", "rollback", "app")
+	c.wants(http.StatusOK, "production")
+	if r := c.route(); !strings.Contains(r.Override.SetBy, "@") {
+		t.Errorf("a change by command is shown as made by %q", r.Override.SetBy)
+	}
+	c.wantsSteer(0, "app: 10 % to staging (configured: 10 %)", "reset", "app")
+
+	if code, stdout, _ := c.steer("show", "app", "--json"); code != 0 || decode[route](t, stdout).Name != "app" {
+		t.Errorf("show --json exits with %d:\n%s", code, stdout)
+	}
+	if code, stdout, _ := c.steer("list", "--json"); code != 0 || len(decode[[]route](t, stdout)) != 2 {
+		t.Errorf("list --json exits with %d:\n%s", code, stdout)
+	}
+
+	c.wantsSteer(1, "there is no proxyos route named", "show", "nobody")
+	c.wantsSteer(1, "no staging group", "split", "single", "10")
+	c.wantsSteer(2, "is not a percentage", "split", "app", "half")
+	c.wantsSteer(2, "is outside 0 to 100", "split", "app", "101")
+	c.wantsSteer(1, "accepts 2 arg", "split", "app")
+	c.wantsSteer(2, "is negative", "promote", "app", "--drain", "-1s")
+	if r := c.route(); r.TrafficSplit != 10 {
+		t.Errorf("a command that failed has made the split %v %%", r.TrafficSplit)
+	}
+	c.kill()
+	c.wantsSteer(1, "admin API", "list")
+	for _, command := range []string{"list", "show", "split", "promote", "rollback", "reset"} {
+		output, err := c.cli("proxyos", command, "--help").CombinedOutput()
+		if err != nil || !strings.Contains(string(output), "Examples:\n  caddy proxyos "+command) {
+			t.Errorf("%s --help, %v:\n%s", command, err, output)
+		}
+	}
+}
+
+func TestPromoteWaitsUntilProductionIsDrained(t *testing.T) {
+	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
+	c := newChild(t)
+	c.write(adapt(t, c.blueGreen(prod, stag, "traffic_split 0")))
+	c.start()
+	hold := make(chan struct{})
+	prod.answer(func(w http.ResponseWriter, r *http.Request) {
+		<-hold
+		io.WriteString(w, "production")
+	})
+	held := make(chan struct{})
+	go func() {
+		defer close(held)
+		c.wants(http.StatusOK, "production")
+	}()
+	eventually(t, "the request is in flight", func() bool { return c.route().Groups[production].InFlight == 1 })
+
+	c.wantsSteer(4, "still has 1 requests in flight", "promote", "app", "--drain", "300ms")
+	c.wants(http.StatusOK, "staging") // the split stays
+	c.wantsSteer(0, "1 in flight", "promote", "app", "--drain", "0")
+	c.wantsSteer(0, "staging: ", "rollback", "app") // staging has nothing in flight
+
+	began, released := time.Now(), make(chan time.Duration, 1)
+	go func() {
+		for c.route().TrafficSplit != 100 {
+			time.Sleep(5 * time.Millisecond)
+		}
+		time.Sleep(200 * time.Millisecond) // in which promote must not end
+		released <- time.Since(began)
+		close(hold)
+	}()
+	c.wantsSteer(0, "app: 100 % to staging", "promote", "app", "--drain", "20s")
+	if took, atLeast := time.Since(began), <-released; took < atLeast {
+		t.Errorf("promote ended after %s, and the request after %s", took, atLeast)
+	}
+	<-held
+}
