@@ -347,6 +347,13 @@ func (l *logbook) String() string {
 	return l.text.String()
 }
 
+// forget empties the logbook.
+func (l *logbook) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Reset()
+}
+
 // logEntry is one line of the log.
 type logEntry map[string]any
 
