@@ -111,10 +111,10 @@ func (h *Handler) distrustAsBefore(last *Handler) {
 	}
 	period := distrustFor(h.proxy.HealthChecks)
 	for upstream := range last.stats {
-		if until, ok := last.distrust.deadline(upstream.Dial); ok {
-			h.distrust.add(upstream.Dial, until)
-		} else if !upstream.Healthy() && period > 0 {
+		if !upstream.Healthy() && period > 0 {
 			h.distrust.add(upstream.Dial, time.Now().Add(period))
+		} else if until, ok := last.distrust.deadline(upstream.Dial); ok {
+			h.distrust.add(upstream.Dial, until)
 		}
 	}
 }

@@ -45,6 +45,7 @@ type server struct {
 	store  string // folder of its storage
 	logTo  string // Caddy's log writer that ends in logs
 	logs   *logbook
+	number int64 // no other server's
 	client *http.Client // keeps connections alive and follows no redirects
 }
 
@@ -55,7 +56,7 @@ var running atomic.Pointer[server]
 // with load where a test needs to know the addresses to write the config.
 func newServer(t testing.TB) *server {
 	t.Helper()
-	s := &server{t: t, addr: freeAddr(t), admin: freeAddr(t), store: t.TempDir(), logTo: "harness", logs: new(logbook)}
+	s := &server{t: t, addr: freeAddr(t), admin: freeAddr(t), store: t.TempDir(), logTo: "harness", logs: new(logbook), number: servers.Add(1)}
 	s.url = "http://" + s.addr
 	s.client = newClient(t)
 	if !running.CompareAndSwap(nil, s) {
@@ -372,6 +373,10 @@ func (l *logbook) entries(part string) []logEntry {
 	return found
 }
 
+// servers counts the servers. Their addresses in memory would not do to tell their logs
+// apart, since the next server may get the address of one whose log is still open.
+var servers atomic.Int64
+
 // logWriter is the Caddy log writer "harness": it writes to the logbook of the server that
 // runs when the log is opened.
 type logWriter struct{}
@@ -384,7 +389,12 @@ func (logWriter) CaddyModule() caddy.ModuleInfo {
 }
 
 func (logWriter) String() string    { return "harness" }
-func (logWriter) WriterKey() string { return fmt.Sprintf("harness:%p", running.Load()) }
+func (logWriter) WriterKey() string {
+	if s := running.Load(); s != nil {
+		return fmt.Sprintf("harness:%d", s.number)
+	}
+	return "harness"
+}
 
 func (logWriter) OpenWriter() (io.WriteCloser, error) {
 	if s := running.Load(); s != nil {
