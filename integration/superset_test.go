@@ -40,17 +40,18 @@ func runQuietly(t testing.TB, directives string) *server {
 // refuses loads directives, wants that refused, and wants the error to say something.
 func refuses(t *testing.T, directives string, saying ...string) {
 	t.Helper()
-	s := newServer(t)
-	err := s.load(s.site(directives))
-	if err == nil {
-		t.Errorf("%s\nis not refused", directives)
-		return
-	}
-	for _, part := range saying {
-		if !strings.Contains(err.Error(), part) {
-			t.Errorf("the error %q does not say %q", err, part)
+	t.Run("refused", func(t *testing.T) {
+		s := newServer(t)
+		err := s.load(s.site(directives))
+		if err == nil {
+			t.Fatalf("%s\nis not refused", directives)
 		}
-	}
+		for _, part := range saying {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("the error %q does not say %q", err, part)
+			}
+		}
+	})
 }
 
 // answer is what a client got.
