@@ -36,6 +36,7 @@ type App struct {
 	mu     sync.Mutex
 	routes []*Handler
 	byName map[string]*Handler
+	legs   map[string]*leg // shared by the routes that say nothing of their transport
 
 	overrides *overrides
 	synced    chan struct{} // closed once the stored overrides are in force
@@ -64,6 +65,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		a.SyncInterval = caddy.Duration(defaultSyncInterval)
 	}
 	a.byName = make(map[string]*Handler)
+	a.legs = make(map[string]*leg)
 	a.logger = ctx.Logger()
 	a.synced = make(chan struct{})
 	a.wake = make(chan struct{}, 1)

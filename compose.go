@@ -55,25 +55,28 @@ func (c *composer) compose() error {
 func (c *composer) readTransport() error {
 	h := c.route
 	raw, given := h.ReverseProxy["transport"]
+	if !given {
+		h.base = new(reverseproxy.HTTPTransport)
+		return nil
+	}
+	h.hasTransport = true
 	fields, err := decodeObject(raw)
 	if err != nil {
 		return err
 	}
-	if given {
-		var protocol string
-		if err := json.Unmarshal(fields["protocol"], &protocol); err != nil {
-			return errors.New("it has no protocol; write {\"protocol\": \"http\", …}")
-		}
-		delete(fields, "protocol")
-		switch protocol {
-		case schemeHTTP:
-		case "proxyos":
-			return errGuest("proxyos")
-		default:
-			c.transport = raw
-			h.options.httpsPorts = nil // what a port means is the transport's affair
-			return nil
-		}
+	var protocol string
+	if err := json.Unmarshal(fields["protocol"], &protocol); err != nil {
+		return errors.New("it has no protocol; write {\"protocol\": \"http\", …}")
+	}
+	delete(fields, "protocol")
+	switch protocol {
+	case schemeHTTP:
+	case "proxyos":
+		return errGuest("proxyos")
+	default:
+		c.transport = raw
+		h.options.httpsPorts = nil // what a port means is the transport's affair
+		return nil
 	}
 	encoded, err := json.Marshal(fields)
 	if err != nil {
@@ -228,16 +231,12 @@ func (c *composer) applyDefaults() error {
 // loadProxy loads Caddy's reverse proxy and binds the groups to its upstreams.
 func (c *composer) loadProxy() error {
 	h := c.route
-	var upstreams []object
+	var upstreams reverseproxy.UpstreamPool
 	dynamic := false
 	for _, g := range h.groups {
 		dynamic = dynamic || g.dynamic != nil
 		for _, b := range g.backends {
-			upstream := object{"dial": encode(b.dial)}
-			if b.maxRequests > 0 {
-				upstream["max_requests"] = encode(b.maxRequests)
-			}
-			upstreams = append(upstreams, upstream)
+			upstreams = append(upstreams, &reverseproxy.Upstream{Dial: b.dial, MaxRequests: b.maxRequests})
 		}
 	}
 

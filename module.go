@@ -77,22 +77,23 @@ type Handler struct {
 	// The fields of the handler that are reverse_proxy's own, by name.
 	ReverseProxy map[string]json.RawMessage `json:"-"`
 
-	options  routeOptions
-	base     *reverseproxy.HTTPTransport // what the route's transport says; nil if it is not http
-	label    any                         // the name, as a placeholder's value
-	groups   []*group                    // production, then staging if there is one
-	split    *splitter
-	forced   forced
-	cohorts  *cohorts // nil if clients do not stick
-	state    *routeState
-	isNew    bool // no earlier config had the route
-	stats    map[*reverseproxy.Upstream]*upstreamState
-	timing   [2]prometheus.Observer // production, staging
-	distrust distrust
-	app      *App
-	retries  int // at most, for each request; 0 if unlimited or none
-	proxy    *reverseproxy.Handler
-	logger   *zap.Logger
+	options      routeOptions
+	base         *reverseproxy.HTTPTransport // what the route's transport says; nil if it is not http
+	hasTransport bool                        // whether the route says anything of its transport
+	label        any                         // the name, as a placeholder's value
+	groups       []*group                    // production, then staging if there is one
+	split        *splitter
+	forced       forced
+	cohorts      *cohorts // nil if clients do not stick
+	state        *routeState
+	isNew        bool // no earlier config had the route
+	stats        map[*reverseproxy.Upstream]*upstreamState
+	timing       [2]prometheus.Observer // production, staging
+	distrust     distrust
+	app          *App
+	retries      int // at most, for each request; 0 if unlimited or none
+	proxy        *reverseproxy.Handler
+	logger       *zap.Logger
 }
 
 // Staging is the group of upstreams that a share of the traffic goes to.
@@ -135,7 +136,7 @@ func (h *Handler) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	type proxyos Handler // as it is called where a field is wrong
-	own := make(map[string]json.RawMessage)
+	own, given := make(map[string]json.RawMessage), len(fields)
 	for name, value := range fields {
 		if string(value) == "null" {
 			delete(fields, name)
@@ -149,18 +150,16 @@ func (h *Handler) UnmarshalJSON(data []byte) error {
 				name, strings.Join(ownFields, ", "))
 		}
 	}
-	encoded, err := json.Marshal(own)
-	if err != nil {
-		return err
-	}
-	decoded := (*proxyos)(h)
-	if err := caddy.StrictUnmarshalJSON(encoded, decoded); err != nil {
-		return err
-	}
 	if len(fields) > 0 {
 		h.ReverseProxy = fields
 	}
-	return nil
+	if len(own) < given {
+		var err error
+		if data, err = json.Marshal(own); err != nil {
+			return err
+		}
+	}
+	return caddy.StrictUnmarshalJSON(data, (*proxyos)(h))
 }
 
 // MarshalJSON encodes the handler's own fields and reverse_proxy's on one level.

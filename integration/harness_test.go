@@ -45,7 +45,7 @@ type server struct {
 	store  string // folder of its storage
 	logTo  string // Caddy's log writer that ends in logs
 	logs   *logbook
-	number int64 // no other server's
+	number int64        // no other server's
 	client *http.Client // keeps connections alive and follows no redirects
 }
 
@@ -388,7 +388,7 @@ func (logWriter) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-func (logWriter) String() string    { return "harness" }
+func (logWriter) String() string { return "harness" }
 func (logWriter) WriterKey() string {
 	if s := running.Load(); s != nil {
 		return fmt.Sprintf("harness:%d", s.number)
