@@ -1,0 +1,338 @@
+package proxyos
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+// Schemes that an address can start with and that an upstream can speak.
+const (
+	schemeHTTP  = "http"
+	schemeHTTPS = "https"
+	schemeH2C   = "h2c"
+)
+
+// address is an upstream address taken apart, each part as written but for case.
+type address struct {
+	network string // "unix", "tcp4", …; empty if not written
+	scheme  string // one of the schemes; empty if not written
+	host    string // without brackets; the path of a socket; may hold placeholders
+	port    string // a number, a range "8440-8445" or a placeholder; empty if not written
+}
+
+// parseAddress takes an upstream address apart. Its error names the address, what is
+// wrong with it, and what to write instead.
+func parseAddress(text string) (address, error) {
+	a, err := splitAddress(text)
+	if err != nil {
+		return address{}, fmt.Errorf("upstream %q: %w", text, err)
+	}
+	return a, nil
+}
+
+func splitAddress(text string) (address, error) {
+	if text == "" {
+		return address{}, errors.New("the address is empty; write a host and a port, such as app:3000")
+	}
+	if strings.ContainsFunc(text, unicode.IsSpace) {
+		return address{}, errors.New("white space inside an address; write one address without spaces")
+	}
+	if strings.ContainsFunc(text, unicode.IsControl) {
+		return address{}, errors.New("a control character inside an address; write one address of printable characters")
+	}
+
+	var a address
+	rest := text
+	if written, after, ok := strings.Cut(text, "://"); ok {
+		a.scheme, rest = strings.ToLower(written), after
+		if err := checkScheme(a.scheme, rest); err != nil {
+			return address{}, err
+		}
+		if strings.Contains(rest, "{") {
+			return address{}, errors.New("a placeholder cannot follow a scheme; write the address without the scheme, and `transport http { tls }` for HTTPS")
+		}
+	} else if network, after, ok := strings.Cut(text, "/"); ok && isNetwork(network) {
+		a.network, rest = strings.ToLower(network), after
+		if a.network == "unix+h2c" {
+			a.network, a.scheme = "unix", schemeH2C
+		}
+		if caddy.IsUnixNetwork(a.network) || caddy.IsFdNetwork(a.network) {
+			if rest == "" {
+				return address{}, fmt.Errorf("the path of the socket is missing; write %s//run/app.sock", network)
+			}
+			a.host = rest
+			return a, nil
+		}
+	}
+
+	rest = strings.TrimSuffix(rest, "/")
+	if strings.Count(rest, "{") > strings.Count(rest, "}") {
+		return address{}, errors.New("a placeholder is not closed; write it as {env.APP}:8443")
+	}
+	if err := checkParts(rest); err != nil {
+		return address{}, err
+	}
+	host, port, hasPort, err := splitHostPort(rest)
+	if err != nil {
+		return address{}, err
+	}
+	a.host, a.port = lowerOutsidePlaceholders(host), port
+	if a.host == "" && (a.scheme != "" || !hasPort) {
+		return address{}, errors.New("the host is empty; write one, such as localhost:3000")
+	}
+	if err := checkHost(a.host); err != nil {
+		return address{}, err
+	}
+	if hasPort {
+		if err := checkPort(port); err != nil {
+			return address{}, err
+		}
+	}
+	if a.scheme == schemeHTTPS && port == "80" {
+		return address{}, fmt.Errorf("https:// and port 80, the HTTP port, contradict each other; write http://%s or https://%s", a.host, a.host)
+	}
+	if a.scheme == schemeH2C && port == "443" {
+		return address{}, fmt.Errorf("h2c:// is cleartext and port 443 is the HTTPS port; write https://%s", a.host)
+	}
+	return a, nil
+}
+
+func checkScheme(scheme, rest string) error {
+	switch scheme {
+	case schemeHTTP, schemeHTTPS, schemeH2C:
+		return nil
+	case "ws":
+		return fmt.Errorf("use http://%s: WebSockets need no scheme of their own", rest)
+	case "wss":
+		return fmt.Errorf("use https://%s: WebSockets need no scheme of their own", rest)
+	case "unix", "unix+h2c":
+		return fmt.Errorf("a socket takes no \"://\"; write %s/%s", scheme, rest)
+	default:
+		return fmt.Errorf("the scheme %s:// is not supported; write http://, https:// or h2c://, or no scheme", scheme)
+	}
+}
+
+// isNetwork tells whether a name before the first slash is a network of Caddy's.
+func isNetwork(name string) bool {
+	switch strings.ToLower(name) {
+	case "tcp", "tcp4", "tcp6", "udp", "udp4", "udp6", "unix", "unix+h2c", "unixgram", "unixpacket", "fd", "fdgram":
+		return true
+	}
+	return false
+}
+
+// checkParts refuses what a URL can have and an upstream cannot.
+func checkParts(rest string) error {
+	bare := outsidePlaceholders(rest)
+	switch {
+	case strings.Contains(bare, ","):
+		return errors.New("an upstream is one address; separate several with spaces")
+	case strings.Contains(bare, "@"):
+		return errors.New("an upstream takes no user info; write the host alone, and `header_up Authorization …` for credentials")
+	case strings.Contains(bare, "?"):
+		return errors.New("an upstream takes no query; write the host and port alone, and `rewrite` to change the URI")
+	case strings.Contains(bare, "#"):
+		return errors.New("an upstream takes no fragment; write the host and port alone")
+	case strings.Contains(bare, "/"):
+		return errors.New("an upstream takes no path; write the host and port alone, and `rewrite` to change the URI")
+	}
+	return nil
+}
+
+// splitHostPort cuts at the colon of the port; hasPort tells if there is one.
+func splitHostPort(s string) (host, port string, hasPort bool, err error) {
+	if strings.HasPrefix(s, "[") {
+		end := strings.LastIndexByte(s, ']')
+		if end < 0 {
+			return "", "", false, errors.New("the bracket of the IPv6 address is not closed; write it as [2001:db8::1]:8443")
+		}
+		host, rest := s[1:end], s[end+1:]
+		if ip, err := netip.ParseAddr(host); err != nil || !ip.Is6() {
+			return "", "", false, fmt.Errorf("[%s] is not an IPv6 address; write it as [2001:db8::1]:8443", host)
+		}
+		if rest != "" && rest[0] != ':' {
+			return "", "", false, fmt.Errorf("%q after the bracket is not a port; write it as [2001:db8::1]:8443", rest)
+		}
+		return host, strings.TrimPrefix(rest, ":"), rest != "", nil
+	}
+
+	bare := outsidePlaceholders(s)
+	last := strings.LastIndexByte(bare, ':')
+	if last < 0 {
+		return s, "", false, nil
+	}
+	if strings.Count(bare, ":") == 1 {
+		return s[:last], s[last+1:], true, nil
+	}
+	// More than one colon: an IPv6 address, unless its last group may be meant as a port.
+	head, group := s[:last], s[last+1:]
+	if _, err := netip.ParseAddr(head); err == nil && isDigits(group) {
+		return "", "", false, fmt.Errorf("an IPv6 address with a port needs brackets; write [%s]:%s, or [%s] if there is no port", head, group, s)
+	}
+	if _, err := netip.ParseAddr(s); err != nil {
+		return "", "", false, errors.New("too many colons; write one host and one port, and an IPv6 address in brackets: [2001:db8::1]:8443")
+	}
+	return s, "", false, nil
+}
+
+func checkHost(host string) error {
+	if strings.Contains(host, ":") {
+		return nil // an IPv6 address, parsed already
+	}
+	for _, r := range outsidePlaceholders(host) {
+		if r != '-' && r != '_' && r != '.' && r != '\x00' && !unicode.IsLetter(r) && !unicode.IsDigit(r) {
+			return fmt.Errorf("%q cannot be in a host; write a name or an IP address, such as app:3000", r)
+		}
+	}
+	return nil
+}
+
+// checkPort accepts a number, a range of numbers, and a placeholder.
+func checkPort(port string) error {
+	if strings.Contains(port, "{") {
+		if digits := strings.ReplaceAll(outsidePlaceholders(port), "\x00", ""); digits != "" && !isDigits(digits) {
+			return fmt.Errorf("port %q is neither a number nor a placeholder; write it as app:{env.PORT}", port)
+		}
+		return nil
+	}
+	if port == "" {
+		return errors.New("the port after the colon is missing; write one from 1 to 65535, or leave the colon out")
+	}
+	first, last, isRange := strings.Cut(port, "-")
+	from, err := portNumber(first)
+	if err != nil {
+		return err
+	}
+	if !isRange {
+		return nil
+	}
+	to, err := portNumber(last)
+	if err != nil {
+		return err
+	}
+	if to < from {
+		return fmt.Errorf("the port range %s runs backwards; write %d-%d", port, to, from)
+	}
+	return nil
+}
+
+func portNumber(s string) (int, error) {
+	n, err := strconv.Atoi(s)
+	if err != nil || !isDigits(s) || n < 1 || n > 65535 {
+		return 0, fmt.Errorf("port %q is not a number from 1 to 65535", s)
+	}
+	return n, nil
+}
+
+// String prints the address so that parsing it again gives the same address.
+func (a address) String() string {
+	switch {
+	case caddy.IsUnixNetwork(a.network) && a.scheme == schemeH2C:
+		return a.network + "+h2c/" + a.host
+	case caddy.IsUnixNetwork(a.network) || caddy.IsFdNetwork(a.network):
+		return a.network + "/" + a.host
+	}
+	s := a.host
+	if strings.Contains(outsidePlaceholders(a.host), ":") {
+		s = "[" + a.host + "]"
+	}
+	if a.port != "" {
+		s += ":" + a.port
+	}
+	switch {
+	case a.scheme != "":
+		return a.scheme + "://" + s
+	case a.network != "":
+		return a.network + "/" + s
+	}
+	return s
+}
+
+// dial returns Caddy's network address for a. A missing port is that of the scheme,
+// unless the host is a placeholder, which may bring its own.
+func (a address) dial() string {
+	port := a.dialPort()
+	switch {
+	case a.network != "":
+		return caddy.JoinNetworkAddress(a.network, a.host, port)
+	case port == "":
+		return a.host
+	}
+	return net.JoinHostPort(a.host, port)
+}
+
+// dialPort returns the port that a is dialled at; empty if that is not known.
+func (a address) dialPort() string {
+	isSocket := caddy.IsUnixNetwork(a.network) || caddy.IsFdNetwork(a.network)
+	switch {
+	case a.port != "" || isSocket || strings.Contains(a.host, "{"):
+		return a.port
+	case a.scheme == schemeHTTPS:
+		return "443"
+	}
+	return "80"
+}
+
+// expand returns one address for each port of a port range, or a itself.
+func (a address) expand() []address {
+	first, last, isRange := strings.Cut(a.port, "-")
+	if !isRange || strings.Contains(a.port, "{") {
+		return []address{a}
+	}
+	from, _ := strconv.Atoi(first)
+	to, _ := strconv.Atoi(last)
+	all := make([]address, 0, to-from+1)
+	for port := from; port <= to; port++ {
+		one := a
+		one.port = strconv.Itoa(port)
+		all = append(all, one)
+	}
+	return all
+}
+
+// outsidePlaceholders returns s with each byte of a {placeholder} replaced by NUL, so
+// that positions stay the same.
+func outsidePlaceholders(s string) string {
+	if !strings.Contains(s, "{") {
+		return s
+	}
+	b, depth := []byte(s), 0
+	for i, c := range b {
+		if c == '{' {
+			depth++
+		}
+		if depth > 0 {
+			b[i] = 0
+		}
+		if c == '}' && depth > 0 {
+			depth--
+		}
+	}
+	return string(b)
+}
+
+// lowerOutsidePlaceholders folds the case of a host, and leaves that of placeholders.
+func lowerOutsidePlaceholders(s string) string {
+	lower := []byte(s)
+	for i, c := range []byte(outsidePlaceholders(s)) {
+		if c == '%' {
+			break // the zone of an IPv6 address names an interface, whose case counts
+		}
+		if 'A' <= c && c <= 'Z' {
+			lower[i] += 'a' - 'A'
+		}
+	}
+	return string(lower)
+}
+
+func isDigits(s string) bool {
+	return s != "" && !slices.ContainsFunc([]byte(s), func(c byte) bool { return c < '0' || c > '9' })
+}
