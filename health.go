@@ -111,10 +111,11 @@ func (h *Handler) distrustAsBefore(last *Handler) {
 	}
 	period := distrustFor(h.proxy.HealthChecks)
 	for upstream := range last.stats {
-		if !upstream.Healthy() && period > 0 {
-			h.distrust.add(upstream.Dial, time.Now().Add(period))
-		} else if until, ok := last.distrust.deadline(upstream.Dial); ok {
+		if until, ok := last.distrust.deadline(upstream.Dial); ok {
 			h.distrust.add(upstream.Dial, until)
+		}
+		if !upstream.Healthy() && period > 0 && !h.distrust.has(upstream.Dial) {
+			h.distrust.add(upstream.Dial, time.Now().Add(period))
 		}
 	}
 }
