@@ -26,33 +26,27 @@ var faults struct {
 	slow  map[string]time.Duration
 }
 
-// heal ends all faults.
-func heal() {
+// setFaults replaces all faults.
+func setFaults(fails map[string]error, slow map[string]time.Duration) {
 	faults.mu.Lock()
 	defer faults.mu.Unlock()
-	faults.fails, faults.slow = make(map[string]error), make(map[string]time.Duration)
+	faults.fails, faults.slow = fails, slow
 }
+
+// heal ends all faults.
+func heal() { setFaults(nil, nil) }
 
 // readOnly lets all writing operations fail.
 func readOnly() {
-	heal()
-	for _, operation := range []string{"lock", "unlock", "store", "delete"} {
-		faults.fails[operation] = syscall.EROFS
-	}
+	setFaults(map[string]error{"lock": syscall.EROFS, "unlock": syscall.EROFS, "store": syscall.EROFS, "delete": syscall.EROFS}, nil)
 }
 
 // full lets nothing be stored.
-func full() {
-	heal()
-	faults.fails["store"] = syscall.ENOSPC
-}
+func full() { setFaults(map[string]error{"store": syscall.ENOSPC}, nil) }
 
-// slow lets operations take that long.
-func slow(duration time.Duration, operations ...string) {
-	heal()
-	for _, operation := range operations {
-		faults.slow[operation] = duration
-	}
+// slow lets an operation take that long.
+func slow(operation string, duration time.Duration) {
+	setFaults(nil, map[string]time.Duration{operation: duration})
 }
 
 func (f *fickle) try(ctx context.Context, operation, key string) error {
@@ -125,7 +119,4 @@ func (f *fickle) Delete(ctx context.Context, key string) error {
 	return f.FileStorage.Delete(ctx, key)
 }
 
-func init() {
-	heal()
-	caddy.RegisterModule(new(fickle))
-}
+func init() { caddy.RegisterModule(new(fickle)) }

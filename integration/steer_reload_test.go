@@ -130,7 +130,7 @@ func TestUpstreamsThatWereDownAreNotTriedAfterAReload(t *testing.T) {
 			eventually(t, "the upstream is down", down)
 			for version := 1; version <= 3; version++ {
 				before := s.route().Groups[production].Upstreams[1]
-				s.mustLoad(config(version))
+				s.reload(config(version))
 				if u := s.route().Groups[production].Upstreams[1]; u.Health != "down" {
 					t.Errorf("after reload %d the upstream is %s", version, u.Health)
 				}
@@ -198,8 +198,8 @@ func TestAConfigThatFailsToLoadChangesNothing(t *testing.T) {
 	})
 
 	// nothing is left of the route once a config is without it: its references are balanced
-	s.mustLoad(quiet + s.site("proxyos "+prod.addr))
-	s.mustLoad(config)
+	s.reload(quiet + s.site("proxyos "+prod.addr))
+	s.reload(config)
 	if r := s.route(); r.Groups[production].Requests != 0 || r.Groups[production].Upstreams[0].Requests != 0 || r.TrafficSplit != 20 {
 		t.Errorf("a route that was gone begins with %d requests and a split of %v %%; want 0 and the stored 20 %%", r.Groups[production].Requests, r.TrafficSplit)
 	}

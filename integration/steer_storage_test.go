@@ -53,7 +53,7 @@ func TestAStorageThatTakesNothingChangesNothing(t *testing.T) {
 			}
 			load.stop()
 			load.wantsNoError(t)
-			s.mustLoad(config) // a reload does not need to write
+			s.reload(config) // which does not need to write
 			if r := s.route(); r.TrafficSplit != 20 {
 				t.Errorf("after a reload the split is %v %%", r.TrafficSplit)
 			}
@@ -141,9 +141,9 @@ func TestASlowStorageKeepsNobodyWaiting(t *testing.T) {
 
 	// a start: the config is in force at once, the stored split when the storage has answered
 	s.mustLoad(strings.Replace(config, "name app", "name other", 1))
-	slow(delay, "load")
+	slow("load", delay)
 	began := time.Now()
-	s.mustLoad(config)
+	s.reload(config)
 	s.wants(http.StatusOK, "production")
 	if took := time.Since(began); took > delay/2 {
 		t.Errorf("with a slow storage Caddy takes %s to serve", took)
@@ -152,16 +152,15 @@ func TestASlowStorageKeepsNobodyWaiting(t *testing.T) {
 	heal()
 
 	// a reload: the split stays in force
-	slow(delay, "load")
-	began = time.Now()
-	s.mustLoad(config)
-	for time.Since(began) < time.Second {
+	slow("load", delay)
+	s.reload(config)
+	for began = time.Now(); time.Since(began) < time.Second; {
 		s.wants(http.StatusOK, "staging")
 	}
 	heal()
 
 	// a change: traffic does not notice, and the change is acknowledged once it is stored
-	slow(delay, "store")
+	slow("store", delay)
 	load := drive(t, s.url, 4, math.MaxInt64)
 	began = time.Now()
 	acknowledged := make(chan time.Duration)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -69,6 +70,37 @@ func blueGreenDirective(prod, stag string, subdirectives ...string) string {
 // quiet is global options for tests under load, whose debug log would fill the memory.
 const quiet = "{\n\tlog {\n\t\tlevel INFO\n\t}\n\tproxyos {\n\t\tsync_interval 500ms\n\t}\n}\n"
 
+// reload loads a config in place of another and waits until new connections are the new
+// one's. As it begins to shut down, Go's HTTP server closes those that it has accepted and
+// not read from.
+func (s *server) reload(config string) {
+	s.t.Helper()
+	s.mustLoad(config)
+	s.client.CloseIdleConnections()
+	answered := 0
+	eventually(s.t, "new connections are answered", func() bool {
+		if answered++; !s.answers() {
+			answered = 0
+		}
+		return answered == 5
+	})
+}
+
+// answers tells whether a request on a new connection is answered. It is for a host that no
+// route has, so that none counts it.
+func (s *server) answers() bool {
+	conn, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: nobody.invalid\r\n\r\n"); err == nil {
+		_, err = conn.Read(make([]byte, 1))
+	}
+	return err == nil
+}
+
 // ask sends a request to the admin API.
 func (s *server) ask(method, path, body string) (status int, answer string) {
 	s.t.Helper()
@@ -78,7 +110,7 @@ func (s *server) ask(method, path, body string) (status int, answer string) {
 	}
 	res, err := s.client.Do(req)
 	if err != nil && method == http.MethodGet {
-		res, err = s.client.Do(req) // a config that was just loaded has its own admin server, and the old one drops what it has not read
+		res, err = s.client.Do(req) // the admin server, too, is another one after a reload
 	}
 	if err != nil {
 		s.t.Fatal(err)
