@@ -121,7 +121,12 @@ func (g *group) choose(j *journey, r *http.Request, w http.ResponseWriter) *reve
 	case len(j.tried) > 0, g.policy != nil && g.distrust.any():
 		return g.pickAgain(pool, j, r, w)
 	case g.policy != nil:
-		return g.policy.Select(pool, r, w)
+		if upstream := g.policy.Select(pool, r, w); upstream != nil {
+			return upstream
+		}
+		// Caddy's round_robin may find nobody, though there is somebody, while other
+		// requests move it on
+		return g.pickAgain(pool, j, r, w)
 	}
 	return g.takeTurn(pool)
 }
@@ -148,16 +153,30 @@ func (g *group) pickAgain(pool reverseproxy.UpstreamPool, j *journey, r *http.Re
 	if g.policy == nil {
 		return g.search(pool, untried)
 	}
+	// Caddy's weights are those of the whole pool's places, and mean nothing in a part of it
+	weighted, byPlace := g.policy.(*reverseproxy.WeightedRoundRobinSelection)
 	var left reverseproxy.UpstreamPool
-	for _, upstream := range pool {
-		if untried(upstream) {
+	for i, upstream := range pool {
+		if untried(upstream) && (!byPlace || hasShare(weighted, i)) {
 			left = append(left, upstream)
 		}
 	}
-	if len(left) == 0 {
+	switch {
+	case len(left) == 0:
 		return nil
+	case byPlace:
+		return left[g.turns.Add(1)%uint64(len(left))]
 	}
 	return g.policy.Select(left, r, w)
+}
+
+// hasShare tells whether the upstream in a place of the pool gets any requests. With one
+// weight alone, only the first does.
+func hasShare(policy *reverseproxy.WeightedRoundRobinSelection, place int) bool {
+	if len(policy.Weights) < 2 {
+		return place == 0
+	}
+	return place < len(policy.Weights) && policy.Weights[place] > 0
 }
 
 // lastResort picks an upstream where no available one is left untried: one that is
