@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 net/http's own transport does not send the :protocol of an extended CONNECT
+
 package integration
 
 import (
