@@ -160,7 +160,7 @@ func TestTheStickyCookieIsSecureOverTLS(t *testing.T) {
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 	s := newServer(t)
 	s.url = "https://" + s.addr
-	s.mustLoad(quiet + s.site("tls internal\n"+blueGreenDirective(prod.addr, stag.addr, "sticky cookie crew", "traffic_split 50")))
+	s.mustLoad(strings.Replace(quiet, "{\n", "{\n\tauto_https disable_redirects\n", 1) + s.site("tls internal\n"+blueGreenDirective(prod.addr, stag.addr, "sticky cookie crew", "traffic_split 50")))
 	eventually(t, "Caddy has a certificate", func() bool {
 		res, err := s.client.Get(s.url)
 		if err == nil {
