@@ -90,9 +90,9 @@ func TestWebSocketsGoThroughOverHTTP2ExtendedConnect(t *testing.T) {
 
 	body, toServer := io.Pipe()
 	req := c.request("CONNECT", "/", body, ":protocol", "websocket", "Sec-WebSocket-Version", "13", "Origin", c.url)
-	transport := cleartextHTTP2()
-	defer transport.CloseIdleConnections()
-	res, err := transport.RoundTrip(req)
+	client := cleartextHTTP2()
+	defer client.CloseIdleConnections()
+	res, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,14 +108,13 @@ func TestWebSocketsGoThroughOverHTTP2ExtendedConnect(t *testing.T) {
 	toServer.Close()
 }
 
-// cleartextHTTP2 returns a client's transport that speaks HTTP/2 without TLS.
-func cleartextHTTP2() *http2.Transport {
-	return &http2.Transport{
-		AllowHTTP: true,
-		DialTLSContext: func(ctx context.Context, network, addr string, _ *tls.Config) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, addr)
-		},
+// cleartextHTTP2 returns a client that speaks HTTP/2 without TLS.
+func cleartextHTTP2() *http.Client {
+	dial := func(ctx context.Context, network, addr string, _ *tls.Config) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, addr)
 	}
+	//lint:ignore SA1019 the transport of net/http refuses the field :protocol, which makes a CONNECT an extended one
+	return &http.Client{Transport: &http2.Transport{AllowHTTP: true, DialTLSContext: dial}}
 }
 
 func TestServerSentEventsArriveAsTheyAreSent(t *testing.T) {
