@@ -1,0 +1,149 @@
+package integration
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// damage is what a fault does to the requests that meet it.
+type damage int
+
+const (
+	harmless    damage = iota // they are served, if late
+	undelivered               // they have reached nobody, so that any of them can be sent again
+	unanswered                // they may have been acted upon, so that only a GET is sent again
+	cutShort                  // their answers have begun, so that none is sent again
+)
+
+// fault is a way in which an upstream fails.
+type fault struct {
+	name      string // as in docs/faults.md
+	damage    damage
+	status    int                     // of requests that fail
+	transport string                  // what the route's transport says
+	slow      bool                    // takes long, and so gets fewer requests
+	upstream  func(testing.TB) string // starts one and returns its address; nil: one that answers
+	answer    func(*net.TCPConn)      // follows a request; then the connection is closed
+}
+
+const (
+	headerTimeout = "response_header_timeout 300ms"
+	readTimeout   = "read_timeout 300ms"
+	maxHeader     = "max_response_header 4KB"
+)
+
+var allFaults = []fault{
+	{
+		name: "refuses connections", damage: undelivered, status: http.StatusBadGateway,
+		upstream: func(t testing.TB) string { return freeAddr(t) },
+	}, {
+		name: "fails the TLS handshake", damage: unanswered, status: http.StatusBadGateway,
+		upstream: func(t testing.TB) string { return "https://" + selfSigned(t, "untrusted", "").addr },
+	}, {
+		name: "never answers", damage: unanswered, status: http.StatusGatewayTimeout, transport: headerTimeout, slow: true,
+		answer: untilClosed,
+	}, {
+		name: "sends the header too slowly", damage: unanswered, status: http.StatusGatewayTimeout, transport: headerTimeout, slow: true,
+		answer: func(conn *net.TCPConn) {
+			dribble(conn, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad", 110*time.Millisecond)
+		},
+	}, {
+		name: "closes its side without an answer", damage: unanswered, status: http.StatusBadGateway,
+		answer: func(conn *net.TCPConn) {
+			conn.CloseWrite()
+			untilClosed(conn)
+		},
+	}, {
+		name: "answers with garbage", damage: unanswered, status: http.StatusBadGateway,
+		answer: func(conn *net.TCPConn) { io.WriteString(conn, "220 mail.example ESMTP\r\n\x00\xff\xfe\r\n\r\n") },
+	}, {
+		name: "sends too large a header", damage: unanswered, status: http.StatusBadGateway, transport: maxHeader,
+		answer: func(conn *net.TCPConn) {
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\nX-Large: "+strings.Repeat("x", 64<<10)+"\r\nContent-Length: 3\r\n\r\nbad")
+		},
+	}, {
+		name: "resets the connection within the body", damage: cutShort,
+		answer: func(conn *net.TCPConn) {
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nthe beginning")
+			time.Sleep(20 * time.Millisecond) // for the header to be read: what is reset may be lost
+			conn.SetLinger(0)
+		},
+	}, {
+		name: "closes its side within the body", damage: cutShort,
+		answer: func(conn *net.TCPConn) {
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+			conn.CloseWrite()
+			untilClosed(conn)
+		},
+	}, {
+		name: "stalls within the body", damage: cutShort, transport: readTimeout, slow: true,
+		answer: func(conn *net.TCPConn) {
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nthe beginning")
+			untilClosed(conn)
+		},
+	}, {
+		name: "sends the header slowly", damage: harmless, slow: true,
+		answer: func(conn *net.TCPConn) {
+			dribble(conn, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbad", 25*time.Millisecond)
+		},
+	}, {
+		// neither timeout is for a body as a whole
+		name: "sends the body slowly", damage: harmless, transport: headerTimeout + "\n" + readTimeout, slow: true,
+		answer: func(conn *net.TCPConn) {
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 400\r\nConnection: close\r\n\r\n")
+			dribble(conn, strings.Repeat("slow", 100), 80*time.Millisecond)
+		},
+	},
+}
+
+// start starts an upstream with the fault and returns its address.
+func (f fault) start(t testing.TB) string {
+	t.Helper()
+	if f.upstream != nil {
+		return f.upstream(t)
+	}
+	listener := listen(t, "tcp", "127.0.0.1:0")
+	var conns sync.WaitGroup
+	t.Cleanup(func() {
+		listener.Close()
+		conns.Wait()
+	})
+	conns.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			conns.Go(func() {
+				defer conn.Close()
+				conn.SetDeadline(time.Now().Add(20 * time.Second))
+				req, err := http.ReadRequest(bufio.NewReader(conn))
+				if err != nil {
+					return
+				}
+				io.Copy(io.Discard, req.Body)
+				f.answer(conn.(*net.TCPConn))
+			})
+		}
+	})
+	return listener.Addr().String()
+}
+
+// untilClosed waits until the other side closes the connection.
+func untilClosed(conn *net.TCPConn) { io.Copy(io.Discard, conn) }
+
+// dribble sends a text in four pieces, with a pause before each.
+func dribble(conn net.Conn, text string, pause time.Duration) {
+	for piece := range 4 {
+		time.Sleep(pause)
+		if _, err := io.WriteString(conn, text[piece*len(text)/4:(piece+1)*len(text)/4]); err != nil {
+			return
+		}
+	}
+}
