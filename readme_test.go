@@ -3,7 +3,9 @@ package proxyos
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -42,5 +44,29 @@ func TestTheReadmesAddressTableIsTrue(t *testing.T) {
 	}
 	if ports := strings.Trim(fmt.Sprint(defaultHTTPSPorts), "[]"); !strings.Contains(string(readme), strings.ReplaceAll(ports, " ", ", ")) {
 		t.Errorf("the README does not have the ports %s", ports)
+	}
+}
+
+func TestTheFileMapHasEveryFile(t *testing.T) {
+	guide, err := os.ReadFile("AGENTS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mapped []string
+	for _, pattern := range regexp.MustCompile("`([a-z_*]+\\.go)`").FindAllStringSubmatch(string(guide), -1) {
+		files, err := filepath.Glob(pattern[1])
+		if err != nil || len(files) == 0 {
+			t.Errorf("AGENTS.md speaks of %s, and there is no such file", pattern[1])
+		}
+		mapped = append(mapped, files...)
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if !strings.HasSuffix(file, "_test.go") && !slices.Contains(mapped, file) {
+			t.Errorf("the file map in AGENTS.md has no row for %s", file)
+		}
 	}
 }
