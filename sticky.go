@@ -113,8 +113,8 @@ func encodePosition(position uint64) string {
 }
 
 func decodePosition(value string) (uint64, bool) {
-	if len(value) != positionDigits+checksumDigits {
-		return 0, false
+	if len(value) != positionDigits+checksumDigits || strings.Trim(value, "0123456789abcdef") != "" {
+		return 0, false // nor upper case, which strconv would take
 	}
 	digits := value[:positionDigits]
 	position, err := strconv.ParseUint(digits, 16, 64)
