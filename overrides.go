@@ -171,7 +171,7 @@ func (o *overrides) setAside(ctx context.Context, damaged *damagedError) (docume
 }
 
 // sync puts the stored document in force if it is newer than the one that is, or if again
-// is true.
+// is true and it is not older: a change may be made here while the storage is read.
 func (o *overrides) sync(ctx context.Context, again bool) error {
 	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
@@ -194,7 +194,7 @@ func (o *overrides) sync(ctx context.Context, again bool) error {
 			return err
 		}
 	}
-	if doc.Version > o.version || doc.Version == 0 || again {
+	if doc.Version > o.version || doc.Version == 0 || again && doc.Version == o.version {
 		o.putInForce(doc, true)
 	}
 	return nil

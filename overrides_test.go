@@ -202,6 +202,30 @@ func TestAChangeThatChangesNothingIsNotWritten(t *testing.T) {
 	}
 }
 
+func TestAChangeMadeWhileTheStorageIsReadStaysInForce(t *testing.T) {
+	o, storage, inForce := newOverrides(t)
+	if err := o.change(t.Context(), set("app", 25)); err != nil {
+		t.Fatal(err)
+	}
+	for _, again := range []bool{false, true} {
+		o.storage = &overtakenStorage{storage, func() {
+			o.storage = storage
+			if err := o.change(t.Context(), set("app", 50)); err != nil {
+				t.Error(err)
+			}
+		}}
+		if err := o.sync(t.Context(), again); err != nil {
+			t.Fatal(err)
+		}
+		if got := inForce.of("app"); got != 50 {
+			t.Errorf("read again: %v: %v %% is in force after 50 %% was acknowledged", again, got)
+		}
+		if err := o.change(t.Context(), set("app", 25)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestASlowStorageIsGivenUp(t *testing.T) {
 	o, storage, inForce := newOverrides(t)
 	storage.fail("hang")
@@ -251,6 +275,19 @@ type memoryStorage struct {
 	values            map[string][]byte
 	broken            string // the operation that fails
 	locks             int
+}
+
+// overtakenStorage is a storage in which something happens after a document is read and
+// before it is delivered.
+type overtakenStorage struct {
+	*memoryStorage
+	meanwhile func()
+}
+
+func (s *overtakenStorage) Load(ctx context.Context, key string) ([]byte, error) {
+	raw, err := s.memoryStorage.Load(ctx, key)
+	s.meanwhile()
+	return raw, err
 }
 
 func (s *memoryStorage) fail(operation string) { s.broken = operation }
