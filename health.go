@@ -103,14 +103,21 @@ func (d *distrust) deadline(dial string) (until time.Time, ok bool) {
 	return s.until, true
 }
 
-// distrustAsBefore takes over what the route knew under the config that runs, if it is in
-// there.
+// distrustAsBefore takes over what the route knew of its upstreams under the config that
+// runs, if it is in there. Those that it no longer has would never answer again.
 func (h *Handler) distrustAsBefore(last *Handler) {
 	if last == nil {
 		return
 	}
 	period := distrustFor(h.proxy.HealthChecks)
+	kept := make(map[string]bool, len(h.stats))
+	for upstream := range h.stats {
+		kept[upstream.Dial] = true
+	}
 	for upstream := range last.stats {
+		if !kept[upstream.Dial] {
+			continue
+		}
 		if until, ok := last.distrust.deadline(upstream.Dial); ok {
 			h.distrust.add(upstream.Dial, until)
 		}

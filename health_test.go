@@ -77,6 +77,25 @@ func TestDistrustIsTakenOverWithWhatIsLeftOfIt(t *testing.T) {
 	})
 }
 
+// An upstream that gets no request would be remembered, and looked up for each request to
+// the others, for as long as the config runs.
+func TestDistrustOfAnUpstreamEndsWithTheUpstream(t *testing.T) {
+	route := func(dials ...string) *Handler {
+		h := &Handler{proxy: new(reverseproxy.Handler), stats: make(map[*reverseproxy.Upstream]*upstreamState)}
+		for _, dial := range dials {
+			h.stats[&reverseproxy.Upstream{Host: new(reverseproxy.Host), Dial: dial}] = new(upstreamState)
+		}
+		return h
+	}
+	first, second := route("old:80", "app:80"), route("app:80", "new:80")
+	first.distrust.add("old:80", time.Now())
+	first.distrust.add("app:80", time.Now())
+	second.distrustAsBefore(first)
+	if second.distrust.knows("old:80") || !second.distrust.knows("app:80") || second.distrust.knows("new:80") {
+		t.Errorf("distrusted: %v, want app:80 alone", second.distrust.known)
+	}
+}
+
 func TestADistrustedUpstreamIsOnTrialAfterItsPeriod(t *testing.T) {
 	var d distrust
 	d.add("app:80", time.Now().Add(time.Hour))
