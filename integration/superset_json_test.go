@@ -178,21 +178,62 @@ func TestWhatReverseProxyRefusesIsRefused(t *testing.T) {
 	} {
 		t.Run(directives, func(t *testing.T) {
 			s := newServer(t)
-			refusal := func(name string) error {
-				adapted, err := adaptCaddyfile(s.site(fmt.Sprintf(directives, name)))
-				if err != nil {
-					return err
-				}
-				return s.validate(string(adapted))
-			}
-			if refusal("reverse_proxy") == nil {
+			if s.refusal(fmt.Sprintf(directives, "reverse_proxy")) == nil {
 				t.Fatal("reverse_proxy does not refuse it")
 			}
-			if refusal("proxyos") == nil {
+			if s.refusal(fmt.Sprintf(directives, "proxyos")) == nil {
 				t.Error("it is not refused")
 			}
 		})
 	}
+}
+
+// The lists of docs/differences.md: what one of the two takes and the other refuses.
+func TestTheDifferencesInWhatIsTakenAreTheDocumentedOnes(t *testing.T) {
+	for _, directives := range []string{
+		"%s http://a:3000 https://b:3000",
+		"%s http://a:443",
+		"%s http://a:3000 {\ntransport http {\ntls\n}\n}",
+		"%s http://a:3000/",
+	} {
+		takenBy(t, "proxyos", "reverse_proxy", directives)
+	}
+	for _, directives := range []string{
+		"%s",
+		"%s a:3000 {\ntransport http\ntransport http\n}",
+		"%s http://user:password@a:3000",
+		"%s a:",
+		"%s a:0",
+		"%s *:80",
+		"%s a,b:80",
+		"%s a:80/path",
+		"%s [{env.IP}]:80",
+	} {
+		takenBy(t, "reverse_proxy", "proxyos", directives)
+	}
+}
+
+// takenBy wants one directive to load with the directives and the other to be refused.
+func takenBy(t *testing.T, taker, refuser, directives string) {
+	t.Helper()
+	t.Run(taker+": "+directives, func(t *testing.T) {
+		s := newServer(t)
+		if err := s.refusal(fmt.Sprintf(directives, taker)); err != nil {
+			t.Errorf("%s refuses it: %v", taker, err)
+		}
+		if s.refusal(fmt.Sprintf(directives, refuser)) == nil {
+			t.Errorf("%s takes it", refuser)
+		}
+	})
+}
+
+// refusal returns why directives do not load, or nil.
+func (s *server) refusal(directives string) error {
+	config, err := adaptCaddyfile(s.site(directives))
+	if err != nil {
+		return err
+	}
+	return s.validate(string(config))
 }
 
 func TestExamplesLoadFromCaddyfileAndFromTheJSONOfTheirHandlers(t *testing.T) {
