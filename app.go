@@ -21,12 +21,15 @@ func init() {
 // App holds the settings of proxyos that are the same for the whole server.
 type App struct {
 	// The ports that mean HTTPS with an unchecked certificate, where an address has one
-	// of them and does not start with "http://". From 1 to 65535. An empty list turns the
-	// detection off. Default: 443, 8006, 8007, 8443, 9090, 9443, 10443.
+	// of them written and starts with neither "http://" nor "h2c://", and for dynamic
+	// upstreams. From 1 to 65535. An empty list turns the detection off. It does not bear on
+	// routes whose transport has TLS options or is not http.
+	// Default: 443, 8006, 8007, 8443, 9090, 9443, 10443.
 	HTTPSPorts *[]int `json:"https_ports,omitempty"`
 
 	// How often the splits that other instances of a cluster have set are read from Caddy's
-	// storage. At least 100ms. Default: 5s.
+	// storage. A duration, such as "2s", or a number of nanoseconds; at least 100ms.
+	// Default: 5s.
 	SyncInterval caddy.Duration `json:"sync_interval,omitempty"`
 
 	logger     *zap.Logger

@@ -33,6 +33,7 @@ func init() {
 //	        tls_trust_pool <module> {...}
 //	        tls_client_auth <automate_name> | <cert_file> <key_file>
 //	        tls_pin <sha256...>
+//	        # and tls_trusted_ca_certs, tls_timeout, tls_renegotiation and tls_curves
 //	    }
 //	    staging [<addresses...>] {
 //	        to <addresses...>
@@ -45,7 +46,7 @@ func init() {
 //	    sticky cookie [<name>] | sticky key <placeholder>
 //	    staging_when <matcher>
 //	    production_when <matcher>
-//	    staging_fallback on|off
+//	    staging_fallback [on|off]
 //	    skip_tls_verify [on|off]
 //
 //	    # and every subdirective of reverse_proxy

@@ -30,26 +30,38 @@ func init() {
 // it; see the address table in the README.
 //
 // Every field of Caddy's http.handlers.reverse_proxy may stand beside the fields below and
-// means what it means there, but for these defaults: upstreams take turns by weight rather
-// than being chosen at random; HTTPS upstreams, too, get the Host that the client sent;
-// X-Real-IP is set to the client's address; up to 256 idle connections to each upstream are
-// kept rather than 32; and with two or more upstreams, failed requests are retried elsewhere
-// (`retries` 2, unless `retries` or `try_duration` is given), and an upstream that failed is
-// avoided for 10 seconds (`fail_duration`, unless given).
+// means what it means there, for both groups, but that `dynamic_upstreams` and the
+// `selection_policy` are production's alone. These defaults are different: upstreams take
+// turns by weight rather than being chosen at random; HTTPS upstreams, too, get the Host that
+// the client sent; X-Real-IP is set to the client's address; up to 256 idle connections to
+// each upstream are kept rather than 32, and shared with other routes that say nothing of
+// their transport; with two or more upstreams in both groups together, failed requests are
+// retried elsewhere (`retries` 2, unless `retries` or `try_duration` is given), and an
+// upstream that failed is avoided for 10 seconds (`fail_duration`, unless given); and where
+// all upstreams are marked down, requests are tried on them all the same. See
+// docs/differences.md for all of it, and how to get reverse_proxy's behavior back.
 type Handler struct {
-	// The name under which the route can be watched and steered while it runs. Letters,
-	// digits, '-', '_' and '.'; at most 64. Default: none.
+	// The name of the route in logs, metrics, commands and the admin API. With one, the split
+	// can be changed while the route runs, and the route keeps its place in the split, its
+	// counters and what it knows of dead upstreams through reloads. 1 to 64 letters, digits,
+	// '-', '_' and '.', the first a letter or digit; no two routes of a config have the same.
+	// No placeholders. Default: none.
 	Name string `json:"name,omitempty"`
 
-	// The production upstreams. Required, unless there are dynamic ones.
+	// The production upstreams. Required, unless there are dynamic ones. Not all of them may
+	// have weight 0. The same address may stand here and in staging, if it is spoken to in
+	// the same way.
 	Upstreams []Upstream `json:"upstreams,omitempty"`
 
-	// The staging upstreams. Default: none, all traffic goes to production.
+	// The staging upstreams. Needs a TrafficSplit, StagingWhen or Name: otherwise no request
+	// would ever go there. Default: none, all traffic goes to production.
 	Staging *Staging `json:"staging,omitempty"`
 
 	// The percentage of requests that go to staging, from 0 to 100, decimals allowed. At
 	// every moment staging has had its share of the requests so far, half a request off at
-	// most. Default: 0.
+	// most; those that StagingWhen, ProductionWhen or Sticky decides are not counted. A share
+	// that is set while the route runs is in force instead, until it is reset or this one is
+	// edited. Needs a staging group. Default: 0.
 	TrafficSplit *float64 `json:"traffic_split,omitempty"`
 
 	// Whether to leave the certificates of the route's HTTPS upstreams unchecked (true), or
@@ -58,20 +70,23 @@ type Handler struct {
 	// no bearing on the client's connection to Caddy. Default: unset.
 	SkipTLSVerify *bool `json:"skip_tls_verify,omitempty"`
 
-	// Keeps each client in one group. Default: every request is shared out by itself.
+	// Keeps each client in one group. Needs a staging group. Default: every request is shared
+	// out by itself.
 	Sticky *Sticky `json:"sticky,omitempty"`
 
 	// Requests that go to staging whatever the split says, unless they match
-	// ProductionWhen. One matcher set, or a list of them of which one must match.
-	// Default: none.
+	// ProductionWhen. One matcher set, or a list of them of which one must match. Needs a
+	// staging group. Default: none.
 	StagingWhen matcherSets `json:"staging_when,omitempty" caddy:"namespace=http.matchers"`
 
-	// Requests that go to production whatever the split says. One matcher set, or a list
-	// of them of which one must match. Default: none.
+	// Requests that go to production whatever the split says, and StagingWhen. One matcher
+	// set, or a list of them of which one must match. Needs a staging group. Default: none.
 	ProductionWhen matcherSets `json:"production_when,omitempty" caddy:"namespace=http.matchers"`
 
 	// Whether production takes over the requests for staging while no staging upstream is
-	// available, and those that fail there and may be retried. Default: true.
+	// available, and those that fail there and may be retried; the last of the retries is
+	// production's. Production's requests never go to staging. Needs a staging group.
+	// Default: true.
 	StagingFallback *bool `json:"staging_fallback,omitempty"`
 
 	// The fields of the handler that are reverse_proxy's own, by name.
@@ -98,17 +113,21 @@ type Handler struct {
 
 // Staging is the group of upstreams that a share of the traffic goes to.
 type Staging struct {
-	// The staging upstreams. Required, unless there are dynamic ones.
+	// The staging upstreams. Required, unless there are dynamic ones. Not all of them may
+	// have weight 0.
 	Upstreams []Upstream `json:"upstreams,omitempty"`
 
 	// A source of upstreams that are known only at request time, as in reverse_proxy.
 	// Default: none.
 	DynamicUpstreamsRaw json.RawMessage `json:"dynamic_upstreams,omitempty" caddy:"namespace=http.reverse_proxy.upstreams inline_key=source"`
 
-	// How an upstream of this group is chosen. Default: upstreams take turns by weight.
+	// How an upstream of this group is chosen. Retries are the route's. Default: upstreams
+	// take turns by weight.
 	LoadBalancing *GroupLoadBalancing `json:"load_balancing,omitempty"`
 
-	// The same as the route's, for this group alone. Default: unset, as the route says.
+	// Whether to leave the certificates of this group's HTTPS upstreams unchecked (true), or
+	// to check them (false), whatever the route says. An upstream may say otherwise for
+	// itself. Default: unset, as the route says.
 	SkipTLSVerify *bool `json:"skip_tls_verify,omitempty"`
 }
 

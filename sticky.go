@@ -13,19 +13,22 @@ import (
 )
 
 // Sticky keeps each client in one group: it gives clients positions from 0 to 1, and those
-// below the traffic split are for staging. Raising the split only moves clients to staging,
+// below the traffic split are for staging. Requests that StagingWhen or ProductionWhen decides
+// are not concerned. Raising the split only moves clients to staging,
 // and lowering it only moves the last ones back. No state is kept, so that all instances of
-// a cluster agree. One of the fields is required.
+// a cluster agree, and restarts change nothing. Exactly one of the fields is required.
 type Sticky struct {
 	// The name of a cookie that holds the client's position. It is set for clients that
 	// bring no valid one, while the split is neither 0 nor 100, until the browser is
 	// closed: HttpOnly, SameSite=Lax, for the path "/", and Secure over TLS. A cookie is no
-	// secret: who wants can make up one for either group. Default: none.
+	// secret: who wants can make up one for either group. Routes that one browser reaches
+	// under the same host share a cookie of the same name. Default: none; "proxyos" in a
+	// Caddyfile that names none.
 	Cookie string `json:"cookie,omitempty"`
 
-	// A text with placeholders, whose hash is the client's position: the same text, the
-	// same group. A request for which it is empty is shared out as if by no Sticky at all.
-	// Default: none.
+	// A text with placeholders, whose hash, together with the route's name, is the client's
+	// position: the same text, the same group. A text without a placeholder is refused. A
+	// request for which it is empty is shared out as if by no Sticky at all. Default: none.
 	Key string `json:"key,omitempty"`
 }
 

@@ -15,8 +15,9 @@ import (
 type Upstream struct {
 	// The backend's address, as people write it: "pve:8006", "https://app.lan",
 	// "h2c://grpc:9000", "unix//run/app.sock". A port range makes one upstream of
-	// each port. Placeholders are allowed where Caddy allows them. In JSON, "dial"
-	// is accepted for "address", as in reverse_proxy. Required.
+	// each port, all with the options below. A placeholder may stand for the host, the
+	// port or both, where no scheme is written. In JSON, "dial" is accepted for
+	// "address", as in reverse_proxy. Required.
 	Address string `json:"address,omitempty"`
 
 	// The largest number of requests the upstream may have in flight; more are
