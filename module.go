@@ -178,7 +178,24 @@ func (h *Handler) UnmarshalJSON(data []byte) error {
 			return err
 		}
 	}
-	return caddy.StrictUnmarshalJSON(data, (*proxyos)(h))
+	if err := caddy.StrictUnmarshalJSON(data, (*proxyos)(h)); err != nil {
+		return err
+	}
+	h.Staging.dropNulls()
+	return nil
+}
+
+// dropNulls takes what is null in JSON for missing, as it is taken in the rest of the handler.
+func (s *Staging) dropNulls() {
+	if s == nil {
+		return
+	}
+	if string(s.DynamicUpstreamsRaw) == "null" {
+		s.DynamicUpstreamsRaw = nil
+	}
+	if s.LoadBalancing != nil && string(s.LoadBalancing.SelectionPolicyRaw) == "null" {
+		s.LoadBalancing.SelectionPolicyRaw = nil
+	}
 }
 
 // MarshalJSON encodes the handler's own fields and reverse_proxy's on one level.

@@ -72,6 +72,7 @@ func TestNullFieldsAreAsGoodAsNone(t *testing.T) {
 	for _, handler := range []string{
 		`{"upstreams": ["a:1", "b:1"], "name": null, "staging": null, "traffic_split": null, "transport": null, "load_balancing": null, "health_checks": null, "headers": null, "dynamic_upstreams": null}`,
 		`{"upstreams": ["a:1", "b:1"], "load_balancing": {"retries": null, "selection_policy": null}, "health_checks": {"passive": null, "active": null}}`,
+		`{"upstreams": ["a:1"], "traffic_split": 1, "staging": {"upstreams": ["b:1"], "dynamic_upstreams": null, "load_balancing": {"selection_policy": null}, "skip_tls_verify": null}}`,
 		`{"upstreams": ["a:1", "b:1"], "health_checks": {"active": {"uri": "/", "port": 1, "headers": null}, "passive": {"fail_duration": null}}}`,
 	} {
 		if err := validate(t, "{}", named(handler)); err != nil {
