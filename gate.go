@@ -34,7 +34,7 @@ const gateWait = 100 * time.Millisecond
 // roundTrip is RoundTrip of next, through the gate.
 func (g *gate) roundTrip(next http.RoundTripper, req *http.Request) (*http.Response, error) {
 	if g.open.Load() {
-		response, err := next.RoundTrip(req)
+		response, err := attempt(next, req)
 		if err != nil && isDialError(err) {
 			g.open.Store(false)
 		}
@@ -45,10 +45,10 @@ func (g *gate) roundTrip(next http.RoundTripper, req *http.Request) (*http.Respo
 		if err := dial.wait(req); err != nil {
 			return nil, err
 		}
-		return next.RoundTrip(req)
+		return attempt(next, req)
 	}
 	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { g.leave(dial, nil) }}
-	response, err := next.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
+	response, err := attempt(next, req.WithContext(httptrace.WithClientTrace(req.Context(), trace)))
 	g.leave(dial, err)
 	return response, err
 }

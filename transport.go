@@ -126,7 +126,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if at.gate != nil {
 		res, err = at.gate.roundTrip(way, req)
 	} else {
-		res, err = way.RoundTrip(req)
+		res, err = attempt(way, req)
 	}
 	if err == nil && t.distrust.any() {
 		t.distrust.answered(at.dial, res.StatusCode)

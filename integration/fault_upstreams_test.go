@@ -43,8 +43,17 @@ var allFaults = []fault{
 		name: "refuses connections", damage: undelivered, status: http.StatusBadGateway,
 		upstream: func(t testing.TB) string { return freeAddr(t) },
 	}, {
-		name: "fails the TLS handshake", damage: unanswered, status: http.StatusBadGateway,
+		name: "shows an untrusted certificate", damage: undelivered, status: http.StatusBadGateway,
 		upstream: func(t testing.TB) string { return "https://" + selfSigned(t, "untrusted", "").addr },
+	}, {
+		name: "speaks HTTP, not HTTPS", damage: undelivered, status: http.StatusBadGateway,
+		upstream: func(t testing.TB) string { return "https://" + plain(t, "plain", "").addr },
+	}, {
+		// the request cannot be told from one that was sent
+		name: "breaks the TLS handshake off", damage: unanswered, status: http.StatusBadGateway,
+		upstream: func(t testing.TB) string {
+			return "https://" + accept(t, func(conn *net.TCPConn) { conn.Read(make([]byte, 4096)) })
+		},
 	}, {
 		name: "never answers", damage: unanswered, status: http.StatusGatewayTimeout, transport: headerTimeout, slow: true,
 		answer: untilClosed,
@@ -108,6 +117,19 @@ func (f fault) start(t testing.TB) string {
 	if f.upstream != nil {
 		return f.upstream(t)
 	}
+	return accept(t, func(conn *net.TCPConn) {
+		req, err := http.ReadRequest(bufio.NewReader(conn))
+		if err != nil {
+			return
+		}
+		io.Copy(io.Discard, req.Body)
+		f.answer(conn)
+	})
+}
+
+// accept serves connections, each of which is then closed, and returns the address.
+func accept(t testing.TB, serve func(*net.TCPConn)) (addr string) {
+	t.Helper()
 	listener := listen(t, "tcp", "127.0.0.1:0")
 	var conns sync.WaitGroup
 	t.Cleanup(func() {
@@ -123,12 +145,7 @@ func (f fault) start(t testing.TB) string {
 			conns.Go(func() {
 				defer conn.Close()
 				conn.SetDeadline(time.Now().Add(20 * time.Second))
-				req, err := http.ReadRequest(bufio.NewReader(conn))
-				if err != nil {
-					return
-				}
-				io.Copy(io.Discard, req.Body)
-				f.answer(conn.(*net.TCPConn))
+				serve(conn.(*net.TCPConn))
 			})
 		}
 	})
