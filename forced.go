@@ -27,9 +27,9 @@ func (m *matcherSets) UnmarshalJSON(data []byte) error {
 	return json.Unmarshal(data, (*[]caddy.ModuleMap)(m))
 }
 
-// MarshalJSON encodes a list of one as that one.
+// MarshalJSON encodes a list of one as that one, but for a null, which would mean no list.
 func (m matcherSets) MarshalJSON() ([]byte, error) {
-	if len(m) == 1 {
+	if len(m) == 1 && m[0] != nil {
 		return json.Marshal(m[0])
 	}
 	return json.Marshal([]caddy.ModuleMap(m))

@@ -219,3 +219,40 @@ func checkRefusal(t *testing.T, err error, want string) {
 		t.Errorf("\ngot  %s\nwant %s", err, want)
 	}
 }
+
+func FuzzHandlerJSON(f *testing.F) {
+	for _, pair := range pairs {
+		f.Add([]byte(pair.handler))
+	}
+	for _, text := range []string{
+		`null`, `[]`, `{}`, `{"upstreams": null}`, `{"upstreams": [null, "", {}, {"dial": "a:1"}, {"address": "a:1", "dial": "b:1"}]}`,
+		`{"upstreams": ["a:1-9"], "staging": {"upstreams": ["b"], "dynamic_upstreams": {"source": "a"}}, "traffic_split": 12.5}`,
+		`{"upstreams": ["a"], "staging_when": {"path": ["/a"]}, "production_when": [{}, null], "sticky": {"key": "{a}"}}`,
+		`{"upstreams": ["a"], "load_balancing": {"retries": 1}, "transport": null, "verbose_logs": true, "Upstreams": ["b"]}`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		h := new(Handler)
+		if json.Unmarshal(text, h) != nil {
+			return
+		}
+		for _, err := range []error{h.checkSplit(), h.checkStaging()} {
+			if err != nil && err.Error() == "" {
+				t.Errorf("%q is refused without a word", text)
+			}
+		}
+		_, _ = resolve(h.Upstreams, h.SkipTLSVerify, routeOptions{}) // must not panic
+		encoded, err := json.Marshal(h)
+		if err != nil {
+			t.Fatalf("%q is read, and cannot be written: %v", text, err)
+		}
+		back := new(Handler)
+		if err := json.Unmarshal(encoded, back); err != nil {
+			t.Fatalf("%q is read, but not what it is written as, %s: %v", text, encoded, err)
+		}
+		if again, err := json.Marshal(back); err != nil || string(again) != string(encoded) {
+			t.Errorf("%q is written as\n%s\nand then as\n%s (%v)", text, encoded, again, err)
+		}
+	})
+}
