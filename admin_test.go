@@ -1,6 +1,7 @@
 package proxyos
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 )
@@ -24,11 +25,30 @@ func TestBodiesOfChangesAreReadStrictly(t *testing.T) {
 }
 
 func FuzzParseChange(f *testing.F) {
-	f.Add([]byte(`{"traffic_split":25,"by":"ops"}`))
-	f.Add([]byte(`{"traffic_split":1e999}`))
+	for _, body := range []string{
+		`{"traffic_split":25,"by":"ops"}`, ` {"traffic_split": 0} `, `{"traffic_split":100}`, `{"traffic_split":0.001}`, `{"traffic_split":1e999}`,
+		`{"traffic_split":-0}`, `{"Traffic_Split":1,"traffic_split":2}`, `{"traffic_split":25}{}`, `{"traffic_split":25} ]`,
+		"{\"traffic_split\":25,\"by\":\"\xff\\u0000\\ud800\"}", `null`, `[]`, ``, strings.Repeat("[", 10_001),
+	} {
+		f.Add([]byte(body))
+	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		if c, err := parseChange(body); err == nil && (c.TrafficSplit == nil || checkPercent(*c.TrafficSplit) != nil || len(c.By) > 200) {
-			t.Errorf("%q is accepted", body)
+		c, err := parseChange(body)
+		if err != nil {
+			if err.Error() == "" || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%q is refused with %q", body, err)
+			}
+			return
+		}
+		if !json.Valid(body) || c.TrafficSplit == nil || checkPercent(*c.TrafficSplit) != nil || len(c.By) > 200 {
+			t.Fatalf("%q is accepted", body)
+		}
+		encoded, err := json.Marshal(map[string]any{"traffic_split": *c.TrafficSplit, "by": c.By})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back, err := parseChange(encoded); err != nil || *back.TrafficSplit != *c.TrafficSplit || back.By != c.By {
+			t.Errorf("%q is read as %v by %q, which does not survive as %s: %v", body, *c.TrafficSplit, c.By, encoded, err)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package proxyos
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"maps"
@@ -36,20 +37,41 @@ func TestDocumentsThatAreDamaged(t *testing.T) {
 }
 
 func FuzzParseDocument(f *testing.F) {
-	f.Add([]byte(`{"version":3,"routes":{"app":{"traffic_split":5,"against":1}}}`))
-	f.Add([]byte(`null`))
+	for _, text := range []string{
+		`{"version":3,"routes":{"app":{"traffic_split":5,"against":1,"set_at":"2024-05-01T10:00:00Z","set_by":"ops"}}}`,
+		`{"version":1}`, `{"version":1,"routes":null}`, `{"version":1,"routes":{}}`, `{"version":9007199254740992}`, `{"version":1e3}`,
+		`{"version":1,"routes":{"":{},"b":{"traffic_split":-0}}}`, `{"version":1,"routes":{"app":{"traffic_split":1e-320,"against":100}}}`,
+		`{"version":1,"routes":{"app":{"set_at":"2024-02-29T23:59:59.999999999+23:59"}}}`, `{"version":1,"routes":{"app":{"set_at":null}}}`,
+		`{"version":1,"version":2}`, `{"VERSION":1}`, `{"version":1}x`, `null`, ``, "{\"version\":1,\"routes\":{\"\xff\":{},\"\\ud800\":{}}}",
+	} {
+		f.Add([]byte(text))
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		doc, err := parseDocument(raw)
 		if err != nil {
 			return
 		}
-		if doc.Version == 0 {
-			t.Error("a document without a version is accepted")
+		if doc.Version == 0 || doc.Version > maxVersion {
+			t.Errorf("version %d is accepted", doc.Version)
 		}
 		for name, o := range doc.Routes {
 			if checkPercent(o.TrafficSplit) != nil || checkPercent(o.Against) != nil {
 				t.Errorf("route %q: %v against %v is accepted", name, o.TrafficSplit, o.Against)
 			}
+		}
+		encoded, err := json.MarshalIndent(doc, "", "\t") // as it is stored
+		if err != nil {
+			t.Fatalf("%q is read, and cannot be stored: %v", raw, err)
+		}
+		back, err := parseDocument(encoded)
+		if err != nil {
+			t.Fatalf("%q is read, and no longer once it is stored as\n%s\n%v", raw, encoded, err)
+		}
+		same := maps.EqualFunc(back.Routes, doc.Routes, func(a, b storedOverride) bool {
+			return a.TrafficSplit == b.TrafficSplit && a.Against == b.Against && a.SetAt.Equal(b.SetAt) && a.SetBy == b.SetBy
+		})
+		if back.Version != doc.Version || !same {
+			t.Errorf("%q is read as %+v, and once it is stored as %+v", raw, doc, back)
 		}
 	})
 }
