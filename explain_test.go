@@ -170,6 +170,21 @@ func TestExplainConfigOfOthers(t *testing.T) {
 	}
 }
 
+func TestExplainRefusesTheOptionsThatAreRefusedAtLoad(t *testing.T) {
+	for option, want := range map[string]string{
+		`"name": "a/b"`:             "write 1 to 64 letters",
+		`"traffic_split": 5`:        "there is no staging group",
+		`"sticky": {"cookie": "c"}`: "there is no staging group",
+		`"staging_fallback": false`: "there is no staging group",
+	} {
+		handler := `{"handler": "proxyos", "upstreams": ["a:1"], ` + option + `}`
+		routes, err := explainRoutes([]byte(`{"apps": {"http": {"servers": {"s": {"routes": [{"handle": [` + handler + `]}]}}}}}`))
+		if err != nil || len(routes) != 1 || !strings.Contains(routes[0].Error, want) {
+			t.Errorf("%s: %+v, %v", option, routes, err)
+		}
+	}
+}
+
 func TestWrapped(t *testing.T) {
 	text := strings.Repeat("word ", 40) + strings.Repeat("x", 100)
 	lines := strings.Split(wrapped("  first: ", text), "\n")

@@ -162,7 +162,7 @@ func (e *routeExplanation) settle(h *Handler) error {
 	if err := c.readTransport(); err != nil {
 		return fmt.Errorf("transport: %w", err)
 	}
-	if err := h.checkSplit(); err != nil {
+	if err := h.checkOptions(); err != nil {
 		return err
 	}
 	groups := []Staging{{Upstreams: h.Upstreams, DynamicUpstreamsRaw: h.ReverseProxy["dynamic_upstreams"]}}

@@ -224,15 +224,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
-	if h.Name != "" {
-		if err := checkName(h.Name); err != nil {
-			return err
-		}
-	}
-	if err := h.checkSplit(); err != nil {
-		return err
-	}
-	if err := h.checkStaging(); err != nil {
+	if err := h.checkOptions(); err != nil {
 		return err
 	}
 	if err := h.forced.load(ctx, h); err != nil {
@@ -281,6 +273,19 @@ func (h *Handler) Cleanup() error {
 		h.app.durations.DeletePartialMatch(prometheus.Labels{"route": h.Name})
 	}
 	return err
+}
+
+// checkOptions refuses what is wrong with the route's own options, but for its upstreams.
+func (h *Handler) checkOptions() error {
+	if h.Name != "" {
+		if err := checkName(h.Name); err != nil {
+			return err
+		}
+	}
+	if err := h.checkSplit(); err != nil {
+		return err
+	}
+	return h.checkStaging()
 }
 
 // checkName refuses a name that would not do in a URL, a metric or a log.
