@@ -66,6 +66,7 @@ type journey struct {
 	repl                *caddy.Replacer
 	started             time.Time
 	toStaging, fellBack bool
+	answered            bool // the last attempt was: an error after that is not the upstream's
 }
 
 func newJourney(h *Handler, w http.ResponseWriter, r *http.Request, toStaging bool) *journey {
@@ -133,7 +134,7 @@ func (h *Handler) finish(j *journey, err error) {
 		index = 1
 	}
 	status := j.status(err)
-	if err != nil {
+	if err != nil && !j.answered {
 		h.countFailedAttempt(j)
 	} else {
 		h.settle(j, false, status)

@@ -109,7 +109,8 @@ func (*transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // RoundTrip sends a request to the upstream that the reverse proxy has chosen for it.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	at, err := t.targetOf(req)
+	j := journeyOf(req) // nil for an active health check
+	at, err := t.targetOf(req, j)
 	if err != nil {
 		return nil, err
 	}
@@ -128,6 +129,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	} else {
 		res, err = attempt(way, req)
 	}
+	if j != nil {
+		j.answered = err == nil
+	}
 	if err == nil && t.distrust.any() {
 		t.distrust.answered(at.dial, res.StatusCode)
 	}
@@ -138,13 +142,12 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // targetOf finds the upstream that req is for.
-func (t *transport) targetOf(req *http.Request) (target, error) {
+func (t *transport) targetOf(req *http.Request, j *journey) (target, error) {
 	info, ok := reverseproxy.GetDialInfo(req.Context())
 	if !ok || info.Upstream == nil {
 		return target{}, fmt.Errorf("no upstream is chosen for the request to %s", req.URL.Host)
 	}
-	j := journeyOf(req)
-	if j == nil { // an active health check
+	if j == nil {
 		if at, ok := t.byDial[req.Header.Get(healthTargetHeader)]; ok {
 			return at, nil
 		}

@@ -41,7 +41,8 @@ const (
 var allFaults = []fault{
 	{
 		name: "refuses connections", damage: undelivered, status: http.StatusBadGateway,
-		upstream: func(t testing.TB) string { return freeAddr(t) },
+		// an address of its own: nobody else takes the port meanwhile
+		upstream: func(t testing.TB) string { return strings.Replace(freeAddr(t), "127.0.0.1", "127.0.0.77", 1) },
 	}, {
 		name: "shows an untrusted certificate", damage: undelivered, status: http.StatusBadGateway,
 		upstream: func(t testing.TB) string { return "https://" + selfSigned(t, "untrusted", "").addr },
