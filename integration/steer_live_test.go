@@ -72,7 +72,7 @@ func TestChangesUnderLoadBreakNothing(t *testing.T) {
 // The config is reloaded again and again under the same load. Caddy closes WebSockets at a
 // reload unless the route has a stream_close_delay, as this one has.
 func TestReloadsUnderLoadLoseNothing(t *testing.T) {
-	const clients, open, percent = 64, 200, 30
+	const clients, open, percent = 64, openDuringReloads, 30
 	s, prod, stag := blueGreen(t, "traffic_split 30", "stream_close_delay 5m")
 	prod.echoes()
 	stag.echoes()
