@@ -13,10 +13,10 @@ import (
 )
 
 // Sticky keeps each client in one group: it gives clients positions from 0 to 1, and those
-// below the traffic split are for staging. Requests that StagingWhen or ProductionWhen decides
-// are not concerned. Raising the split only moves clients to staging,
-// and lowering it only moves the last ones back. No state is kept, so that all instances of
-// a cluster agree, and restarts change nothing. Exactly one of the fields is required.
+// below the traffic split are for staging. Requests that StagingWhen or ProductionWhen
+// decides are not concerned. Raising the split only moves clients to staging, and lowering
+// it only moves the last ones back. No state is kept, so that all instances of a cluster
+// agree, and restarts change nothing. Exactly one of the fields is required.
 type Sticky struct {
 	// The name of a cookie that holds the client's position. It is set for clients that
 	// bring no valid one, while the split is neither 0 nor 100, until the browser is
