@@ -158,7 +158,7 @@ func (s *server) settle() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	const listening = "0A"
+	const listening, loopback = "0A", "0100007F" // 127.0.0.1: backends may have the port on other addresses
 	eventually(s.t, "one config alone listens on "+s.addr, func() bool {
 		table, err := os.ReadFile("/proc/net/tcp")
 		if err != nil {
@@ -167,7 +167,7 @@ func (s *server) settle() {
 		sockets := 0
 		for line := range strings.Lines(string(table)) {
 			fields := strings.Fields(line) // number, local address, remote address, state, …
-			if len(fields) > 3 && fields[3] == listening && strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", port)) {
+			if len(fields) > 3 && fields[3] == listening && fields[1] == fmt.Sprintf("%s:%04X", loopback, port) {
 				sockets++
 			}
 		}
