@@ -249,6 +249,9 @@ func (h *Handler) bindState() {
 		percent = *h.TrafficSplit
 	}
 	h.split = &splitter{configured: newShare(percent), override: &h.state.override, phase: &h.state.phase}
+	if o := h.state.override.Load(); o != nil && o.retired.Load() {
+		h.split.ignored = o
+	}
 	if h.Sticky != nil {
 		h.cohorts = newCohorts(h.Sticky, h.Name, h.state)
 	}

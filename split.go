@@ -23,6 +23,7 @@ const (
 type splitter struct {
 	configured share
 	override   *atomic.Pointer[override] // in force instead, where it was set against the configured share
+	ignored    *override                 // retired before this config began
 	phase      *atomic.Uint64
 }
 
@@ -57,7 +58,7 @@ func newSplitter(percent float64) *splitter {
 
 // current returns the share in force.
 func (s *splitter) current() *share {
-	if o := s.override.Load(); o != nil && o.Against == s.configured.percent {
+	if o := s.override.Load(); o != nil && o != s.ignored && o.Against == s.configured.percent {
 		return &o.share
 	}
 	return &s.configured

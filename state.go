@@ -39,9 +39,10 @@ type upstreamState struct {
 // override is a share that has been set while the route runs.
 type override struct {
 	share   share
-	Against float64   // the configured percentage that it replaces
-	Set     time.Time // when
-	By      string    // who
+	Against float64     // the configured percentage that it replaces
+	Set     time.Time   // when
+	By      string      // who
+	retired atomic.Bool // the configured percentage has been edited since
 }
 
 func newRouteState() *routeState {

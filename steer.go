@@ -99,6 +99,9 @@ func (a *App) putInForce(doc document, followed bool) {
 				By:      stored.SetBy,
 			}
 		}
+		if o := route.split.override.Load(); next == nil && o != nil && o.Against != route.split.configured.percent {
+			continue // means nothing here, and the config before this one may still serve by it
+		}
 		route.split.override.Store(next)
 		if now := route.split.current().percent; followed && now != was {
 			a.logger.Info("traffic split changed, as the storage says", zap.String("route", route.Name),
@@ -111,7 +114,7 @@ func (a *App) putInForce(doc document, followed bool) {
 func (a *App) inForce() document {
 	doc := document{Routes: make(map[string]storedOverride)}
 	for _, route := range a.all() {
-		if o := route.split.override.Load(); o != nil && route.Name != "" {
+		if o := route.split.override.Load(); o != nil && route.Name != "" && route.split.current() == &o.share {
 			doc.Routes[route.Name] = storedOverride{TrafficSplit: o.share.percent, Against: o.Against, SetAt: o.Set, SetBy: o.By}
 		}
 	}
@@ -123,7 +126,7 @@ func (a *App) inForce() document {
 func (a *App) retire(ctx context.Context) {
 	var stale []*Handler
 	for _, route := range a.all() {
-		if o := route.split.override.Load(); o != nil && o.Against != route.split.configured.percent {
+		if o := route.split.override.Load(); o != nil && o.Against != route.split.configured.percent && o.retired.CompareAndSwap(false, true) {
 			stale = append(stale, route)
 			a.logger.Info("the configured traffic split was edited; the one that was set at run time is retired",
 				zap.String("route", route.Name), zap.Float64("configured", route.split.configured.percent),

@@ -34,3 +34,30 @@ func TestAnOverrideHoldsForTheConfiguredShareItWasSetAgainst(t *testing.T) {
 		}
 	}
 }
+
+func TestARetiredSplitHoldsForTheConfigBeforeAndForNoneAfter(t *testing.T) {
+	state := newRouteState()
+	withConfigured := func(percent float64) *Handler {
+		h := &Handler{Name: "app", TrafficSplit: &percent, state: state, app: &App{}}
+		h.bindState()
+		return h
+	}
+	before := withConfigured(0)
+	state.override.Store(&override{share: newShare(100), Against: 0})
+	edited := withConfigured(50)
+	state.override.Load().retired.Store(true)
+	app := &App{routes: []*Handler{edited}}
+	app.putInForce(document{}, false) // the storage has it no more
+	if got := before.split.current().percent; got != 100 {
+		t.Errorf("the config before goes back to %v %% while it still serves", got)
+	}
+	if got := edited.split.current().percent; got != 50 {
+		t.Errorf("the edited config has %v %%, want its own 50", got)
+	}
+	if held := app.inForce().Routes; len(held) != 0 {
+		t.Errorf("the retired split would be stored again: %v", held)
+	}
+	if got := withConfigured(0).split.current().percent; got != 0 {
+		t.Errorf("edited back, the config has %v %%: the retired split has come to life again", got)
+	}
+}
