@@ -95,6 +95,10 @@ func splitAddress(text string) (address, error) {
 		if err := checkPort(port); err != nil {
 			return address{}, err
 		}
+		if n, err := portNumber(port); err == nil {
+			port = strconv.Itoa(n) // 08006 is port 8006
+			a.port = port
+		}
 	}
 	if a.scheme == schemeHTTPS && port == "80" {
 		return address{}, fmt.Errorf("https:// and port 80, the HTTP port, contradict each other; write http://%s or https://%s", a.host, a.host)

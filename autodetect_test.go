@@ -47,6 +47,7 @@ func TestAddressTable(t *testing.T) {
 		{"https://h:3000", []string{"https h:3000 verified"}},
 		{"https://h", []string{"https h:443 verified"}},
 		{"h:8006", []string{"https h:8006 skipped"}},
+		{"h:08006", []string{"https h:8006 skipped"}},
 		{"https://h:8006", []string{"https h:8006 skipped"}},
 		{"https://h:443", []string{"https h:443 skipped"}},
 		{"h:3000", []string{"http h:3000"}},
