@@ -76,7 +76,7 @@ func (a *adminAPI) serveRoute(w http.ResponseWriter, r *http.Request) error {
 	if route == nil {
 		return caddy.APIError{
 			HTTPStatus: http.StatusNotFound,
-			Err:        fmt.Errorf("there is no proxyos route named %q; give it one with `name %s`, or see /proxyos/routes", name, name),
+			Err:        fmt.Errorf("there is no proxyos route named %q; GET /proxyos/routes lists those that there are", name),
 		}
 	}
 	switch {

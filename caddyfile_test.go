@@ -237,7 +237,7 @@ func TestFormatterLeavesADirectiveAsItIs(t *testing.T) {
 func TestWrongCaddyfilesAreRefused(t *testing.T) {
 	const (
 		percent = `; write the percentage of requests for staging`
-		upOpts  = "; it takes weight, max_requests, skip_tls_verify, tls_server_name, tls_trust_pool, tls_client_auth and tls_pin"
+		upOpts  = "; it takes weight, max_requests, skip_tls_verify, tls_server_name, tls_trust_pool, tls_trusted_ca_certs, tls_client_auth, tls_timeout, tls_renegotiation, tls_curves and tls_pin"
 		guest   = " belongs to the proxyos handler and cannot be used by itself; leave it out"
 		once    = " is already specified; write it once"
 	)

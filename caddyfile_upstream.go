@@ -65,7 +65,7 @@ func (p *parser) upstream(upstreams *[]Upstream) error {
 		case "tls_server_name", "tls_trust_pool", "tls_trusted_ca_certs", "tls_client_auth", "tls_timeout", "tls_renegotiation", "tls_curves":
 			inner.rest = append(inner.rest, p.NextSegment()...)
 		default:
-			return p.Errf("unrecognized option %q of upstream %q; it takes weight, max_requests, skip_tls_verify, tls_server_name, tls_trust_pool, tls_client_auth and tls_pin", name, u.Address)
+			return p.Errf("unrecognized option %q of upstream %q; it takes weight, max_requests, skip_tls_verify, tls_server_name, tls_trust_pool, tls_trusted_ca_certs, tls_client_auth, tls_timeout, tls_renegotiation, tls_curves and tls_pin", name, u.Address)
 		}
 	}
 	if err := checkOptions(*u); err != nil {
