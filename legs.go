@@ -25,17 +25,20 @@ type leg struct {
 
 // portLegs is the ways of speaking to upstreams of which nothing but the port is known.
 type portLegs struct {
-	byPort map[string]*leg
-	other  *leg
+	byPort    map[string]*leg
+	other     *leg
+	unchecked portSet // where certificates are unchecked because of the port alone
 }
 
 // of returns the leg for a dial address.
 func (l portLegs) of(dial string) *leg {
-	if leg, ok := l.byPort[dial[strings.LastIndexByte(dial, ':')+1:]]; ok {
+	if leg, ok := l.byPort[portOf(dial)]; ok {
 		return leg
 	}
 	return l.other
 }
+
+func portOf(dial string) string { return dial[strings.LastIndexByte(dial, ':')+1:] }
 
 // legLoader loads http transports, one for each different configuration.
 type legLoader struct {
@@ -103,11 +106,15 @@ func (l legLoader) loadOwn(b backend) (*leg, error) {
 
 // loadByPort returns the legs for upstreams that a dynamic source names.
 func (l legLoader) loadByPort(g *group, route routeOptions) (portLegs, error) {
+	legs := portLegs{byPort: make(map[string]*leg), unchecked: make(portSet)}
 	load := func(port string) (*leg, error) {
-		a := address{port: port}
-		return l.load(backend{meaning: infer(a, Upstream{}, g.skipTLSVerify, route), address: a})
+		b := backend{address: address{port: port}}
+		b.meaning = infer(b.address, Upstream{}, g.skipTLSVerify, route)
+		if b.uncheckedByDetection() {
+			legs.unchecked[port] = struct{}{}
+		}
+		return l.load(b)
 	}
-	legs := portLegs{byPort: make(map[string]*leg)}
 	var err error
 	if legs.other, err = load(""); err != nil {
 		return portLegs{}, err

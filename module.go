@@ -238,7 +238,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	}
 	h.bindState()
 	h.base, h.ReverseProxy = nil, nil // have served their purpose
-	h.warnUnchecked()
+	h.warnUnchecked(h.unchecked()...)
 	return h.app.add(h)
 }
 
@@ -340,18 +340,23 @@ func (h *Handler) checkStaging() error {
 	return nil
 }
 
-// warnUnchecked names the upstreams whose certificates are unchecked because of their
-// ports alone: nobody has asked for that in so many words.
-func (h *Handler) warnUnchecked() {
-	var unchecked []string
+// unchecked lists the upstreams whose certificates are unchecked because of their ports
+// alone.
+func (h *Handler) unchecked() []string {
+	var addresses []string
 	for _, g := range h.groups {
-		unchecked = append(unchecked, detectedWithoutCheck(g.backends)...)
+		addresses = append(addresses, detectedWithoutCheck(g.backends)...)
 	}
-	if len(unchecked) == 0 {
+	return addresses
+}
+
+// warnUnchecked warns of such upstreams: nobody has asked for that in so many words.
+func (h *Handler) warnUnchecked(upstreams ...string) {
+	if len(upstreams) == 0 {
 		return
 	}
 	h.logger.Warn("certificates of upstreams on well-known HTTPS ports are not checked; write `skip_tls_verify off` to check them, or `skip_tls_verify` to say that this is meant",
-		zap.String("route", h.Name), zap.Strings("upstreams", unchecked))
+		zap.String("route", h.Name), zap.Strings("upstreams", upstreams))
 }
 
 // The fields of the handler in JSON: its own, and those that it takes for reverse_proxy.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -29,6 +30,8 @@ type transport struct {
 	dynamic       map[string]portLegs // by group: for upstreams from dynamic sources
 	certs         *certWatchers
 	failures      *diagnostician
+	warnUnchecked func(upstreams ...string)
+	warnDynamic   sync.Once // of the first upstream that is unchecked, since none is known at load
 }
 
 // target is an upstream and the way of speaking to it.
@@ -66,6 +69,7 @@ func (t *transport) Provision(ctx caddy.Context) error {
 	}
 	t.proxyProtocol = route.base.ProxyProtocol != ""
 	t.distrust = &route.distrust
+	t.warnUnchecked = route.warnUnchecked
 	t.byDial = make(map[string]target)
 	t.certs = &certWatchers{route: route.Name, logger: route.logger}
 	t.failures = newDiagnostician(route.Name, route.logger)
@@ -157,6 +161,9 @@ func (t *transport) targetOf(req *http.Request, j *journey) (target, error) {
 	}
 	if j != nil {
 		if legs, ok := t.dynamic[j.group.name]; ok {
+			if legs.unchecked.has(portOf(info.Upstream.Dial)) {
+				t.warnDynamic.Do(func() { t.warnUnchecked(info.Upstream.Dial) })
+			}
 			return target{leg: legs.of(info.Upstream.Dial), dial: info.Upstream.Dial}, nil
 		}
 	}

@@ -85,6 +85,24 @@ func TestDynamicUpstreamsObeyTheRulesOfTheGroup(t *testing.T) {
 		})
 }
 
+func TestADynamicUpstreamThatIsNotCheckedIsWarnedOfOnce(t *testing.T) {
+	unchecked := selfSigned(t, "unchecked", "127.0.0.61:8443")
+	for options, want := range map[string]int{"": 1, "skip_tls_verify": 0} {
+		t.Run(options, func(t *testing.T) {
+			bothForms(t, "proxyos {\ndynamic harness "+unchecked.addr+"\n"+options+"\n}", func(t *testing.T, s *server) {
+				if before := s.logs.entries("certificates of upstreams"); len(before) != 0 {
+					t.Errorf("warned before there is an upstream: %v", before)
+				}
+				s.wants(http.StatusOK, "unchecked")
+				s.wants(http.StatusOK, "unchecked")
+				if got := s.logs.entries("certificates of upstreams"); len(got) != want {
+					t.Errorf("%d warnings, want %d: %v", len(got), want, got)
+				}
+			})
+		})
+	}
+}
+
 func TestConfiguredUpstreamsServeWhereTheDynamicSourceFails(t *testing.T) {
 	_, addresses := pool(t, "fixed")
 	bothForms(t, "proxyos"+addresses+" {\ndynamic harness fails\n}", func(t *testing.T, s *server) {
