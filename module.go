@@ -6,12 +6,6 @@ package proxyos
 
 import (
 	"encoding/json"
-	"errors"
-	"fmt"
-	"reflect"
-	"regexp"
-	"slices"
-	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -147,74 +141,6 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// UnmarshalJSON decodes the handler; a field that is neither its own nor reverse_proxy's
-// is refused.
-func (h *Handler) UnmarshalJSON(data []byte) error {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(data, &fields); err != nil {
-		return err
-	}
-	type proxyos Handler // as it is called where a field is wrong
-	own, given := make(map[string]json.RawMessage), len(fields)
-	for name, value := range fields {
-		if string(value) == "null" {
-			delete(fields, name)
-		}
-		switch {
-		case slices.Contains(ownFields, name):
-			own[name] = value
-			delete(fields, name)
-		case !slices.Contains(reverseProxyFields, name):
-			return fmt.Errorf("unknown field %q; proxyos takes the fields of reverse_proxy and %s",
-				name, strings.Join(ownFields, ", "))
-		}
-	}
-	if len(fields) > 0 {
-		h.ReverseProxy = fields
-	}
-	if len(own) < given {
-		var err error
-		if data, err = json.Marshal(own); err != nil {
-			return err
-		}
-	}
-	if err := caddy.StrictUnmarshalJSON(data, (*proxyos)(h)); err != nil {
-		return err
-	}
-	h.Staging.dropNulls()
-	return nil
-}
-
-// dropNulls takes what is null in JSON for missing, as it is taken in the rest of the handler.
-func (s *Staging) dropNulls() {
-	if s == nil {
-		return
-	}
-	if string(s.DynamicUpstreamsRaw) == "null" {
-		s.DynamicUpstreamsRaw = nil
-	}
-	if s.LoadBalancing != nil && string(s.LoadBalancing.SelectionPolicyRaw) == "null" {
-		s.LoadBalancing.SelectionPolicyRaw = nil
-	}
-}
-
-// MarshalJSON encodes the handler's own fields and reverse_proxy's on one level.
-func (h *Handler) MarshalJSON() ([]byte, error) {
-	type proxyos Handler
-	encoded, err := json.Marshal((*proxyos)(h))
-	if err != nil || len(h.ReverseProxy) == 0 {
-		return encoded, err
-	}
-	fields := make(map[string]json.RawMessage)
-	if err := json.Unmarshal(encoded, &fields); err != nil {
-		return nil, err
-	}
-	for name, value := range h.ReverseProxy {
-		fields[name] = value
-	}
-	return json.Marshal(fields)
-}
-
 // Provision settles what each upstream means, and loads the reverse proxy.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	h.logger = ctx.Logger()
@@ -278,68 +204,6 @@ func (h *Handler) Cleanup() error {
 	return err
 }
 
-// checkOptions refuses what is wrong with the route's own options, but for its upstreams.
-func (h *Handler) checkOptions() error {
-	if h.Name != "" {
-		if err := checkName(h.Name); err != nil {
-			return err
-		}
-	}
-	if err := h.checkSplit(); err != nil {
-		return err
-	}
-	return h.checkStaging()
-}
-
-// checkName refuses a name that would not do in a URL, a metric or a log.
-func checkName(name string) error {
-	if !validName.MatchString(name) {
-		return fmt.Errorf("name %q: write 1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit", name)
-	}
-	return nil
-}
-
-var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-
-// checkSplit refuses a share that is none, and one that does not go with the groups.
-func (h *Handler) checkSplit() error {
-	switch {
-	case h.TrafficSplit != nil && checkPercent(*h.TrafficSplit) != nil:
-		return fmt.Errorf("traffic_split: %v %w", *h.TrafficSplit, checkPercent(*h.TrafficSplit))
-	case h.TrafficSplit != nil && h.Staging == nil:
-		return errors.New("traffic_split: there is no staging group to send the share to; add `staging <addresses...>`, or remove traffic_split")
-	case h.Staging != nil && h.TrafficSplit == nil && len(h.StagingWhen) == 0 && h.Name == "":
-		return errors.New("staging: no request would ever reach it; add `traffic_split <percent>` or `staging_when <matcher>`")
-	}
-	return nil
-}
-
-// checkStaging refuses what means nothing without a staging group.
-func (h *Handler) checkStaging() error {
-	if h.Sticky != nil {
-		if err := h.Sticky.check(); err != nil {
-			return err
-		}
-	}
-	if h.Staging != nil {
-		return nil
-	}
-	for _, option := range []struct {
-		name  string
-		given bool
-	}{
-		{"sticky", h.Sticky != nil},
-		{"staging_when", len(h.StagingWhen) > 0},
-		{"production_when", len(h.ProductionWhen) > 0},
-		{"staging_fallback", h.StagingFallback != nil},
-	} {
-		if option.given {
-			return fmt.Errorf("%s: there is no staging group; add `staging <addresses...>`, or remove %s", option.name, option.name)
-		}
-	}
-	return nil
-}
-
 // unchecked lists the upstreams whose certificates are unchecked because of their ports
 // alone.
 func (h *Handler) unchecked() []string {
@@ -357,22 +221,6 @@ func (h *Handler) warnUnchecked(upstreams ...string) {
 	}
 	h.logger.Warn("certificates of upstreams on well-known HTTPS ports are not checked; write `skip_tls_verify off` to check them, or `skip_tls_verify` to say that this is meant",
 		zap.String("route", h.Name), zap.Strings("upstreams", upstreams))
-}
-
-// The fields of the handler in JSON: its own, and those that it takes for reverse_proxy.
-var (
-	ownFields          = jsonFields(reflect.TypeFor[Handler]())
-	reverseProxyFields = jsonFields(reflect.TypeFor[reverseproxy.Handler]())
-)
-
-func jsonFields(t reflect.Type) []string {
-	var names []string
-	for _, field := range reflect.VisibleFields(t) {
-		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" && name != "-" {
-			names = append(names, name)
-		}
-	}
-	return names
 }
 
 // Interface guards

@@ -1,0 +1,96 @@
+package proxyos
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// UnmarshalJSON decodes the handler; a field that is neither its own nor reverse_proxy's
+// is refused.
+func (h *Handler) UnmarshalJSON(data []byte) error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(data, &fields); err != nil {
+		return err
+	}
+	type proxyos Handler // as it is called where a field is wrong
+	own, given := make(map[string]json.RawMessage), len(fields)
+	for name, value := range fields {
+		if string(value) == "null" {
+			delete(fields, name)
+		}
+		switch {
+		case slices.Contains(ownFields, name):
+			own[name] = value
+			delete(fields, name)
+		case !slices.Contains(reverseProxyFields, name):
+			return fmt.Errorf("unknown field %q; proxyos takes the fields of reverse_proxy and %s",
+				name, strings.Join(ownFields, ", "))
+		}
+	}
+	if len(fields) > 0 {
+		h.ReverseProxy = fields
+	}
+	if len(own) < given {
+		var err error
+		if data, err = json.Marshal(own); err != nil {
+			return err
+		}
+	}
+	if err := caddy.StrictUnmarshalJSON(data, (*proxyos)(h)); err != nil {
+		return err
+	}
+	h.Staging.dropNulls()
+	return nil
+}
+
+// dropNulls takes what is null in JSON for missing, as it is taken in the rest of the handler.
+func (s *Staging) dropNulls() {
+	if s == nil {
+		return
+	}
+	if string(s.DynamicUpstreamsRaw) == "null" {
+		s.DynamicUpstreamsRaw = nil
+	}
+	if s.LoadBalancing != nil && string(s.LoadBalancing.SelectionPolicyRaw) == "null" {
+		s.LoadBalancing.SelectionPolicyRaw = nil
+	}
+}
+
+// MarshalJSON encodes the handler's own fields and reverse_proxy's on one level.
+func (h *Handler) MarshalJSON() ([]byte, error) {
+	type proxyos Handler
+	encoded, err := json.Marshal((*proxyos)(h))
+	if err != nil || len(h.ReverseProxy) == 0 {
+		return encoded, err
+	}
+	fields := make(map[string]json.RawMessage)
+	if err := json.Unmarshal(encoded, &fields); err != nil {
+		return nil, err
+	}
+	for name, value := range h.ReverseProxy {
+		fields[name] = value
+	}
+	return json.Marshal(fields)
+}
+
+// The fields of the handler in JSON: its own, and those that it takes for reverse_proxy.
+var (
+	ownFields          = jsonFields(reflect.TypeFor[Handler]())
+	reverseProxyFields = jsonFields(reflect.TypeFor[reverseproxy.Handler]())
+)
+
+func jsonFields(t reflect.Type) []string {
+	var names []string
+	for _, field := range reflect.VisibleFields(t) {
+		if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" && name != "-" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
