@@ -122,12 +122,7 @@ func decodeObject(raw json.RawMessage) (object, error) {
 // buildGroups settles production and staging.
 func (c *composer) buildGroups() error {
 	h := c.route
-	main := Staging{
-		Upstreams:           h.Upstreams,
-		DynamicUpstreamsRaw: h.ReverseProxy["dynamic_upstreams"],
-		LoadBalancing:       &GroupLoadBalancing{SelectionPolicyRaw: c.loadBalancing["selection_policy"]},
-	}
-	if err := c.buildGroup(production, main); err != nil {
+	if err := c.buildGroup(production, c.productionConfig()); err != nil {
 		return err
 	}
 	if h.Staging != nil {
@@ -142,22 +137,21 @@ func (c *composer) buildGroups() error {
 	return checkMeanings(all)
 }
 
+// productionConfig returns what is said of production, in the form that it is said of
+// staging in.
+func (c *composer) productionConfig() Staging {
+	return Staging{
+		Upstreams:           c.route.Upstreams,
+		DynamicUpstreamsRaw: c.route.ReverseProxy["dynamic_upstreams"],
+		LoadBalancing:       &GroupLoadBalancing{SelectionPolicyRaw: c.loadBalancing["selection_policy"]},
+	}
+}
+
 func (c *composer) buildGroup(name string, config Staging) error {
 	h := c.route
 	g := &group{name: name, label: name, skipTLSVerify: config.SkipTLSVerify}
-	if len(config.Upstreams) == 0 && len(config.DynamicUpstreamsRaw) == 0 {
-		return errors.New("there is no upstream to send requests to; write one, such as app:3000")
-	}
-	if c.transport != nil {
-		if address := firstHTTPS(config.Upstreams); address != "" {
-			return fmt.Errorf("upstream %q: the route's transport is not http and has no TLS; write the address without https://", address)
-		}
-	}
 	var err error
-	if g.backends, err = resolve(config.Upstreams, config.SkipTLSVerify, h.options); err != nil {
-		return err
-	}
-	if err := checkWeights(name, g.backends); err != nil {
+	if g.backends, err = c.settleGroup(name, config); err != nil {
 		return err
 	}
 	if err := c.loadGuests(g, config); err != nil {
@@ -171,11 +165,30 @@ func (c *composer) buildGroup(name string, config Staging) error {
 		if schedule := buildSchedule(weights); len(schedule) > 0 {
 			g.order = newOrder(schedule, len(schedule))
 		}
-	} else if hasOwnWeights(config.Upstreams) {
-		return errors.New("weights belong to the default policy; remove lb_policy, or the weights")
 	}
 	h.groups = append(h.groups, g)
 	return nil
+}
+
+// settleGroup settles the meaning of a group's upstreams, and refuses what does not go
+// together. It loads nothing.
+func (c *composer) settleGroup(name string, config Staging) ([]backend, error) {
+	if len(config.Upstreams) == 0 && len(config.DynamicUpstreamsRaw) == 0 {
+		return nil, errors.New("there is no upstream to send requests to; write one, such as app:3000")
+	}
+	if c.transport != nil {
+		if address := firstHTTPS(config.Upstreams); address != "" {
+			return nil, fmt.Errorf("upstream %q: the route's transport is not http and has no TLS; write the address without https://", address)
+		}
+	}
+	backends, err := resolve(config.Upstreams, config.SkipTLSVerify, c.route.options)
+	if err != nil {
+		return nil, err
+	}
+	if config.LoadBalancing != nil && len(config.LoadBalancing.SelectionPolicyRaw) > 0 && hasOwnWeights(config.Upstreams) {
+		return nil, errors.New("weights belong to the default policy; remove lb_policy, or the weights")
+	}
+	return backends, checkWeights(name, backends)
 }
 
 // loadGuests loads the group's own selection policy and source of upstreams, if it has any.

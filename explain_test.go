@@ -185,6 +185,22 @@ func TestExplainRefusesTheOptionsThatAreRefusedAtLoad(t *testing.T) {
 	}
 }
 
+func TestExplainRefusesTheGroupsThatAreRefusedAtLoad(t *testing.T) {
+	for config, want := range map[string]string{
+		`{"upstreams": [{"address": "a:1", "weight": 2}], "load_balancing": {"selection_policy": {"policy": "first"}}}`:                                                        "weights belong to the default policy",
+		`{"upstreams": ["a:1"], "traffic_split": 5, "staging": {"upstreams": [{"address": "b:1", "weight": 2}], "load_balancing": {"selection_policy": {"policy": "first"}}}}`: "weights belong to the default policy",
+		`{"upstreams": ["https://a"], "transport": {"protocol": "fastcgi"}}`:                                                                                                   "is not http and has no TLS",
+	} {
+		h := new(Handler)
+		if err := json.Unmarshal([]byte(config), h); err != nil {
+			t.Fatal(err)
+		}
+		if err := new(routeExplanation).settle(h); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", config, err, want)
+		}
+	}
+}
+
 func TestWrapped(t *testing.T) {
 	text := strings.Repeat("word ", 40) + strings.Repeat("x", 100)
 	lines := strings.Split(wrapped("  first: ", text), "\n")

@@ -165,16 +165,20 @@ func (e *routeExplanation) settle(h *Handler) error {
 	if err := h.checkOptions(); err != nil {
 		return err
 	}
-	groups := []Staging{{Upstreams: h.Upstreams, DynamicUpstreamsRaw: h.ReverseProxy["dynamic_upstreams"]}}
+	var err error
+	if c.loadBalancing, err = c.section("load_balancing"); err != nil {
+		return err
+	}
+	groups := []Staging{c.productionConfig()}
 	if h.Staging != nil {
 		groups = append(groups, *h.Staging)
 	}
 	var everybody []backend
 	for i, config := range groups {
 		name := []string{production, staging}[i]
-		backends, err := resolve(config.Upstreams, config.SkipTLSVerify, h.options)
+		backends, err := c.settleGroup(name, config)
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", name, err)
 		}
 		for _, b := range backends {
 			e.Upstreams = append(e.Upstreams, upstreamExplanation{
@@ -183,14 +187,8 @@ func (e *routeExplanation) settle(h *Handler) error {
 			})
 			e.Warnings = append(e.Warnings, suspicions(b, h.options)...)
 		}
-		switch {
-		case len(backends) == 0 && len(config.DynamicUpstreamsRaw) == 0:
-			return fmt.Errorf("%s: there is no upstream to send requests to; write one, such as app:3000", name)
-		case len(config.DynamicUpstreamsRaw) > 0:
+		if len(config.DynamicUpstreamsRaw) > 0 {
 			e.Warnings = append(e.Warnings, name+" has dynamic upstreams, which are known only at run time")
-		}
-		if err := checkWeights(name, backends); err != nil {
-			return err
 		}
 		everybody = append(everybody, backends...)
 	}
