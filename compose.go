@@ -11,16 +11,15 @@ import (
 )
 
 // Defaults for routes with two or more upstreams.
-const (
-	defaultRetries      = 2
-	defaultFailDuration = "10s"
-)
+const defaultRetries = 2
+
+var defaultFailDuration = json.RawMessage(`"10s"`)
 
 // object is a JSON object whose fields are not decoded.
 type object = map[string]json.RawMessage
 
-// composer builds a route's reverse proxy: Caddy's, with the route's own guests in the
-// places of its selection policy, its transport and its source of dynamic upstreams.
+// composer builds a route's reverse proxy: Caddy's, with guests of the route in the places
+// of its selection policy, its transport and its source of dynamic upstreams.
 type composer struct {
 	ctx   caddy.Context
 	route *Handler
@@ -45,10 +44,14 @@ func (c *composer) compose() error {
 	if err := c.buildGroups(); err != nil {
 		return err
 	}
-	if err := c.applyDefaults(); err != nil {
+	if err := c.setFailDuration(); err != nil {
 		return err
 	}
-	return c.loadProxy()
+	if err := c.loadProxy(); err != nil {
+		return err
+	}
+	c.bindProxy()
+	return nil
 }
 
 // readTransport finds out whether the route's transport is http, and what it says.
@@ -71,8 +74,8 @@ func (c *composer) readTransport() error {
 	delete(fields, "protocol")
 	switch protocol {
 	case schemeHTTP:
-	case "proxyos":
-		return errGuest("proxyos")
+	case guestTransport:
+		return errGuest
 	default:
 		c.transport = raw
 		h.options.httpsPorts = nil // what a port means is the transport's affair
@@ -210,67 +213,62 @@ func (c *composer) loadGuests(g *group, config Staging) error {
 	return nil
 }
 
-// applyDefaults adds what the operator has said nothing about.
-func (c *composer) applyDefaults() error {
-	h := c.route
-	several := 0
-	for _, g := range h.groups {
-		several += len(g.backends)
+// hasSeveral tells whether there is another upstream to try where one fails.
+func (c *composer) hasSeveral() bool {
+	upstreams := 0
+	for _, g := range c.route.groups {
+		upstreams += len(g.backends)
 		if g.dynamic != nil {
-			several += 2
+			upstreams += 2
 		}
 	}
-	if several >= 2 {
-		if c.loadBalancing["retries"] == nil && c.loadBalancing["try_duration"] == nil {
-			c.loadBalancing["retries"] = encode(defaultRetries)
-		}
-		passive, err := decodeObject(c.healthChecks["passive"])
-		if err != nil {
-			return fmt.Errorf("health_checks: passive: %w", err)
-		}
-		if passive["fail_duration"] == nil {
-			passive["fail_duration"] = encode(defaultFailDuration)
-			c.healthChecks["passive"] = encode(passive)
-		}
+	return upstreams >= 2
+}
+
+// setFailDuration has failed upstreams avoided for a while, unless the operator has said
+// something about that.
+func (c *composer) setFailDuration() error {
+	if !c.hasSeveral() {
+		return nil
 	}
-	if raw, ok := c.loadBalancing["retries"]; ok {
-		if err := json.Unmarshal(raw, &h.retries); err != nil {
-			return fmt.Errorf("load_balancing: retries: %w", err)
-		}
+	passive, err := decodeObject(c.healthChecks["passive"])
+	if err != nil {
+		return fmt.Errorf("health_checks: passive: %w", err)
+	}
+	if passive["fail_duration"] == nil {
+		passive["fail_duration"] = defaultFailDuration
+		c.healthChecks["passive"] = encode(passive)
 	}
 	return nil
 }
 
-// loadProxy loads Caddy's reverse proxy and binds the groups to its upstreams.
+// loadProxy loads Caddy's reverse proxy. Its active health checks begin at once, and need
+// the transport.
 func (c *composer) loadProxy() error {
 	h := c.route
-	var upstreams reverseproxy.UpstreamPool
-	dynamic := false
-	for _, g := range h.groups {
-		dynamic = dynamic || g.dynamic != nil
-		for _, b := range g.backends {
-			upstreams = append(upstreams, &reverseproxy.Upstream{Dial: b.dial, MaxRequests: b.maxRequests})
-		}
-	}
-
 	config := maps.Clone(h.ReverseProxy)
 	if config == nil {
 		config = make(object)
 	}
 	delete(config, "dynamic_upstreams")
-	if dynamic {
-		config["dynamic_upstreams"] = encode(map[string]string{"source": "proxyos"})
-	}
 	if c.transport == nil {
-		config["transport"] = encode(map[string]string{"protocol": "proxyos"})
+		config["transport"] = transportOfGuest
 		if err := c.markHealthChecks(); err != nil {
 			return err
 		}
 	}
-	c.loadBalancing["selection_policy"] = encode(map[string]string{"policy": "proxyos"})
-	config["load_balancing"] = encode(c.loadBalancing)
+	if _, given := config["load_balancing"]; given {
+		delete(c.loadBalancing, "selection_policy")
+		config["load_balancing"] = encode(c.loadBalancing)
+	}
 	if len(c.healthChecks) > 0 {
 		config["health_checks"] = encode(c.healthChecks)
+	}
+	var upstreams reverseproxy.UpstreamPool
+	for _, g := range h.groups {
+		for _, b := range g.backends {
+			upstreams = append(upstreams, &reverseproxy.Upstream{Dial: b.dial, MaxRequests: b.maxRequests})
+		}
 	}
 	config["upstreams"] = encode(upstreams)
 
@@ -279,11 +277,26 @@ func (c *composer) loadProxy() error {
 		return err
 	}
 	h.proxy = module.(*reverseproxy.Handler)
+	return nil
+}
+
+// bindProxy puts the route's other guests in the reverse proxy, and gives the groups its
+// upstreams.
+func (c *composer) bindProxy() {
+	h := c.route
+	lb := h.proxy.LoadBalancing
+	lb.SelectionPolicy = &selectionPolicy{route: h}
+	if c.hasSeveral() && c.loadBalancing["retries"] == nil && c.loadBalancing["try_duration"] == nil {
+		lb.Retries = defaultRetries
+	}
+	h.retries = lb.Retries
 	pool := h.proxy.Upstreams
 	for _, g := range h.groups {
 		g.pool, pool = pool[:len(g.backends)], pool[len(g.backends):]
+		if g.dynamic != nil {
+			h.proxy.DynamicUpstreams = &upstreamSource{route: h}
+		}
 	}
-	return nil
 }
 
 // markHealthChecks lets the transport know which upstream an active check is for where

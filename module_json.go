@@ -14,12 +14,29 @@ import (
 // UnmarshalJSON decodes the handler; a field that is neither its own nor reverse_proxy's
 // is refused.
 func (h *Handler) UnmarshalJSON(data []byte) error {
+	if err := h.decodeOwn(data); err != nil {
+		*h = Handler{}
+		if err := h.decodeMixed(data); err != nil {
+			return err
+		}
+	}
+	h.Staging.dropNulls()
+	return nil
+}
+
+// decodeOwn decodes a handler that has no fields of reverse_proxy, as most have none.
+func (h *Handler) decodeOwn(data []byte) error {
+	type proxyos Handler // as it is called where a field is wrong
+	return caddy.StrictUnmarshalJSON(data, (*proxyos)(h))
+}
+
+// decodeMixed decodes a handler that has fields of reverse_proxy, or is wrong.
+func (h *Handler) decodeMixed(data []byte) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(data, &fields); err != nil {
 		return err
 	}
-	type proxyos Handler // as it is called where a field is wrong
-	own, given := make(map[string]json.RawMessage), len(fields)
+	own := make(object)
 	for name, value := range fields {
 		if string(value) == "null" {
 			delete(fields, name)
@@ -36,17 +53,7 @@ func (h *Handler) UnmarshalJSON(data []byte) error {
 	if len(fields) > 0 {
 		h.ReverseProxy = fields
 	}
-	if len(own) < given {
-		var err error
-		if data, err = json.Marshal(own); err != nil {
-			return err
-		}
-	}
-	if err := caddy.StrictUnmarshalJSON(data, (*proxyos)(h)); err != nil {
-		return err
-	}
-	h.Staging.dropNulls()
-	return nil
+	return h.decodeOwn(encode(own))
 }
 
 // dropNulls takes what is null in JSON for missing, as it is taken in the rest of the handler.

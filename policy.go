@@ -1,46 +1,20 @@
 package proxyos
 
 import (
-	"errors"
 	"math"
 	"math/bits"
 	"net/http"
 	"slices"
 	"sync/atomic"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-func init() {
-	caddy.RegisterModule(new(selectionPolicy))
-}
-
 // selectionPolicy is the route's guest in its reverse proxy that picks the upstream of
-// each attempt. It has no configuration and cannot be used by itself.
+// each attempt.
 type selectionPolicy struct {
 	route *Handler
-}
-
-// CaddyModule returns the Caddy module information.
-func (*selectionPolicy) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "http.reverse_proxy.selection_policies.proxyos",
-		New: func() caddy.Module { return new(selectionPolicy) },
-	}
-}
-
-// Provision finds the route that p belongs to.
-func (p *selectionPolicy) Provision(ctx caddy.Context) (err error) {
-	p.route, err = hostOf(ctx, "lb_policy proxyos")
-	return err
-}
-
-// UnmarshalCaddyfile refuses the policy, which nobody but the handler can name.
-func (*selectionPolicy) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return refuseGuest(d, "lb_policy proxyos")
 }
 
 // Select picks the upstream for the next attempt of a request, or nil if there is none.
@@ -254,32 +228,5 @@ func (o *order) at(pool reverseproxy.UpstreamPool, turn uint64) *reverseproxy.Up
 	return pool[o.schedule[slot]]
 }
 
-// hostOf returns the proxyos handler whose reverse proxy the module being provisioned is
-// a guest of.
-func hostOf(ctx caddy.Context, name string) (*Handler, error) {
-	lineage := ctx.Modules() // …, the route, its reverse proxy, the guest
-	if len(lineage) >= 3 {
-		if route, ok := lineage[len(lineage)-3].(*Handler); ok {
-			return route, nil
-		}
-	}
-	return nil, errGuest(name)
-}
-
-// refuseGuest refuses a module of ours that is named in a Caddyfile.
-func refuseGuest(d *caddyfile.Dispenser, name string) error {
-	d.Next()
-	return d.WrapErr(errGuest(name))
-}
-
-// errGuest refuses a module of ours in a place where it has not been put by the handler.
-func errGuest(name string) error {
-	return errors.New(name + " belongs to the proxyos handler and cannot be used by itself; leave it out")
-}
-
-// Interface guards
-var (
-	_ caddy.Provisioner     = (*selectionPolicy)(nil)
-	_ caddyfile.Unmarshaler = (*selectionPolicy)(nil)
-	_ reverseproxy.Selector = (*selectionPolicy)(nil)
-)
+// Interface guard
+var _ reverseproxy.Selector = (*selectionPolicy)(nil)

@@ -7,40 +7,13 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-func init() {
-	caddy.RegisterModule(new(upstreamSource))
-}
-
 // upstreamSource is the route's guest in its reverse proxy that gathers the upstreams of
-// its groups' dynamic sources. It has no configuration and cannot be used by itself.
+// its groups' dynamic sources.
 type upstreamSource struct {
-	route  *Handler
-	logger *zap.Logger
-}
-
-// CaddyModule returns the Caddy module information.
-func (*upstreamSource) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "http.reverse_proxy.upstreams.proxyos",
-		New: func() caddy.Module { return new(upstreamSource) },
-	}
-}
-
-// Provision finds the route that s belongs to.
-func (s *upstreamSource) Provision(ctx caddy.Context) (err error) {
-	s.logger = ctx.Logger()
-	s.route, err = hostOf(ctx, "dynamic proxyos")
-	return err
-}
-
-// UnmarshalCaddyfile refuses the source, which nobody but the handler can name.
-func (*upstreamSource) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return refuseGuest(d, "dynamic proxyos")
+	route *Handler
 }
 
 // GetUpstreams returns the upstreams of the sources of all groups that the request may
@@ -55,7 +28,7 @@ func (s *upstreamSource) GetUpstreams(r *http.Request) ([]*reverseproxy.Upstream
 		}
 		upstreams, err := g.dynamic.GetUpstreams(r)
 		if err != nil {
-			if c := s.logger.Check(zapcore.ErrorLevel, "failed getting dynamic upstreams; falling back to the configured ones"); c != nil {
+			if c := s.route.logger.Check(zapcore.ErrorLevel, "failed getting dynamic upstreams; falling back to the configured ones"); c != nil {
 				c.Write(zap.String("group", g.name), zap.Error(err))
 			}
 			continue
@@ -78,9 +51,5 @@ func (s *upstreamSource) ResetCache(r *http.Request) error {
 	return errors.Join(all...)
 }
 
-// Interface guards
-var (
-	_ caddy.Provisioner                  = (*upstreamSource)(nil)
-	_ caddyfile.Unmarshaler              = (*upstreamSource)(nil)
-	_ reverseproxy.CachingUpstreamSource = (*upstreamSource)(nil)
-)
+// Interface guard
+var _ reverseproxy.CachingUpstreamSource = (*upstreamSource)(nil)

@@ -1,6 +1,7 @@
 package proxyos
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -20,9 +21,18 @@ func init() {
 // never leaves the transport.
 const healthTargetHeader = "Proxyos-Health-Target"
 
+// guestTransport is the name of the transport that only the handler can use.
+const guestTransport = "proxyos"
+
+var transportOfGuest = encode(map[string]string{"protocol": guestTransport})
+
+// errGuest refuses that transport where it has not been put by the handler.
+var errGuest = errors.New("the transport proxyos belongs to the proxyos handler and cannot be used by itself; leave it out")
+
 // transport is the route's guest in its reverse proxy that makes the round trips. To each
 // upstream it speaks in that upstream's own way, through one of Caddy's http transports.
-// It has no configuration and cannot be used by itself.
+// It is a module, though without configuration, since the reverse proxy needs it while it
+// is provisioned.
 type transport struct {
 	proxyProtocol bool
 	distrust      *distrust
@@ -55,7 +65,7 @@ func (t target) known() backend {
 // CaddyModule returns the Caddy module information.
 func (*transport) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
-		ID:  "http.reverse_proxy.transport.proxyos",
+		ID:  "http.reverse_proxy.transport." + guestTransport,
 		New: func() caddy.Module { return new(transport) },
 	}
 }
@@ -63,9 +73,13 @@ func (*transport) CaddyModule() caddy.ModuleInfo {
 // Provision loads one http transport for each way in which the route's upstreams are
 // spoken to.
 func (t *transport) Provision(ctx caddy.Context) error {
-	route, err := hostOf(ctx, "transport proxyos")
-	if err != nil {
-		return err
+	lineage := ctx.Modules() // …, the route, its reverse proxy, the transport
+	if len(lineage) < 3 {
+		return errGuest
+	}
+	route, ok := lineage[len(lineage)-3].(*Handler)
+	if !ok {
+		return errGuest
 	}
 	t.proxyProtocol = route.base.ProxyProtocol != ""
 	t.distrust = &route.distrust
@@ -99,6 +113,7 @@ func (t *transport) Provision(ctx caddy.Context) error {
 		if t.dynamic == nil {
 			t.dynamic = make(map[string]portLegs)
 		}
+		var err error
 		if t.dynamic[g.name], err = legs.loadByPort(g, route.options); err != nil {
 			return fmt.Errorf("dynamic upstreams of %s: %w", g.name, err)
 		}
@@ -108,7 +123,8 @@ func (t *transport) Provision(ctx caddy.Context) error {
 
 // UnmarshalCaddyfile refuses the transport, which nobody but the handler can name.
 func (*transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return refuseGuest(d, "transport proxyos")
+	d.Next()
+	return d.WrapErr(errGuest)
 }
 
 // RoundTrip sends a request to the upstream that the reverse proxy has chosen for it.
