@@ -12,6 +12,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
 func TestRaisingTheSplitMovesExactlyTheClientsBetween(t *testing.T) {
@@ -170,22 +171,47 @@ func keyedRequest(t testing.TB, user string) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), caddy.ReplacerCtxKey, caddyhttp.NewTestReplacer(r)))
 }
 
-func BenchmarkCookiePosition(b *testing.B) {
-	c := newCohorts(&Sticky{Cookie: "c"}, "app", newRouteState())
+// BenchmarkSticky measures how a client's group is found out, beside Caddy's own policies,
+// which keep a client at one of two upstreams in the same way.
+func BenchmarkSticky(b *testing.B) {
 	share := newShare(50)
-	r := keyedRequest(b, "")
-	r.AddCookie(&http.Cookie{Name: "c", Value: encodePosition(1 << 62)})
-	b.ReportAllocs()
-	for b.Loop() {
-		c.position(nil, r, &share)
-	}
+	pool := reverseproxy.UpstreamPool{{Dial: "a:1", Host: new(reverseproxy.Host)}, {Dial: "b:1", Host: new(reverseproxy.Host)}}
+	r := keyedRequest(b, "somebody")
+
+	b.Run("cookie/proxyos", func(b *testing.B) {
+		c := newCohorts(&Sticky{Cookie: "c"}, "app", newRouteState())
+		r := r.Clone(r.Context())
+		r.AddCookie(&http.Cookie{Name: "c", Value: encodePosition(1 << 62)})
+		benchSticky(b, func() bool {
+			_, ok := c.position(nil, r, &share)
+			return ok
+		})
+	})
+	b.Run("cookie/stock", func(b *testing.B) {
+		policy := provisionBench[*reverseproxy.CookieHashSelection](b, "http.reverse_proxy.selection_policies.cookie", object{"name": encode("c")})
+		r, w := r.Clone(r.Context()), httptest.NewRecorder()
+		policy.Select(pool, r, w)
+		r.AddCookie(w.Result().Cookies()[0])
+		benchSticky(b, func() bool { return policy.Select(pool, r, nil) != nil })
+	})
+	b.Run("key/proxyos", func(b *testing.B) {
+		c := newCohorts(&Sticky{Key: "{http.request.header.X-User}"}, "app", newRouteState())
+		benchSticky(b, func() bool {
+			_, ok := c.position(nil, r, &share)
+			return ok
+		})
+	})
+	b.Run("key/stock", func(b *testing.B) {
+		policy := provisionBench[*reverseproxy.HeaderHashSelection](b, "http.reverse_proxy.selection_policies.header", object{"field": encode("X-User")})
+		benchSticky(b, func() bool { return policy.Select(pool, r, nil) != nil })
+	})
 }
 
-func BenchmarkKeyPosition(b *testing.B) {
-	c := newCohorts(&Sticky{Key: "{http.request.header.X-User}"}, "app", newRouteState())
-	r := keyedRequest(b, "somebody")
+func benchSticky(b *testing.B, find func() bool) {
 	b.ReportAllocs()
 	for b.Loop() {
-		c.keyPosition(r)
+		if !find() {
+			b.Fatal("the client has no place")
+		}
 	}
 }
