@@ -35,7 +35,8 @@ type soak struct {
 	ledger    *ledger
 	traffic   *traffic
 
-	split     float64
+	split     float64 // in force
+	written   float64 // in the configuration
 	reloads   int
 	kills     int
 	windows   []window
@@ -49,7 +50,6 @@ type window struct {
 	split              float64
 	production, staged int
 	unknown            int // answered by neither group
-	reloads            int
 }
 
 // deviation is how many requests staging has had too many or too few.
@@ -57,10 +57,9 @@ func (w window) deviation() float64 {
 	return math.Abs(float64(w.staged) - w.split/100*float64(w.production+w.staged+w.unknown))
 }
 
-// allowed is how large the deviation may be: less than a request for where in its phase
-// the window begins and ends, as much for each reload, which may start a new phase, and
-// those requests of which nobody knows where they went.
-func (w window) allowed() float64 { return 1 + float64(w.reloads+w.unknown) }
+// allowed is how large the deviation may be: half a request when the window begins and
+// half a one when it ends, and those requests of which nobody knows where they went.
+func (w window) allowed() float64 { return 1 + float64(w.unknown) }
 
 // reading is what the proxy holds while no request is under way.
 type reading struct {
@@ -75,7 +74,7 @@ func (r reading) residentMiB() float64 { return r.resident }
 
 // runSoak runs cycles of change and breakage under traffic until the time is over.
 func runSoak(ctx context.Context, l *lab, opts options) error {
-	s := &soak{lab: l, opts: opts, ledger: newLedger(), split: soakSplits[0]}
+	s := &soak{lab: l, opts: opts, ledger: newLedger(), split: soakSplits[0], written: soakSplits[0]}
 	if err := s.start(ctx); err != nil {
 		return err
 	}
@@ -178,7 +177,7 @@ http://:%s {
 		}
 	}
 }
-`, s.admin, port, list(production), soakRoute, list(staging), s.split, soakFailDuration, soakKeepAlive)
+`, s.admin, port, list(production), soakRoute, list(staging), s.written, soakFailDuration, soakKeepAlive)
 }
 
 // restart runs an upstream, at first or again.

@@ -78,10 +78,9 @@ func (s *soak) cycle(ctx context.Context, number int) error {
 // observe counts the requests of each group while f runs.
 func (s *soak) observe(what string, f func() error) error {
 	w := window{what: what, split: s.split}
-	var inProduction, inStaging, unknown, reloads int
+	var inProduction, inStaging, unknown int
 	err := s.traffic.pause(func() error {
 		inProduction, inStaging, unknown = s.ledger.counts()
-		reloads = s.reloads
 		return nil
 	})
 	if err != nil {
@@ -93,7 +92,6 @@ func (s *soak) observe(what string, f func() error) error {
 	return s.traffic.pause(func() error {
 		w.production, w.staged, w.unknown = s.ledger.counts()
 		w.production, w.staged, w.unknown = w.production-inProduction, w.staged-inStaging, w.unknown-unknown
-		w.reloads = s.reloads - reloads
 		s.windows = append(s.windows, w)
 		progress("%s at %v %%: %d requests, %d to staging, deviation %.1f", w.what, w.split, w.production+w.staged+w.unknown, w.staged, w.deviation())
 		return nil
@@ -122,6 +120,7 @@ func (s *soak) outage(ctx context.Context, upstreams ...*soakUpstream) error {
 func (s *soak) change(ctx context.Context, split float64) error {
 	s.split = split
 	if s.opts.splitVia == "reload" {
+		s.written = split
 		return s.reload(ctx, "a change of the share by reload")
 	}
 	s.ledger.disrupt(disruption{at: time.Now(), what: "a change of the share"})

@@ -43,7 +43,7 @@ func (s *soak) report(took time.Duration) (text string, passed bool) {
 		t.add(w.what, fmt.Sprint(w.split), thousands(float64(w.production+w.staged+w.unknown)), thousands(float64(w.staged)),
 			fmt.Sprintf("%.1f", w.deviation()), fmt.Sprintf("%.0f", w.allowed()), mark)
 	}
-	b.WriteString("Shares, over windows in which all their requests began and ended. Allowed is 1, and 1 more for each reload and for each request without an answer.\n\n" + t.String() + "\n")
+	b.WriteString("Shares, over windows in which all their requests began and ended. Allowed is 1, half a one for each end, and 1 more for each request without an answer.\n\n" + t.String() + "\n")
 
 	t = newTable("", "heap MiB", "RSS MiB", "goroutines", "open files")
 	row := func(name string, r reading) {
