@@ -11,9 +11,10 @@ import (
 )
 
 // Defaults for routes with two or more upstreams.
-const defaultRetries = 2
-
-var defaultFailDuration = json.RawMessage(`"10s"`)
+const (
+	defaultRetries      = 2
+	defaultFailDuration = "10s"
+)
 
 // object is a JSON object whose fields are not decoded.
 type object = map[string]json.RawMessage
@@ -213,7 +214,8 @@ func (c *composer) loadGuests(g *group, config Staging) error {
 	return nil
 }
 
-// hasSeveral tells whether there is another upstream to try where one fails.
+// hasSeveral tells whether there is another upstream to try where one fails. A dynamic
+// source counts as several.
 func (c *composer) hasSeveral() bool {
 	upstreams := 0
 	for _, g := range c.route.groups {
@@ -236,7 +238,7 @@ func (c *composer) setFailDuration() error {
 		return fmt.Errorf("health_checks: passive: %w", err)
 	}
 	if passive["fail_duration"] == nil {
-		passive["fail_duration"] = defaultFailDuration
+		passive["fail_duration"] = encode(defaultFailDuration)
 		c.healthChecks["passive"] = encode(passive)
 	}
 	return nil
@@ -252,7 +254,7 @@ func (c *composer) loadProxy() error {
 	}
 	delete(config, "dynamic_upstreams")
 	if c.transport == nil {
-		config["transport"] = transportOfGuest
+		config["transport"] = guestTransportConfig
 		if err := c.markHealthChecks(); err != nil {
 			return err
 		}

@@ -21,12 +21,12 @@ func init() {
 // never leaves the transport.
 const healthTargetHeader = "Proxyos-Health-Target"
 
-// guestTransport is the name of the transport that only the handler can use.
+// guestTransport is the name of the transport, which only the handler can use.
 const guestTransport = "proxyos"
 
-var transportOfGuest = encode(map[string]string{"protocol": guestTransport})
+var guestTransportConfig = encode(map[string]string{"protocol": guestTransport})
 
-// errGuest refuses that transport where it has not been put by the handler.
+// errGuest refuses the transport where the handler has not put it.
 var errGuest = errors.New("the transport proxyos belongs to the proxyos handler and cannot be used by itself; leave it out")
 
 // transport is the route's guest in its reverse proxy that makes the round trips. To each
