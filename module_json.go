@@ -24,7 +24,7 @@ func (h *Handler) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// decodeOwn decodes a handler that has no fields of reverse_proxy, as most have none.
+// decodeOwn decodes a handler that has no fields of reverse_proxy.
 func (h *Handler) decodeOwn(data []byte) error {
 	type proxyos Handler // as it is called where a field is wrong
 	return caddy.StrictUnmarshalJSON(data, (*proxyos)(h))
@@ -36,24 +36,38 @@ func (h *Handler) decodeMixed(data []byte) error {
 	if err := json.Unmarshal(data, &fields); err != nil {
 		return err
 	}
-	own := make(object)
+	own, others := make(object), make(object)
 	for name, value := range fields {
-		if string(value) == "null" {
-			delete(fields, name)
-		}
-		switch {
-		case slices.Contains(ownFields, name):
+		if fieldNamed(name, ownFields) != "" {
 			own[name] = value
-			delete(fields, name)
-		case !slices.Contains(reverseProxyFields, name):
+			continue
+		}
+		field := fieldNamed(name, reverseProxyFields)
+		if field == "" {
 			return fmt.Errorf("unknown field %q; proxyos takes the fields of reverse_proxy and %s",
 				name, strings.Join(ownFields, ", "))
 		}
+		if _, twice := others[field]; twice {
+			return fmt.Errorf("field %q is given twice; keep one of them", field)
+		}
+		if string(value) != "null" {
+			others[field] = value
+		}
 	}
-	if len(fields) > 0 {
-		h.ReverseProxy = fields
+	if len(others) > 0 {
+		h.ReverseProxy = others
 	}
 	return h.decodeOwn(encode(own))
+}
+
+// fieldNamed returns the field that a name in JSON stands for, in upper case or lower, as
+// everywhere in Caddy; or nothing if it is none of them.
+func fieldNamed(name string, fields []string) string {
+	i := slices.IndexFunc(fields, func(field string) bool { return strings.EqualFold(field, name) })
+	if i < 0 {
+		return ""
+	}
+	return fields[i]
 }
 
 // dropNulls takes what is null in JSON for missing, as it is taken in the rest of the handler.

@@ -68,6 +68,25 @@ func TestHandlerSurvivesDecodingAndEncoding(t *testing.T) {
 	}
 }
 
+func TestNamesOfFieldsAreTakenInEitherCase(t *testing.T) {
+	for _, handler := range []string{
+		`{"Upstreams": ["a:1", "b:1"], "NAME": "x"}`,
+		`{"Upstreams": ["a:1", "b:1"], "NAME": "x", "Flush_Interval": -1}`,
+	} {
+		h := new(Handler)
+		if err := json.Unmarshal([]byte(handler), h); err != nil {
+			t.Errorf("%s: %v", handler, err)
+			continue
+		}
+		if h.Name != "x" || len(h.Upstreams) != 2 {
+			t.Errorf("%s: got %+v", handler, h)
+		}
+		if strings.Contains(handler, "Flush") != (string(h.ReverseProxy["flush_interval"]) == "-1") {
+			t.Errorf("%s: got %s for reverse_proxy", handler, h.ReverseProxy)
+		}
+	}
+}
+
 func TestNullFieldsAreAsGoodAsNone(t *testing.T) {
 	for _, handler := range []string{
 		`{"upstreams": ["a:1", "b:1"], "name": null, "staging": null, "traffic_split": null, "transport": null, "load_balancing": null, "health_checks": null, "headers": null, "dynamic_upstreams": null}`,
@@ -119,7 +138,6 @@ func TestWrongConfigsAreRefusedAtLoad(t *testing.T) {
 		{"staging_fallback without staging", `{"upstreams": ["a:1"], "staging_fallback": false}`, provision + "staging_fallback: " + noGroup + "staging_fallback"},
 
 		{"an unknown field", `{"upstreams": ["a:1"], "split": 10}`, decoding + `unknown field "split"` + own},
-		{"a field in other letters", `{"upstreams": ["a:1"], "Verbose_Logs": true}`, decoding + `unknown field "Verbose_Logs"` + own},
 		{"an unknown field of an upstream", `{"upstreams": [{"address": "a:1", "wieght": 1}]}`, decoding + `upstream {"address":"a:1","wieght":1}: json: unknown field "wieght"`},
 		{"an unknown field of an upstream's TLS", `{"upstreams": [{"address": "https://a:1", "tls": {"name": "n"}}]}`, decoding + `upstream {"address":"https://a:1","tls":{"name":"n"}}: json: unknown field "name"`},
 		{"an unknown field of an upstream's CA pool", `{"upstreams": [{"address": "https://a:1", "tls": {"ca": {"provider": "inline", "file": "f"}}}]}`, legs + `upstream "https://a:1": provision http.reverse_proxy.transport.http: making TLS client config: failed to load ca module: loading module 'inline': decoding module config: tls.ca_pool.source.inline: json: unknown field "file"`},
@@ -161,6 +179,7 @@ func TestWrongConfigsAreRefusedAtLoad(t *testing.T) {
 		{"https:// in staging beside a transport without TLS", inStaging + `{"upstreams": ["HTTPS://b:1"]}, "transport": {"protocol": "fastcgi"}}`, provision + `staging: upstream "HTTPS://b:1": the route's transport is not http and has no TLS; write the address without https://`},
 		{"HTTP/3 to a cleartext upstream", `{"upstreams": ["a:1"], "transport": {"protocol": "http", "versions": ["3"]}}`, legs + "upstream \"a:1\": the transport says `versions 3`, and HTTP/3 needs TLS; write https://a:1"},
 		{"a transport without a protocol", `{"upstreams": ["a:1"], "transport": {"dial_timeout": 1}}`, provision + `transport: it has no protocol; write {"protocol": "http", …}`},
+		{"a field twice", `{"upstreams": ["a:1"], "verbose_logs": true, "Verbose_Logs": true}`, decoding + `field "verbose_logs" is given twice; keep one of them`},
 		{"a transport that does not exist", `{"upstreams": ["a:1"], "transport": {"protocol": "quic"}}`, provision + "provision http.handlers.reverse_proxy: loading transport: loading module 'quic': unknown module: http.reverse_proxy.transport.quic"},
 		{"the inner transport as a route's own", `{"upstreams": ["a:1"], "transport": {"protocol": "proxyos"}}`, provision + "transport: " + guest},
 
