@@ -283,7 +283,8 @@ func (c *composer) loadProxy() error {
 }
 
 // bindProxy puts the route's other guests in the reverse proxy, and gives the groups its
-// upstreams.
+// upstreams. What it sets, only requests look at, of which there are none yet; the health
+// checks that are running already do not.
 func (c *composer) bindProxy() {
 	h := c.route
 	lb := h.proxy.LoadBalancing

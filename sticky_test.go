@@ -171,8 +171,8 @@ func keyedRequest(t testing.TB, user string) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), caddy.ReplacerCtxKey, caddyhttp.NewTestReplacer(r)))
 }
 
-// BenchmarkSticky measures how a client's group is found out, beside Caddy's own policies,
-// which keep a client at one of two upstreams in the same way.
+// BenchmarkSticky measures how long it takes to find out a client's group. Beside it, for
+// scale, stand Caddy's own policies for sticky clients, which find one of two upstreams.
 func BenchmarkSticky(b *testing.B) {
 	share := newShare(50)
 	pool := reverseproxy.UpstreamPool{{Dial: "a:1", Host: new(reverseproxy.Host)}, {Dial: "b:1", Host: new(reverseproxy.Host)}}
