@@ -46,6 +46,16 @@ func TestProcStatIsReadWhateverTheNameOfTheProcess(t *testing.T) {
 	}
 }
 
+func TestSharedMemoryIsReadAsItsPart(t *testing.T) {
+	got, err := parseProportional([]byte("55-7f ---p 00000000 00:00 0 [rollup]\nRss:  4000 kB\nPss:  1234 kB\nPss_Dirty:  7 kB\n"))
+	if err != nil || got != 1234 {
+		t.Errorf("got %d, %v; want 1234", got, err)
+	}
+	if _, err := parseProportional([]byte("Rss: 1 kB\n")); err == nil {
+		t.Error("a file without the line was taken")
+	}
+}
+
 func TestMedians(t *testing.T) {
 	if got := median([]float64{3, 1, 2}); got != 2 {
 		t.Errorf("odd: got %v", got)
@@ -103,6 +113,7 @@ func TestOnlyWhatNoProxyCouldServeIsExcused(t *testing.T) {
 		{"nothing is wrong", exchange{kind: kindGet, started: at(90), ended: at(120)}, kill, served},
 		{"a GET can be repeated", during(kindGet, true, false), kill, failed},
 		{"but not once its answer has begun", during(kindGet, true, true), kill, cutByKill},
+		{"a whole answer that is wrong", exchange{kind: kindGet, started: at(90), ended: at(120), answered: true, begun: true, wrong: true, err: broken}, kill, failed},
 		{"a POST cannot", during(kindPost, true, false), kill, cutByKill},
 		{"a POST long after the kill", exchange{kind: kindPost, started: at(5000), ended: at(5001), err: broken}, kill, failed},
 		{"a POST that ended before the kill", exchange{kind: kindPost, started: at(1), ended: at(2), err: broken}, kill, failed},

@@ -27,6 +27,7 @@ type exchange struct {
 	group          string // that answered; empty if none did
 	answered       bool   // whether any answer had begun
 	begun          bool   // whether a good one had
+	wrong          bool   // the answer was whole, but not the right one
 	err            error
 }
 
@@ -64,7 +65,7 @@ func judge(e exchange, disruptions []disruption) verdict {
 		return served
 	}
 	for _, d := range disruptions {
-		if !d.touches(e) {
+		if e.wrong || !d.touches(e) {
 			continue
 		}
 		switch {

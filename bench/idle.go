@@ -11,7 +11,7 @@ import (
 func measureIdle(ctx context.Context, l *lab, opts options) error {
 	var proxies []contender
 	for _, idle := range opts.idle {
-		proxies = append(proxies, contender{name: fmt.Sprint("idle ", idle), config: caddyfile(proxyosIdleSite(idle)), start: startCaddy})
+		proxies = append(proxies, contender{flag: "proxyos", name: fmt.Sprint("idle ", idle), config: caddyfile(proxyosIdleSite(idle)), start: startCaddy})
 	}
 	look := func(r *runner, s *sample) error {
 		held, err := caddyAdmin(r.site.Admin).footprint(ctx)

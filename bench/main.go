@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -66,7 +67,7 @@ func parseOptions(args []string) (options, error) {
 	set.IntVar(&o.rounds, "rounds", 5, "how often each case is measured; the rounds of the proxies are interleaved")
 	set.DurationVar(&o.duration, "duration", 5*time.Second, "how long each measurement takes, in whole seconds")
 	set.StringVar(&conns, "conns", "1,64,512,2048", "numbers of client connections")
-	set.StringVar(&only, "only", "", "the proxies to measure: "+strings.Join(proxyNames(), ",")+"; default: all")
+	set.StringVar(&only, "only", "", "the proxies to measure: "+strings.Join(contenderFlags(), ",")+"; default: all")
 	set.StringVar(&payloads, "payloads", "", "the payloads to measure: "+strings.Join(payloadNames(), ",")+"; default: all")
 	set.StringVar(&o.out, "out", filepath.Join("docs", "performance.md"), "the document to write the results into, with a picture beside it; - for standard output")
 	set.StringVar(&o.profiles, "profiles", "", "a directory for CPU profiles of the Caddy processes; taking them costs a little")
@@ -119,6 +120,25 @@ func numbers(list string) ([]int, error) {
 	return all, nil
 }
 
+// programs returns the names of the programs that the measurement needs.
+func (o options) programs() []string {
+	switch {
+	case o.spreadAsked:
+		return []string{nginxName, haproxyName}
+	case len(o.routes) > 0, o.soak > 0:
+		return nil
+	case len(o.idle) > 0:
+		return []string{"wrk"}
+	}
+	needed := []string{"wrk"}
+	for _, peer := range []string{nginxName, haproxyName} {
+		if len(o.only) == 0 || slices.Contains(o.only, peer) {
+			needed = append(needed, peer)
+		}
+	}
+	return needed
+}
+
 func run(ctx context.Context, opts options) error {
 	if runtime.GOOS != "linux" {
 		return errors.New("the measurements read /proc, so they run on Linux only")
@@ -126,14 +146,7 @@ func run(ctx context.Context, opts options) error {
 	if err := raiseFileLimit(); err != nil {
 		return err
 	}
-	needed := []string{"wrk", "nginx", "haproxy"}
-	switch {
-	case opts.spreadAsked:
-		needed = []string{"nginx", "haproxy"}
-	case len(opts.routes) > 0, opts.soak > 0:
-		needed = nil
-	}
-	if err := checkPrograms(needed); err != nil {
+	if err := checkPrograms(opts.programs()); err != nil {
 		return err
 	}
 	lab, err := openLab(ctx)

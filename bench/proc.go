@@ -81,25 +81,32 @@ func cpuTime(pids []int) (time.Duration, error) {
 	return sum, nil
 }
 
-// residentMemory returns the bytes of memory that processes hold.
+// residentMemory returns the bytes of memory that processes hold, what they share counted
+// once: the sum of their proportional set sizes.
 func residentMemory(pids []int) (int, error) {
 	sum := 0
 	for _, pid := range pids {
-		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 		if err != nil {
 			return 0, err
 		}
-		fields := strings.Fields(string(data))
-		if len(fields) < 2 {
-			return 0, fmt.Errorf("not a statm file: %q", data)
-		}
-		pages, err := strconv.Atoi(fields[1])
+		kibibytes, err := parseProportional(data)
 		if err != nil {
 			return 0, err
 		}
-		sum += pages * os.Getpagesize()
+		sum += kibibytes << 10
 	}
 	return sum, nil
+}
+
+// parseProportional reads the line of smaps_rollup that begins with "Pss:", in KiB.
+func parseProportional(data []byte) (int, error) {
+	for line := range strings.Lines(string(data)) {
+		if rest, ok := strings.CutPrefix(line, "Pss:"); ok {
+			return strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")))
+		}
+	}
+	return 0, fmt.Errorf("not a smaps_rollup file: %q", data)
 }
 
 // openFiles returns how many file descriptors a process has open.

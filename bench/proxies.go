@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"text/template"
 )
@@ -15,6 +14,7 @@ const idlePerUpstream = 256
 
 // contender is a proxy to be measured: how it is configured and started.
 type contender struct {
+	flag   string // its name on the command line
 	name   string
 	about  string // for the reader of the results
 	config string // a template of its configuration file
@@ -51,32 +51,45 @@ var stockIdleName = fmt.Sprintf(stockIdleFor, idlePerUpstream)
 // contenders are the proxies that are measured beside each other.
 func contenders() []contender {
 	return []contender{
-		{proxyosName, "this module at its defaults: staging and traffic_split 10", caddyfile(proxyosSite), startCaddy},
-		{stockName, "Caddy's reverse_proxy at its defaults: weighted_round_robin 9 1", caddyfile(stockSite("")), startCaddy},
-		{stockIdleName, fmt.Sprintf("the same with keepalive_idle_conns_per_host %d, as proxyos has it", idlePerUpstream),
+		{"proxyos", proxyosName, "this module at its defaults: staging and traffic_split 10", caddyfile(proxyosSite), startCaddy},
+		{"stock", stockName, "Caddy's reverse_proxy at its defaults: weighted_round_robin 9 1", caddyfile(stockSite("")), startCaddy},
+		{"stock-idle", stockIdleName, fmt.Sprintf("the same with keepalive_idle_conns_per_host %d, as proxyos has it", idlePerUpstream),
 			caddyfile(stockSite(fmt.Sprintf("keepalive_idle_conns_per_host %d", idlePerUpstream))), startCaddy},
-		{nginxName, "upstream with weights 9 and 1, keepalive, a worker for each core", nginxConfig, startNginx},
-		{haproxyName, "balance roundrobin with weights 9 and 1, http-reuse always, a thread for each core", haproxyConfig, startHAProxy},
+		{"nginx", nginxName, "upstream with weights 9 and 1, keepalive, a worker for each core", nginxConfig, startNginx},
+		{"haproxy", haproxyName, "balance roundrobin with weights 9 and 1, http-reuse always, a thread for each core", haproxyConfig, startHAProxy},
 	}
 }
 
-func proxyNames() []string {
-	return []string{"proxyos", "stock", "stock-idle", "nginx", "haproxy"}
+func contenderFlags() []string {
+	var flags []string
+	for _, c := range contenders() {
+		flags = append(flags, c.flag)
+	}
+	return flags
+}
+
+// contenderOf returns the proxy of that name on the command line.
+func contenderOf(flag string) (contender, error) {
+	for _, c := range contenders() {
+		if c.flag == flag {
+			return c, nil
+		}
+	}
+	return contender{}, fmt.Errorf("there is no proxy %q; name one of %s", flag, strings.Join(contenderFlags(), ", "))
 }
 
 // chosenContenders returns the proxies with the given names of the command line.
 func chosenContenders(names []string) ([]contender, error) {
-	all := contenders()
 	if len(names) == 0 {
-		return all, nil
+		return contenders(), nil
 	}
 	var chosen []contender
 	for _, name := range names {
-		i := slices.Index(proxyNames(), name)
-		if i < 0 {
-			return nil, fmt.Errorf("there is no proxy %q; name one of %s", name, strings.Join(proxyNames(), ", "))
+		c, err := contenderOf(name)
+		if err != nil {
+			return nil, err
 		}
-		chosen = append(chosen, all[i])
+		chosen = append(chosen, c)
 	}
 	return chosen, nil
 }

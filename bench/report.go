@@ -29,7 +29,7 @@ func throughputReport(all []series, proxies []contender, opts options) string {
 }
 
 func throughputTable(rows []series) string {
-	t := newTable("connections", "proxy", "requests/s", "p50 ms", "p99 ms", "CPU µs/request", "CPU ÷ stock", "CPU ÷ stock, idle raised", "requests/s ÷ stock", "RSS MiB", "errors")
+	t := newTable("connections", "proxy", "requests/s", "p50 ms", "p99 ms", "CPU µs/request", "CPU ÷ stock", "CPU ÷ stock, idle raised", "requests/s ÷ stock", "memory MiB", "errors")
 	for _, row := range rows {
 		stock, raised := find(rows, row.conns, stockName), find(rows, row.conns, stockIdleName)
 		t.add(thousands(float64(row.conns)), row.proxy,

@@ -41,7 +41,6 @@ var routeKinds = []routeKind{
 			"handler":        "reverse_proxy",
 			"upstreams":      []any{map[string]any{"dial": upstreamOf(i, 1)}, map[string]any{"dial": upstreamOf(i, 2)}},
 			"load_balancing": map[string]any{"selection_policy": map[string]any{"policy": "weighted_round_robin", "weights": []int{9, 1}}},
-			"transport":      map[string]any{"protocol": "http"},
 		}
 	}},
 	{proxyosName, func(i int) map[string]any {
@@ -54,7 +53,7 @@ var routeKinds = []routeKind{
 
 // upstreamOf returns an address of its own for each route; nothing is dialled.
 func upstreamOf(route, last int) string {
-	return fmt.Sprintf("127.%d.%d.%d:3000", 1+route/256/256, route/256%256, route%256/2*2+last)
+	return fmt.Sprintf("127.%d.%d.%d:%d", 1+route/256/256, route/256%256, route%256, 3000+last)
 }
 
 // routesConfig returns a Caddy configuration with many routes, told apart by host.

@@ -54,12 +54,23 @@ type window struct {
 
 // deviation is how many requests staging has had too many or too few.
 func (w window) deviation() float64 {
-	return math.Abs(float64(w.staged) - w.split/100*float64(w.production+w.staged+w.unknown))
+	return math.Abs(float64(w.staged) - w.split/100*float64(w.requests()))
 }
 
+func (w window) requests() int { return w.production + w.staged + w.unknown }
+
 // allowed is how large the deviation may be: half a request when the window begins and
-// half a one when it ends, and those requests of which nobody knows where they went.
-func (w window) allowed() float64 { return 1 + float64(w.unknown) }
+// half a one when it ends, unless nobody or everybody goes to staging, and those requests
+// of which nobody knows where they went.
+func (w window) allowed() float64 {
+	if w.split == 0 || w.split == 100 {
+		return float64(w.unknown)
+	}
+	return 1 + float64(w.unknown)
+}
+
+// strayed tells whether staging has not had its share, or there was nothing to share out.
+func (w window) strayed() bool { return w.requests() == 0 || w.deviation() > w.allowed() }
 
 // reading is what the proxy holds while no request is under way.
 type reading struct {

@@ -30,12 +30,12 @@ func (s *soak) cycle(ctx context.Context, number int) error {
 		{"a staging upstream killed and restarted", true, func(ctx context.Context) error {
 			return s.outage(ctx, s.upstreams[firstStaging+number%2])
 		}},
-		{"two reloads of the same configuration", true, func(ctx context.Context) error {
-			for range 2 {
+		{"ten reloads of the same configuration", true, func(ctx context.Context) error {
+			for range 10 {
 				if err := s.reload(ctx, "a reload"); err != nil {
 					return err
 				}
-				if err := s.sleep(ctx, phase/2); err != nil {
+				if err := s.sleep(ctx, phase/10); err != nil {
 					return err
 				}
 			}
@@ -70,7 +70,7 @@ func (s *soak) cycle(ctx context.Context, number int) error {
 	return s.traffic.pause(func() error {
 		r, err := s.read(ctx)
 		s.readings = append(s.readings, r)
-		progress("cycle %d: heap %.1f MiB, RSS %.0f MiB, %d goroutines, %d files", number+1, r.heapMiB(), r.resident, r.footprint.goroutines, r.files)
+		progress("cycle %d: heap %.1f MiB, memory %.0f MiB, %d goroutines, %d files", number+1, r.heapMiB(), r.resident, r.footprint.goroutines, r.files)
 		return err
 	})
 }
@@ -93,7 +93,7 @@ func (s *soak) observe(what string, f func() error) error {
 		w.production, w.staged, w.unknown = s.ledger.counts()
 		w.production, w.staged, w.unknown = w.production-inProduction, w.staged-inStaging, w.unknown-unknown
 		s.windows = append(s.windows, w)
-		progress("%s at %v %%: %d requests, %d to staging, deviation %.1f", w.what, w.split, w.production+w.staged+w.unknown, w.staged, w.deviation())
+		progress("%s at %v %%: %d requests, %d to staging, deviation %.1f", w.what, w.split, w.requests(), w.staged, w.deviation())
 		return nil
 	})
 }
@@ -123,7 +123,6 @@ func (s *soak) change(ctx context.Context, split float64) error {
 		s.written = split
 		return s.reload(ctx, "a change of the share by reload")
 	}
-	s.ledger.disrupt(disruption{at: time.Now(), what: "a change of the share"})
 	body, err := json.Marshal(map[string]float64{"traffic_split": split})
 	if err != nil {
 		return err

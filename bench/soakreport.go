@@ -11,6 +11,7 @@ const (
 	heapGrowth     = 1.15 // the last third of the readings to the first
 	extraGoroutine = 2
 	extraFiles     = 2
+	fewestCycles   = 3 // to tell what grows
 )
 
 // report tells what was done and found, and whether all of it is well.
@@ -36,16 +37,16 @@ func (s *soak) report(took time.Duration) (text string, passed bool) {
 	t = newTable("window", "share %", "requests", "to staging", "deviation", "allowed", "")
 	for _, w := range s.windows {
 		mark := "ok"
-		if w.deviation() > w.allowed() {
+		if w.strayed() {
 			mark = "**strayed**"
 			strayed++
 		}
-		t.add(w.what, fmt.Sprint(w.split), thousands(float64(w.production+w.staged+w.unknown)), thousands(float64(w.staged)),
+		t.add(w.what, fmt.Sprint(w.split), thousands(float64(w.requests())), thousands(float64(w.staged)),
 			fmt.Sprintf("%.1f", w.deviation()), fmt.Sprintf("%.0f", w.allowed()), mark)
 	}
-	b.WriteString("Shares, over windows in which all their requests began and ended. Allowed is 1, half a one for each end, and 1 more for each request without an answer.\n\n" + t.String() + "\n")
+	b.WriteString("Shares, over windows in which all their requests began and ended. Allowed is 1, half a one for each end, or none at 0 % and 100 %, and 1 more for each request without an answer.\n\n" + t.String() + "\n")
 
-	t = newTable("", "heap MiB", "RSS MiB", "goroutines", "open files")
+	t = newTable("", "heap MiB", "memory MiB", "goroutines", "open files")
 	row := func(name string, r reading) {
 		t.add(name, fmt.Sprintf("%.1f", r.heapMiB()), fmt.Sprintf("%.0f", r.resident), fmt.Sprint(r.footprint.goroutines), fmt.Sprint(r.files))
 	}
@@ -63,7 +64,8 @@ func (s *soak) report(took time.Duration) (text string, passed bool) {
 	}{
 		{fmt.Sprintf("no request failed that could be served: %d did", len(failures)), len(failures) == 0},
 		{fmt.Sprintf("shares exact: %d of %d windows strayed", strayed, len(s.windows)), strayed == 0},
-		{fmt.Sprintf("heap flat: last third of the cycles to the first %.2f, at most %.2f (RSS %.2f)", growth, heapGrowth, s.growth(reading.residentMiB)), growth <= heapGrowth},
+		{fmt.Sprintf("heap flat: last third of the cycles to the first %.2f, at most %.2f (memory of the process %.2f)", growth, heapGrowth, s.growth(reading.residentMiB)), growth <= heapGrowth},
+		{fmt.Sprintf("%d cycles, at least %d to tell what grows", len(s.readings), fewestCycles), len(s.readings) >= fewestCycles},
 		{fmt.Sprintf("goroutines back to the start: %d, then %d", s.base.footprint.goroutines, s.end.footprint.goroutines), s.end.footprint.goroutines <= s.base.footprint.goroutines+extraGoroutine},
 		{fmt.Sprintf("open files back to the start: %d, then %d", s.base.files, s.end.files), s.end.files <= s.base.files+extraFiles},
 	}

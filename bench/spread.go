@@ -51,8 +51,11 @@ type splitCase struct {
 }
 
 func splitCases() []splitCase {
-	all := contenders()
-	ours, stock, nginx, haproxy := all[0], all[1], all[3], all[4]
+	named := make(map[string]contender)
+	for _, c := range contenders() {
+		named[c.name] = c
+	}
+	ours, stock, nginx, haproxy := named[proxyosName], named[stockName], named[nginxName], named[haproxyName]
 	hashed := nginx
 	hashed.config = nginxSplitConfig
 	return []splitCase{

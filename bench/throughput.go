@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// warmUp is how long a proxy is under load before it is measured: 2,048 connections take a
-// second to open, and longer where each needs a TLS handshake.
-const warmUp = 3 * time.Second
+// warmUp is how long a proxy is under load before each measurement, so that it has its
+// connections to the upstreams again.
+const warmUp = time.Second
 
 // payload is a kind of answer and of upstream.
 type payload struct {
@@ -83,13 +83,12 @@ func measureField(ctx context.Context, l *lab, opts options, p payload, conns in
 	if err := f.start(ctx, proxies); err != nil {
 		return nil, err
 	}
-	for _, r := range f.runners {
-		if _, err := generateLoad(ctx, l, f.url(r), conns, warmUp); err != nil {
-			return nil, fmt.Errorf("warming %s up: %w", r.name, err)
-		}
-	}
 	for round := range opts.rounds {
-		for _, r := range f.runners {
+		for i := range f.runners {
+			r := f.runners[(i+round)%len(f.runners)] // nobody always follows the same neighbor
+			if _, err := generateLoad(ctx, l, f.url(r), conns, warmUp); err != nil {
+				return nil, fmt.Errorf("warming %s up: %w", r.name, err)
+			}
 			one, err := f.measure(ctx, r, round)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", r.name, err)

@@ -105,7 +105,7 @@ func (t *traffic) read(e *exchange, resp *http.Response, err error, isGood func(
 	case resp.StatusCode != http.StatusOK:
 		e.err = errors.New(resp.Status)
 	case !isGood(body):
-		e.err = fmt.Errorf("a wrong answer of %d bytes", len(body))
+		e.wrong, e.err = true, fmt.Errorf("a wrong answer of %d bytes", len(body))
 	}
 }
 
@@ -142,7 +142,7 @@ func (t *traffic) socket(e *exchange) {
 			return
 		}
 		if string(received) != message {
-			e.err = errors.New("a wrong echo")
+			e.wrong, e.err = true, errors.New("a wrong echo")
 			return
 		}
 		time.Sleep(50 * time.Millisecond)
