@@ -53,8 +53,8 @@ const (
 	// no proxy can do better: the upstream died when it had taken a request that must not
 	// be repeated, or in the middle of an answer
 	cutByKill verdict = "cut by a kill"
-	// a reload ends upgraded connections, and the idle ones of clients, which may be using
-	// them at that moment: they know to repeat a GET
+	// a reload ends upgraded connections, and those of clients that are idle or just being
+	// opened, which may be used at that moment: clients know to repeat a GET
 	cutByReload verdict = "cut by a reload"
 	failed      verdict = "failed"
 )
@@ -71,7 +71,8 @@ func judge(e exchange, disruptions []disruption) verdict {
 		switch {
 		case d.kill && (e.begun || e.kind == kindPost):
 			return cutByKill
-		case !d.kill && (e.kind == kindSocket && e.begun || e.kind == kindPost && !e.answered):
+		case !d.kill && e.kind == kindSocket && e.begun,
+			!d.kill && (e.kind == kindSocket || e.kind == kindPost) && !e.answered:
 			return cutByReload
 		}
 	}
