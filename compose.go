@@ -11,9 +11,11 @@ import (
 )
 
 // Defaults for routes with two or more upstreams.
-const (
-	defaultRetries      = 2
-	defaultFailDuration = "10s"
+const defaultRetries = 2
+
+var (
+	defaultFailDuration  = encode("10s")
+	defaultPassiveChecks = encode(object{"fail_duration": defaultFailDuration})
 )
 
 // object is a JSON object whose fields are not decoded.
@@ -233,12 +235,17 @@ func (c *composer) setFailDuration() error {
 	if !c.hasSeveral() {
 		return nil
 	}
-	passive, err := decodeObject(c.healthChecks["passive"])
+	raw, given := c.healthChecks["passive"]
+	if !given {
+		c.healthChecks["passive"] = defaultPassiveChecks
+		return nil
+	}
+	passive, err := decodeObject(raw)
 	if err != nil {
 		return fmt.Errorf("health_checks: passive: %w", err)
 	}
 	if passive["fail_duration"] == nil {
-		passive["fail_duration"] = encode(defaultFailDuration)
+		passive["fail_duration"] = defaultFailDuration
 		c.healthChecks["passive"] = encode(passive)
 	}
 	return nil

@@ -110,21 +110,28 @@ func (h *Handler) distrustAsBefore(last *Handler) {
 		return
 	}
 	period := distrustFor(h.proxy.HealthChecks)
-	kept := make(map[string]bool, len(h.stats))
-	for upstream := range h.stats {
-		kept[upstream.Dial] = true
-	}
 	for upstream := range last.stats {
-		if !kept[upstream.Dial] {
+		until, distrusted := last.distrust.deadline(upstream.Dial)
+		if !distrusted && upstream.Healthy() || !h.hasUpstream(upstream.Dial) {
 			continue
 		}
-		if until, ok := last.distrust.deadline(upstream.Dial); ok {
+		if distrusted {
 			h.distrust.add(upstream.Dial, until)
 		}
 		if !upstream.Healthy() && period > 0 && !h.distrust.has(upstream.Dial) {
 			h.distrust.add(upstream.Dial, time.Now().Add(period))
 		}
 	}
+}
+
+// hasUpstream tells whether one of the route's upstreams has a dial address.
+func (h *Handler) hasUpstream(dial string) bool {
+	for upstream := range h.stats {
+		if upstream.Dial == dial {
+			return true
+		}
+	}
+	return false
 }
 
 // knows tells whether an upstream is distrusted, unavailable or not.
