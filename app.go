@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
@@ -34,7 +33,6 @@ type App struct {
 
 	logger     *zap.Logger
 	httpsPorts portSet
-	durations  *prometheus.HistogramVec
 
 	mu     sync.Mutex
 	routes []*Handler
@@ -73,24 +71,10 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.synced = make(chan struct{})
 	a.wake = make(chan struct{}, 1)
 	a.overrides = &overrides{storage: ctx.Storage(), logger: a.logger, apply: a.putInForce, held: a.inForce}
-	a.durations = acquireDurations()
-	registry := ctx.GetMetricsRegistry()
-	if err := register(registry, a.durations); err != nil {
-		return fmt.Errorf("registering metrics: %w", err)
-	}
-	if err := register(registry, &collector{routes: a.all}); err != nil {
+	if err := ctx.GetMetricsRegistry().Register(&collector{routes: a.all}); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	return nil
-}
-
-// Cleanup gives up the metrics, which live on if the next config has proxyos routes.
-func (a *App) Cleanup() error {
-	if a.durations == nil {
-		return nil
-	}
-	_, err := durations.Delete("")
-	return err
 }
 
 // add takes a route on.
@@ -171,8 +155,7 @@ func (a *App) Stop() error {
 
 // Interface guards
 var (
-	_ caddy.App          = (*App)(nil)
-	_ caddy.CleanerUpper = (*App)(nil)
-	_ caddy.Provisioner  = (*App)(nil)
-	_ caddy.Validator    = (*App)(nil)
+	_ caddy.App         = (*App)(nil)
+	_ caddy.Provisioner = (*App)(nil)
+	_ caddy.Validator   = (*App)(nil)
 )

@@ -1,9 +1,13 @@
 package proxyos
 
 import (
+	"reflect"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 )
 
 func TestMetricsAddUpRoutesWithoutAName(t *testing.T) {
@@ -11,16 +15,20 @@ func TestMetricsAddUpRoutesWithoutAName(t *testing.T) {
 	named := countedRoute("app", 5, 404)
 	got := gather(t, one, two, named)
 	for series, want := range map[string]float64{
-		"caddy_proxyos_requests_total code=5xx group=staging route=":    3,
-		"caddy_proxyos_requests_total code=2xx group=staging route=":    4,
-		"caddy_proxyos_requests_total code=4xx group=staging route=app": 5,
-		"caddy_proxyos_requests_in_flight group=staging route=":         2,
-		"caddy_proxyos_requests_in_flight group=production route=":      0,
-		"caddy_proxyos_requests_in_flight group=staging route=app":      1,
-		"caddy_proxyos_requests_in_flight group=production route=app":   0,
-		"caddy_proxyos_fallbacks_total route=":                          2,
-		"caddy_proxyos_fallbacks_total route=app":                       1,
-		"caddy_proxyos_traffic_split_ratio route=app":                   0.25,
+		"caddy_proxyos_requests_total code=5xx group=staging route=":        3,
+		"caddy_proxyos_requests_total code=2xx group=staging route=":        4,
+		"caddy_proxyos_requests_total code=4xx group=staging route=app":     5,
+		"caddy_proxyos_requests_in_flight group=staging route=":             2,
+		"caddy_proxyos_requests_in_flight group=production route=":          0,
+		"caddy_proxyos_requests_in_flight group=staging route=app":          1,
+		"caddy_proxyos_requests_in_flight group=production route=app":       0,
+		"caddy_proxyos_fallbacks_total route=":                              2,
+		"caddy_proxyos_fallbacks_total route=app":                           1,
+		"caddy_proxyos_request_duration_seconds group=staging route=":       7,
+		"caddy_proxyos_request_duration_seconds group=production route=":    0,
+		"caddy_proxyos_request_duration_seconds group=staging route=app":    5,
+		"caddy_proxyos_request_duration_seconds group=production route=app": 0,
+		"caddy_proxyos_traffic_split_ratio route=app":                       0.25,
 	} {
 		if got[series] != want {
 			t.Errorf("%s is %v, want %v", series, got[series], want)
@@ -32,12 +40,51 @@ func TestMetricsAddUpRoutesWithoutAName(t *testing.T) {
 	}
 }
 
+func TestDurationsAreCountedAsPrometheusCountsThem(t *testing.T) {
+	theirs := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "x", Help: "x", Buckets: prometheus.DefBuckets})
+	var ours durationHistogram
+	durations := []time.Duration{0, time.Microsecond, time.Minute, time.Hour}
+	for _, bound := range durationBounds {
+		durations = append(durations, bound-time.Microsecond, bound, bound+time.Microsecond)
+	}
+	for _, d := range durations {
+		theirs.Observe(d.Seconds())
+		ours.observe(d)
+	}
+	want, got := histogramOf(t, theirs), histogramOf(t, ours.addTo(durationCounts{}).metric("app", production))
+	if want.GetSampleCount() != got.GetSampleCount() || !isNear(want.GetSampleSum(), got.GetSampleSum()) {
+		t.Errorf("got %d in %v s, want %d in %v s", got.GetSampleCount(), got.GetSampleSum(), want.GetSampleCount(), want.GetSampleSum())
+	}
+	if got, want := bucketsOf(got), bucketsOf(want); !reflect.DeepEqual(got, want) {
+		t.Errorf("got\n%v, want\n%v", got, want)
+	}
+}
+
+func isNear(a, b float64) bool { return a-b < 1e-6 && b-a < 1e-6 }
+
+func histogramOf(t *testing.T, metric prometheus.Metric) *dto.Histogram {
+	t.Helper()
+	var written dto.Metric
+	if err := metric.Write(&written); err != nil {
+		t.Fatal(err)
+	}
+	return written.GetHistogram()
+}
+
+func bucketsOf(h *dto.Histogram) (buckets [][2]float64) {
+	for _, b := range h.GetBucket() {
+		buckets = append(buckets, [2]float64{b.GetUpperBound(), float64(b.GetCumulativeCount())})
+	}
+	slices.SortFunc(buckets, func(a, b [2]float64) int { return slices.Compare(a[:], b[:]) })
+	return buckets
+}
+
 func TestStatusesOutsideTheClassesAreCountedTogether(t *testing.T) {
 	var g groupState
 	for _, status := range []int{0, 99, 600, 999, -1} {
-		g.served(status)
+		g.served(status, 0)
 	}
-	g.served(503)
+	g.served(503, 0)
 	if requests, failed := g.totals(); requests != 6 || failed != 1 || g.byClass[0].Load() != 5 {
 		t.Errorf("%d requests, %d failed, %d of no class; want 6, 1, 5", requests, failed, g.byClass[0].Load())
 	}
@@ -48,7 +95,7 @@ func TestStatusesOutsideTheClassesAreCountedTogether(t *testing.T) {
 func countedRoute(name string, n int, status int) *Handler {
 	h := &Handler{Name: name, state: newRouteState(), split: newSplitter(25), groups: []*group{{name: production}, {name: staging}}}
 	for range n {
-		h.state.groups[1].served(status)
+		h.state.groups[1].served(status, 30*time.Millisecond)
 	}
 	h.state.groups[1].inFlight.Add(1)
 	h.state.fallbacks.Add(1)
@@ -60,7 +107,7 @@ func gather(t *testing.T, routes ...*Handler) map[string]float64 {
 	t.Helper()
 	registry := prometheus.NewPedanticRegistry()
 	c := &collector{routes: func() []*Handler { return routes }}
-	if err := register(registry, c); err != nil {
+	if err := registry.Register(c); err != nil {
 		t.Fatal(err)
 	}
 	families, err := registry.Gather()
@@ -74,7 +121,7 @@ func gather(t *testing.T, routes ...*Handler) map[string]float64 {
 			for _, label := range metric.GetLabel() {
 				series += " " + label.GetName() + "=" + label.GetValue()
 			}
-			values[series] = metric.GetCounter().GetValue() + metric.GetGauge().GetValue()
+			values[series] = metric.GetCounter().GetValue() + metric.GetGauge().GetValue() + float64(metric.GetHistogram().GetSampleCount())
 		}
 	}
 	return values

@@ -7,7 +7,6 @@ package proxyos
 import (
 	"encoding/json"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
@@ -97,7 +96,6 @@ type Handler struct {
 	state        *routeState
 	isNew        bool // no earlier config had the route
 	stats        map[*reverseproxy.Upstream]*upstreamState
-	timing       [2]prometheus.Observer // production, staging
 	distrust     distrust
 	app          *App
 	retries      int // at most, for each request; 0 if unlimited or none
@@ -182,8 +180,7 @@ func (h *Handler) bindState() {
 		h.cohorts = newCohorts(h.Sticky, h.Name, h.state)
 	}
 	h.stats = make(map[*reverseproxy.Upstream]*upstreamState)
-	for i, g := range h.groups {
-		h.timing[i] = h.app.durations.WithLabelValues(h.Name, g.name)
+	for _, g := range h.groups {
 		g.distrust = &h.distrust
 		for _, upstream := range g.pool {
 			h.stats[upstream] = h.state.upstream(upstream.Dial)
@@ -197,11 +194,7 @@ func (h *Handler) Cleanup() error {
 	if h.state == nil {
 		return nil
 	}
-	gone, err := releaseRouteState(h.Name)
-	if gone {
-		h.app.durations.DeletePartialMatch(prometheus.Labels{"route": h.Name})
-	}
-	return err
+	return releaseRouteState(h.Name)
 }
 
 // unchecked lists the upstreams whose certificates are unchecked because of their ports

@@ -142,8 +142,7 @@ func (h *Handler) finish(j *journey, err error) {
 	elapsed := time.Since(j.started)
 	state := &h.state.groups[index]
 	state.inFlight.Add(-1)
-	state.served(status)
-	h.timing[index].Observe(elapsed.Seconds())
+	state.served(status, elapsed)
 	if c := h.logger.Check(zapcore.DebugLevel, "request served"); c != nil {
 		c.Write(zap.String("route", h.Name), zap.String("group", j.group.name), zap.Bool("fallback", j.fellBack),
 			zap.Int("attempts", len(j.tried)), zap.Int("status", status), zap.Duration("duration", elapsed))

@@ -26,8 +26,9 @@ type routeState struct {
 
 // groupState counts the requests of a group.
 type groupState struct {
-	inFlight atomic.Int64
-	byClass  [6]atomic.Uint64 // by the first digit of the status; 0 for any other
+	inFlight  atomic.Int64
+	byClass   [6]atomic.Uint64 // by the first digit of the status; 0 for any other
+	durations durationHistogram
 }
 
 // upstreamState counts the attempts at an upstream.
@@ -62,12 +63,13 @@ func acquireRouteState(name string) (state *routeState, isNew bool) {
 	return value.(*routeState), !loaded
 }
 
-// releaseRouteState tells whether the route's state is gone, since no config has it.
-func releaseRouteState(name string) (gone bool, err error) {
+// releaseRouteState gives up the route's state, which is gone if no other config has it.
+func releaseRouteState(name string) error {
 	if name == "" {
-		return false, nil
+		return nil
 	}
-	return routeStates.Delete(name)
+	_, err := routeStates.Delete(name)
+	return err
 }
 
 // upstream returns the state of the upstream at a dial address.
@@ -83,12 +85,13 @@ func (s *routeState) upstream(dial string) *upstreamState {
 }
 
 // served counts a request that was answered with a status.
-func (g *groupState) served(status int) {
+func (g *groupState) served(status int, took time.Duration) {
 	class := status / 100
 	if class < 1 || class > 5 {
 		class = 0
 	}
 	g.byClass[class].Add(1)
+	g.durations.observe(took)
 }
 
 // totals returns how many requests there have been and how many of them failed, with a
