@@ -20,15 +20,19 @@ import (
 // that, and after the passive health check has forgotten the failures of any other, an
 // upstream is on trial: it gets one request at a time until it has answered. So a dead
 // upstream costs one request its first attempt each time, not all that are under way.
+//
+// Requests only read it, without a lock: it changes when an upstream fails or returns.
 type distrust struct {
-	count atomic.Int32 // how many upstreams there are in known
-	mu    sync.Mutex
-	known map[string]*suspicion // by dial address
+	known atomic.Pointer[suspects] // replaced rather than changed; nil while there are none
+	mu    sync.Mutex               // held to replace it
 }
 
+// suspects are the upstreams that are distrusted, by dial address.
+type suspects map[string]*suspicion
+
 type suspicion struct {
-	until time.Time // unavailable until then, on trial from then on
-	tried bool      // a request is under way there
+	until time.Time   // unavailable until then, on trial from then on
+	tried atomic.Bool // a request is under way there
 }
 
 // distrustFor returns how long a config needs to find out which upstreams are down.
@@ -50,31 +54,50 @@ func distrustFor(checks *reverseproxy.HealthChecks) time.Duration {
 	return needed
 }
 
-func (d *distrust) any() bool { return d.count.Load() > 0 }
+func (d *distrust) any() bool { return d.known.Load() != nil }
+
+// of returns what is held against an upstream, or nil.
+func (d *distrust) of(dial string) *suspicion {
+	if known := d.known.Load(); known != nil {
+		return (*known)[dial]
+	}
+	return nil
+}
+
+// change replaces what is known by what f makes of a copy.
+func (d *distrust) change(f func(suspects)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	known := make(suspects)
+	if last := d.known.Load(); last != nil {
+		maps.Copy(known, *last)
+	}
+	f(known)
+	if len(known) == 0 {
+		d.known.Store(nil)
+		return
+	}
+	d.known.Store(&known)
+}
 
 // add distrusts an upstream, which is unavailable until a time and on trial after that.
 func (d *distrust) add(dial string, until time.Time) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.known == nil {
-		d.known = make(map[string]*suspicion)
-	}
-	if s, ok := d.known[dial]; ok && s.until.After(until) {
-		until = s.until
-	}
-	d.known[dial] = &suspicion{until: until}
-	// dynamic upstreams may never come up again
-	now := time.Now()
-	maps.DeleteFunc(d.known, func(_ string, s *suspicion) bool { return now.Sub(s.until) > time.Hour })
-	d.count.Store(int32(len(d.known)))
+	d.change(func(known suspects) {
+		if s := known[dial]; s != nil && s.until.After(until) {
+			until = s.until
+		}
+		known[dial] = &suspicion{until: until}
+		// dynamic upstreams may never come up again
+		now := time.Now()
+		maps.DeleteFunc(known, func(_ string, s *suspicion) bool { return now.Sub(s.until) > time.Hour })
+	})
 }
 
 // remove trusts an upstream again.
 func (d *distrust) remove(dial string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.known, dial)
-	d.count.Store(int32(len(d.known)))
+	if d.knows(dial) {
+		d.change(func(known suspects) { delete(known, dial) })
+	}
 }
 
 // answered is called when an upstream has answered. That ends its trial, while during its
@@ -94,13 +117,10 @@ func (d *distrust) has(dial string) bool {
 // deadline returns until when a distrusted upstream is unavailable; ok is false if it is
 // not distrusted.
 func (d *distrust) deadline(dial string) (until time.Time, ok bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	s, ok := d.known[dial]
-	if !ok {
-		return time.Time{}, false
+	if s := d.of(dial); s != nil {
+		return s.until, true
 	}
-	return s.until, true
+	return time.Time{}, false
 }
 
 // distrustAsBefore takes over what the route knew of its upstreams under the config that
@@ -135,40 +155,24 @@ func (h *Handler) hasUpstream(dial string) bool {
 }
 
 // knows tells whether an upstream is distrusted, unavailable or not.
-func (d *distrust) knows(dial string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.known[dial] != nil
-}
+func (d *distrust) knows(dial string) bool { return d.of(dial) != nil }
 
 // bars tells whether an upstream is to get no request now.
 func (d *distrust) bars(dial string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	s, ok := d.known[dial]
-	return ok && (s.tried || time.Now().Before(s.until))
+	s := d.of(dial)
+	return s != nil && (s.tried.Load() || time.Now().Before(s.until))
 }
 
 // admit lets a request go to an upstream, unless that is on trial with another one.
 func (d *distrust) admit(dial string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	s, ok := d.known[dial]
-	if ok && s.tried {
-		return false
-	}
-	if ok {
-		s.tried = true
-	}
-	return true
+	s := d.of(dial)
+	return s == nil || s.tried.CompareAndSwap(false, true)
 }
 
 // release ends a trial that has shown nothing.
 func (d *distrust) release(dial string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if s, ok := d.known[dial]; ok {
-		s.tried = false
+	if s := d.of(dial); s != nil {
+		s.tried.Store(false)
 	}
 }
 
