@@ -21,7 +21,7 @@ func commandLine() string {
 func describeMachine() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "Machine: %s, %d cores, Linux %s; proxy, backends and load on this one machine, over loopback. %s.\n",
-		cpuModel(), runtime.NumCPU(), firstLine(readAll("/proc/sys/kernel/osrelease")), time.Now().UTC().Format("2 January 2006"))
+		cpuModel(), runtime.NumCPU(), kernelVersion(), time.Now().UTC().Format("2 January 2006"))
 	versions := []string{runtime.Version(), "Caddy " + caddyVersion()}
 	for _, program := range []struct{ name, flag string }{{"nginx", "-v"}, {"haproxy", "-v"}, {"wrk", "-v"}} {
 		output, _ := exec.Command(program.name, program.flag).CombinedOutput() // wrk exits with 1
@@ -71,4 +71,10 @@ func firstLine(output []byte) string {
 	}
 	text, _ := strings.CutPrefix(strings.Trim(string(line), " -"), "nginx version: ")
 	return text
+}
+
+// kernelVersion is the version of the kernel without what distributions append to it.
+func kernelVersion() string {
+	version, _, _ := strings.Cut(firstLine(readAll("/proc/sys/kernel/osrelease")), "-")
+	return version
 }
