@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"math"
 	"testing"
 	"time"
 )
@@ -8,14 +9,14 @@ import (
 // Staging is killed, becomes a black hole, and comes back, while clients send requests: the
 // clients notice nothing.
 func TestAStagingThatDiesCostsNobodyARequest(t *testing.T) {
-	const requests, clients = 20_000, 32
+	const atLeast, clients = 20_000, 32
 	prod, stag := plain(t, "production", ""), newProcess(t, "staging")
 	stag.start()
 	s := newServer(t)
 	s.mustLoad(quiet + s.site(blueGreenDirective(prod.addr, stag.addr, "traffic_split 30", "fail_duration 1s",
 		"transport http {\nresponse_header_timeout 300ms\n}")))
 
-	load := drive(t, s.url, clients, requests)
+	load := drive(t, s.url, clients, math.MaxInt64) // for as long as it takes
 	load.past(t, 4000)
 	if r := s.route(); r.Fallbacks != 0 {
 		t.Errorf("%d fallbacks while staging is well", r.Fallbacks)
@@ -43,18 +44,19 @@ func TestAStagingThatDiesCostsNobodyARequest(t *testing.T) {
 	if before.Fallbacks <= killed.Fallbacks {
 		t.Error("no fallback is counted while staging is a black hole")
 	}
-	load.past(t, requests)
-	load.clients.Wait()
+	load.past(t, atLeast)
+	load.stop()
 
 	load.wantsNoError(t)
-	if n := load.answered(); n != requests {
-		t.Errorf("%d of %d requests are answered", n, requests)
+	requests := uint64(load.answered())
+	if requests < atLeast {
+		t.Errorf("%d requests are answered, fewer than %d", requests, atLeast)
 	}
 	r := s.route()
 	if total := r.Groups[production].Requests + r.Groups[staging].Requests; total != requests {
-		t.Errorf("%d requests are counted", total)
+		t.Errorf("%d requests are counted, %d answered", total, requests)
 	}
-	if want := requests*30/100 - r.Groups[staging].Requests; r.Fallbacks != want {
+	if want := (requests*30+50)/100 - r.Groups[staging].Requests; r.Fallbacks != want {
 		t.Errorf("%d fallbacks are counted; staging lacks %d of its 30 %%", r.Fallbacks, want)
 	}
 	// staging has its share again within seconds
