@@ -238,7 +238,7 @@ func TestWrongCaddyfilesAreRefused(t *testing.T) {
 	const (
 		percent = `; write the percentage of requests for staging`
 		upOpts  = "; it takes weight, max_requests, skip_tls_verify, tls_server_name, tls_trust_pool, tls_trusted_ca_certs, tls_client_auth, tls_timeout, tls_renegotiation, tls_curves and tls_pin"
-		guest   = "the transport proxyos belongs to the proxyos handler and cannot be used by itself; leave it out"
+		guest   = " belongs to the proxyos handler and cannot be used by itself; leave it out"
 		once    = " is already specified; write it once"
 	)
 	unfinished := func(after string) string {
@@ -294,8 +294,9 @@ func TestWrongCaddyfilesAreRefused(t *testing.T) {
 		{"a name that is too long", "proxyos a:1 {\nname " + strings.Repeat("a", 65) + "\n}", `name "` + strings.Repeat("a", 65) + `": write 1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit`, 3},
 		{"a name that is missing", "proxyos a:1 {\nname\n}", unfinished("name"), 3},
 
-		{"the inner transport as a route's own", "proxyos a:1 {\ntransport proxyos\n}", guest, 3},
-		{"the inner transport in reverse_proxy", "reverse_proxy a:1 {\ntransport proxyos\n}", guest, 3},
+		{"the inner transport as a route's own", "proxyos a:1 {\ntransport proxyos\n}", "transport proxyos" + guest, 3},
+		{"the inner source as a route's own", "proxyos {\ndynamic proxyos\n}", "dynamic proxyos" + guest, 3},
+		{"the inner transport in reverse_proxy", "reverse_proxy a:1 {\ntransport proxyos\n}", "transport proxyos" + guest, 3},
 		{"a policy that does not exist", "proxyos a:1 {\nlb_policy fastest\n}", "getting module named 'http.reverse_proxy.selection_policies.fastest': module not registered: http.reverse_proxy.selection_policies.fastest", 3},
 		{"a transport that does not exist", "proxyos a:1 {\ntransport quic\n}", "getting module named 'http.reverse_proxy.transport.quic': module not registered: http.reverse_proxy.transport.quic", 3},
 		{"a transport without a name", "proxyos a:1 {\ntransport\n}", unfinished("transport"), 3},

@@ -7,6 +7,7 @@ import (
 	"maps"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
@@ -16,6 +17,12 @@ const defaultRetries = 2
 var (
 	defaultFailDuration  = encode("10s")
 	defaultPassiveChecks = encode(object{"fail_duration": defaultFailDuration})
+)
+
+// The guests of a route that are modules in the JSON of its reverse proxy.
+var (
+	guestTransport = encode(map[string]string{"protocol": "proxyos"})
+	guestSource    = encode(map[string]string{"source": "proxyos"})
 )
 
 // object is a JSON object whose fields are not decoded.
@@ -77,8 +84,8 @@ func (c *composer) readTransport() error {
 	delete(fields, "protocol")
 	switch protocol {
 	case schemeHTTP:
-	case guestTransport:
-		return errGuest
+	case "proxyos":
+		return errGuest("proxyos")
 	default:
 		c.transport = raw
 		h.options.httpsPorts = nil // what a port means is the transport's affair
@@ -261,7 +268,7 @@ func (c *composer) loadProxy() error {
 	}
 	delete(config, "dynamic_upstreams")
 	if c.transport == nil {
-		config["transport"] = guestTransportConfig
+		config["transport"] = guestTransport
 		if err := c.markHealthChecks(); err != nil {
 			return err
 		}
@@ -275,6 +282,9 @@ func (c *composer) loadProxy() error {
 	}
 	var upstreams reverseproxy.UpstreamPool
 	for _, g := range h.groups {
+		if g.dynamic != nil {
+			config["dynamic_upstreams"] = guestSource
+		}
 		for _, b := range g.backends {
 			upstreams = append(upstreams, &reverseproxy.Upstream{Dial: b.dial, MaxRequests: b.maxRequests})
 		}
@@ -289,9 +299,9 @@ func (c *composer) loadProxy() error {
 	return nil
 }
 
-// bindProxy puts the route's other guests in the reverse proxy, and gives the groups its
-// upstreams. What it sets, only requests look at, of which there are none yet; the health
-// checks that are running already do not.
+// bindProxy puts the route's policy in the reverse proxy, and gives the groups its upstreams.
+// What it sets, only requests look at, of which there are none yet. Health checks may be
+// running already; they copy the handler itself at times, but not what its pointers are to.
 func (c *composer) bindProxy() {
 	h := c.route
 	lb := h.proxy.LoadBalancing
@@ -303,9 +313,6 @@ func (c *composer) bindProxy() {
 	pool := h.proxy.Upstreams
 	for _, g := range h.groups {
 		g.pool, pool = pool[:len(g.backends)], pool[len(g.backends):]
-		if g.dynamic != nil {
-			h.proxy.DynamicUpstreams = &upstreamSource{route: h}
-		}
 	}
 }
 
@@ -333,6 +340,29 @@ func (c *composer) markHealthChecks() error {
 	active["headers"] = encode(headers)
 	c.healthChecks["active"] = encode(active)
 	return nil
+}
+
+// hostOf returns the proxyos handler whose reverse proxy the module being provisioned is
+// a guest of.
+func hostOf(ctx caddy.Context, name string) (*Handler, error) {
+	lineage := ctx.Modules() // …, the route, its reverse proxy, the guest
+	if len(lineage) >= 3 {
+		if route, ok := lineage[len(lineage)-3].(*Handler); ok {
+			return route, nil
+		}
+	}
+	return nil, errGuest(name)
+}
+
+// refuseGuest refuses a module of ours that is named in a Caddyfile.
+func refuseGuest(d *caddyfile.Dispenser, name string) error {
+	d.Next()
+	return d.WrapErr(errGuest(name))
+}
+
+// errGuest refuses a module of ours in a place where it has not been put by the handler.
+func errGuest(name string) error {
+	return errors.New(name + " belongs to the proxyos handler and cannot be used by itself; leave it out")
 }
 
 // encode returns the JSON of a value that always has one.

@@ -110,7 +110,7 @@ func TestWrongConfigsAreRefusedAtLoad(t *testing.T) {
 		own       = "; proxyos takes the fields of reverse_proxy and name, upstreams, staging, traffic_split, skip_tls_verify, sticky, staging_when, production_when, staging_fallback"
 		none      = "there is no upstream to send requests to; write one, such as app:3000"
 		noGroup   = "there is no staging group; add `staging <addresses...>`, or remove "
-		guest     = "the transport proxyos belongs to the proxyos handler and cannot be used by itself; leave it out"
+		guest     = "belongs to the proxyos handler and cannot be used by itself; leave it out"
 		inStaging = `{"upstreams": ["a:1"], "traffic_split": 1, "staging": `
 		oneName   = `": write 1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit`
 		otherWay  = "; write both alike, or give one another address"
@@ -179,9 +179,10 @@ func TestWrongConfigsAreRefusedAtLoad(t *testing.T) {
 		{"https:// in staging beside a transport without TLS", inStaging + `{"upstreams": ["HTTPS://b:1"]}, "transport": {"protocol": "fastcgi"}}`, provision + `staging: upstream "HTTPS://b:1": the route's transport is not http and has no TLS; write the address without https://`},
 		{"HTTP/3 to a cleartext upstream", `{"upstreams": ["a:1"], "transport": {"protocol": "http", "versions": ["3"]}}`, legs + "upstream \"a:1\": the transport says `versions 3`, and HTTP/3 needs TLS; write https://a:1"},
 		{"a transport without a protocol", `{"upstreams": ["a:1"], "transport": {"dial_timeout": 1}}`, provision + `transport: it has no protocol; write {"protocol": "http", …}`},
+		{"the inner source as a route's own", `{"dynamic_upstreams": {"source": "proxyos"}}`, provision + "loading the source of dynamic upstreams: loading module 'proxyos': provision http.reverse_proxy.upstreams.proxyos: dynamic proxyos " + guest},
 		{"a field twice", `{"upstreams": ["a:1"], "verbose_logs": true, "Verbose_Logs": true}`, decoding + `field "verbose_logs" is given twice; keep one of them`},
 		{"a transport that does not exist", `{"upstreams": ["a:1"], "transport": {"protocol": "quic"}}`, provision + "provision http.handlers.reverse_proxy: loading transport: loading module 'quic': unknown module: http.reverse_proxy.transport.quic"},
-		{"the inner transport as a route's own", `{"upstreams": ["a:1"], "transport": {"protocol": "proxyos"}}`, provision + "transport: " + guest},
+		{"the inner transport as a route's own", `{"upstreams": ["a:1"], "transport": {"protocol": "proxyos"}}`, provision + "transport: proxyos " + guest},
 
 		{"a name that is a path", `{"name": "a/b", "upstreams": ["a:1"]}`, provision + `name "a/b` + oneName},
 		{"a name that begins with a dot", `{"name": ".a", "upstreams": ["a:1"]}`, provision + `name ".a` + oneName},
@@ -197,12 +198,17 @@ func TestWrongConfigsAreRefusedAtLoad(t *testing.T) {
 			"loading http app module: provision http: server test: setting up route handlers: route 0: loading handler modules: position 1: loading module 'proxyos': "+
 				provision+`name "x": another proxyos route has it already; give each route a name of its own`)
 	})
-	t.Run("the inner transport in reverse_proxy", func(t *testing.T) {
-		err := validate(t, "{}", `{"handler": "reverse_proxy", "upstreams": [{"dial": "a:1"}], "transport": {"protocol": "proxyos"}}`)
-		if want := "provision http.reverse_proxy.transport.proxyos: " + guest; err == nil || !strings.HasSuffix(err.Error(), want) {
-			t.Errorf("got %v, want …%s", err, want)
-		}
-	})
+	for module, field := range map[string]string{
+		"transport.proxyos: transport": `"transport": {"protocol": "proxyos"}`,
+		"upstreams.proxyos: dynamic":   `"dynamic_upstreams": {"source": "proxyos"}`,
+	} {
+		t.Run("reverse_proxy with "+field, func(t *testing.T) {
+			err := validate(t, "{}", `{"handler": "reverse_proxy", "upstreams": [{"dial": "a:1"}], `+field+`}`)
+			if want := "provision http.reverse_proxy." + module + " proxyos " + guest; err == nil || !strings.HasSuffix(err.Error(), want) {
+				t.Errorf("got %v, want …%s", err, want)
+			}
+		})
+	}
 }
 
 func TestWrongSettingsOfTheAppAreRefused(t *testing.T) {

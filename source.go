@@ -7,13 +7,38 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
+func init() {
+	caddy.RegisterModule(new(upstreamSource))
+}
+
 // upstreamSource is the route's guest in its reverse proxy that gathers the upstreams of
-// its groups' dynamic sources.
+// its groups' dynamic sources. It has no configuration and cannot be used by itself.
 type upstreamSource struct {
 	route *Handler
+}
+
+// CaddyModule returns the Caddy module information.
+func (*upstreamSource) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.reverse_proxy.upstreams.proxyos",
+		New: func() caddy.Module { return new(upstreamSource) },
+	}
+}
+
+// Provision finds the route that s belongs to.
+func (s *upstreamSource) Provision(ctx caddy.Context) (err error) {
+	s.route, err = hostOf(ctx, "dynamic proxyos")
+	return err
+}
+
+// UnmarshalCaddyfile refuses the source, which nobody but the handler can name.
+func (*upstreamSource) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	return refuseGuest(d, "dynamic proxyos")
 }
 
 // GetUpstreams returns the upstreams of the sources of all groups that the request may
@@ -51,5 +76,9 @@ func (s *upstreamSource) ResetCache(r *http.Request) error {
 	return errors.Join(all...)
 }
 
-// Interface guard
-var _ reverseproxy.CachingUpstreamSource = (*upstreamSource)(nil)
+// Interface guards
+var (
+	_ caddy.Provisioner                  = (*upstreamSource)(nil)
+	_ caddyfile.Unmarshaler              = (*upstreamSource)(nil)
+	_ reverseproxy.CachingUpstreamSource = (*upstreamSource)(nil)
+)

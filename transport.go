@@ -1,7 +1,6 @@
 package proxyos
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -21,18 +20,9 @@ func init() {
 // never leaves the transport.
 const healthTargetHeader = "Proxyos-Health-Target"
 
-// guestTransport is the name of the transport, which only the handler can use.
-const guestTransport = "proxyos"
-
-var guestTransportConfig = encode(map[string]string{"protocol": guestTransport})
-
-// errGuest refuses the transport where the handler has not put it.
-var errGuest = errors.New("the transport proxyos belongs to the proxyos handler and cannot be used by itself; leave it out")
-
 // transport is the route's guest in its reverse proxy that makes the round trips. To each
 // upstream it speaks in that upstream's own way, through one of Caddy's http transports.
-// It is a module, though without configuration, since the reverse proxy needs it while it
-// is provisioned.
+// It has no configuration and cannot be used by itself.
 type transport struct {
 	proxyProtocol bool
 	distrust      *distrust
@@ -65,7 +55,7 @@ func (t target) known() backend {
 // CaddyModule returns the Caddy module information.
 func (*transport) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{
-		ID:  "http.reverse_proxy.transport." + guestTransport,
+		ID:  "http.reverse_proxy.transport.proxyos",
 		New: func() caddy.Module { return new(transport) },
 	}
 }
@@ -73,13 +63,9 @@ func (*transport) CaddyModule() caddy.ModuleInfo {
 // Provision loads one http transport for each way in which the route's upstreams are
 // spoken to.
 func (t *transport) Provision(ctx caddy.Context) error {
-	lineage := ctx.Modules() // …, the route, its reverse proxy, the transport
-	if len(lineage) < 3 {
-		return errGuest
-	}
-	route, ok := lineage[len(lineage)-3].(*Handler)
-	if !ok {
-		return errGuest
+	route, err := hostOf(ctx, "transport proxyos")
+	if err != nil {
+		return err
 	}
 	t.proxyProtocol = route.base.ProxyProtocol != ""
 	t.distrust = &route.distrust
@@ -113,7 +99,6 @@ func (t *transport) Provision(ctx caddy.Context) error {
 		if t.dynamic == nil {
 			t.dynamic = make(map[string]portLegs)
 		}
-		var err error
 		if t.dynamic[g.name], err = legs.loadByPort(g, route.options); err != nil {
 			return fmt.Errorf("dynamic upstreams of %s: %w", g.name, err)
 		}
@@ -123,8 +108,7 @@ func (t *transport) Provision(ctx caddy.Context) error {
 
 // UnmarshalCaddyfile refuses the transport, which nobody but the handler can name.
 func (*transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next()
-	return d.WrapErr(errGuest)
+	return refuseGuest(d, "transport proxyos")
 }
 
 // RoundTrip sends a request to the upstream that the reverse proxy has chosen for it.

@@ -56,7 +56,7 @@ func TestAStagingThatDiesCostsNobodyARequest(t *testing.T) {
 	if total := r.Groups[production].Requests + r.Groups[staging].Requests; total != requests {
 		t.Errorf("%d requests are counted, %d answered", total, requests)
 	}
-	if want := (requests*30+50)/100 - r.Groups[staging].Requests; r.Fallbacks != want {
+	if want := (requests*30+49)/100 - r.Groups[staging].Requests; r.Fallbacks != want {
 		t.Errorf("%d fallbacks are counted; staging lacks %d of its 30 %%", r.Fallbacks, want)
 	}
 	// staging has its share again within seconds
