@@ -311,13 +311,22 @@ func newClient(t testing.TB) *http.Client {
 // freeAddr returns an address of 127.0.0.1 on which nobody listens.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := listener.Addr().String()
+		listener.Close()
+		if _, taken := givenAddrs.LoadOrStore(addr, true); !taken {
+			return addr
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().String()
 }
+
+// givenAddrs are the addresses that freeAddr has given out. Caddy's listeners share ports,
+// so that nobody would notice if two of them got the same.
+var givenAddrs sync.Map
 
 // eventually waits for a condition, and fails the test if it does not come about.
 func eventually(t testing.TB, what string, condition func() bool) {
