@@ -7,7 +7,6 @@ import (
 	"maps"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
@@ -17,12 +16,6 @@ const defaultRetries = 2
 var (
 	defaultFailDuration  = encode("10s")
 	defaultPassiveChecks = encode(object{"fail_duration": defaultFailDuration})
-)
-
-// The guests of a route that are modules in the JSON of its reverse proxy.
-var (
-	guestTransport = encode(map[string]string{"protocol": "proxyos"})
-	guestSource    = encode(map[string]string{"source": "proxyos"})
 )
 
 // object is a JSON object whose fields are not decoded.
@@ -340,29 +333,6 @@ func (c *composer) markHealthChecks() error {
 	active["headers"] = encode(headers)
 	c.healthChecks["active"] = encode(active)
 	return nil
-}
-
-// hostOf returns the proxyos handler whose reverse proxy the module being provisioned is
-// a guest of.
-func hostOf(ctx caddy.Context, name string) (*Handler, error) {
-	lineage := ctx.Modules() // …, the route, its reverse proxy, the guest
-	if len(lineage) >= 3 {
-		if route, ok := lineage[len(lineage)-3].(*Handler); ok {
-			return route, nil
-		}
-	}
-	return nil, errGuest(name)
-}
-
-// refuseGuest refuses a module of ours that is named in a Caddyfile.
-func refuseGuest(d *caddyfile.Dispenser, name string) error {
-	d.Next()
-	return d.WrapErr(errGuest(name))
-}
-
-// errGuest refuses a module of ours in a place where it has not been put by the handler.
-func errGuest(name string) error {
-	return errors.New(name + " belongs to the proxyos handler and cannot be used by itself; leave it out")
 }
 
 // encode returns the JSON of a value that always has one.
