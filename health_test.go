@@ -1,6 +1,8 @@
 package proxyos
 
 import (
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,6 +129,28 @@ func TestADistrustedUpstreamIsOnTrialAfterItsPeriod(t *testing.T) {
 	}
 	if d.answered("app:80", 404); d.any() {
 		t.Error("it is on trial though it has answered")
+	}
+}
+
+func TestOfManyRequestsAtOnceOneIsAdmittedToATrial(t *testing.T) {
+	var d distrust
+	for range 200 {
+		d.add("app:80", time.Now())
+		var requests sync.WaitGroup
+		var admitted atomic.Int64
+		for range 8 {
+			requests.Go(func() {
+				if d.admit("app:80") {
+					admitted.Add(1)
+				}
+				d.add("other:80", time.Now()) // what is known of others changes meanwhile
+				d.remove("other:80")
+			})
+		}
+		requests.Wait()
+		if n := admitted.Load(); n != 1 {
+			t.Fatalf("%d requests are admitted at once, want 1", n)
+		}
 	}
 }
 
