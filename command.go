@@ -1,11 +1,14 @@
 package proxyos
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -77,20 +80,15 @@ func wrapped(first, text string) string {
 
 // table prints rows in columns as wide as their widest cells. The last column is wrapped.
 func table(w io.Writer, indent string, rows [][]string) {
-	var widths []int
+	var aligned bytes.Buffer
+	columns := tabwriter.NewWriter(&aligned, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
-		for i, cell := range row {
-			if i == len(widths) {
-				widths = append(widths, 0)
-			}
-			widths[i] = max(widths[i], len([]rune(cell)))
-		}
+		fmt.Fprintln(columns, indent+strings.Join(row, "\t"))
 	}
-	for _, row := range rows {
-		line := indent
-		for i, cell := range row[:len(row)-1] {
-			line += cell + strings.Repeat(" ", widths[i]-len([]rune(cell))+2)
-		}
-		fmt.Fprintln(w, strings.TrimRight(wrapped(line, row[len(row)-1]), " "))
+	columns.Flush()
+	for i, line := range slices.Collect(strings.Lines(aligned.String())) {
+		last := rows[i][len(rows[i])-1]
+		first := strings.TrimSuffix(line, last+"\n")
+		fmt.Fprintln(w, strings.TrimRight(wrapped(first, last), " "))
 	}
 }

@@ -32,6 +32,23 @@ func TestTablesFitInto80Columns(t *testing.T) {
 	}
 }
 
+func TestTableAlignsColumnsAndWrapsTheLast(t *testing.T) {
+	var out bytes.Buffer
+	table(&out, "  ", [][]string{
+		{"NAME", "WHAT", "NOTE"},
+		{"grün", "a longer cell", strings.Repeat("word ", 14) + "end"},
+		{"", "b", ""},
+	})
+	const want = `  NAME  WHAT           NOTE
+  grün  a longer cell  word word word word word word word word word word word
+                       word word word end
+        b
+`
+	if out.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", &out, want)
+	}
+}
+
 func TestShortNamesAndAddressesArePrintedInFull(t *testing.T) {
 	var out bytes.Buffer
 	route := exampleRoute("shop.example", "10.20.30.40:8443", 12)
