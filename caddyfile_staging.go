@@ -7,49 +7,38 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// staging reads the staging subdirective.
-func (p *parser) staging(s *Staging) error {
-	opening := p.Token()
+// stagingBlock is what staging takes. For the rest it is like the route.
+var stagingBlock = block[Staging]{
+	{"to <addresses...>", repeatable, func(p *parser, s *Staging) error { return p.to(&s.Upstreams) }},
+	{"upstream <address> {...}", repeatable, func(p *parser, s *Staging) error { return p.upstream(&s.Upstreams) }},
+	{"dynamic <module> {...}", once, forward[Staging]},
+	{"lb_policy <policy> [<options...>]", once, forward[Staging]},
+	{"skip_tls_verify [on|off]", once, func(p *parser, s *Staging) error { return p.onOff(&s.SkipTLSVerify) }},
+}
+
+func readStaging(p *parser, h *Handler) error {
+	opening, s := p.Token(), new(Staging)
 	if err := p.addresses(&s.Upstreams, p.RemainingArgs()); err != nil {
 		return err
 	}
-	inner := parser{Helper: p.Helper, seen: make(map[string]bool)}
-	for nesting := p.Nesting(); p.NextBlock(nesting); {
-		switch name := p.Val(); name {
-		case "to":
-			if err := p.to(&s.Upstreams); err != nil {
-				return err
-			}
-		case "upstream":
-			if err := p.upstream(&s.Upstreams); err != nil {
-				return err
-			}
-		case "skip_tls_verify":
-			if err := inner.once(name); err != nil {
-				return err
-			}
-			if err := p.onOff(&s.SkipTLSVerify); err != nil {
-				return err
-			}
-		case "dynamic", "lb_policy":
-			inner.rest = append(inner.rest, p.NextSegment()...)
-		default:
-			return p.Errf("unrecognized subdirective %q of staging; it takes to, upstream, dynamic, lb_policy and skip_tls_verify", name)
-		}
+	inner := newParser(p.Helper, "staging")
+	if err := stagingBlock.parse(inner, s); err != nil {
+		return err
 	}
 	rp := new(reverseproxy.Handler)
-	if err := rp.UnmarshalCaddyfile(asBlock(opening, inner.rest)); err != nil {
+	if err := rp.UnmarshalCaddyfile(asBlock(opening, inner.forwarded)); err != nil {
 		return err
 	}
 	s.DynamicUpstreamsRaw = rp.DynamicUpstreamsRaw
 	if rp.LoadBalancing != nil {
 		s.LoadBalancing = &GroupLoadBalancing{SelectionPolicyRaw: rp.LoadBalancing.SelectionPolicyRaw}
 	}
+	h.Staging = s
 	return nil
 }
 
-// sticky reads how clients stick to a group.
-func (p *parser) sticky(s *Sticky) error {
+func readSticky(p *parser, h *Handler) error {
+	s := new(Sticky)
 	switch args := p.RemainingArgs(); {
 	case len(args) == 1 && args[0] == "cookie":
 		s.Cookie = defaultCookie
@@ -63,6 +52,7 @@ func (p *parser) sticky(s *Sticky) error {
 	if err := s.check(); err != nil {
 		return p.WrapErr(err)
 	}
+	h.Sticky = s
 	return nil
 }
 

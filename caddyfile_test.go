@@ -237,9 +237,8 @@ func TestFormatterLeavesADirectiveAsItIs(t *testing.T) {
 func TestWrongCaddyfilesAreRefused(t *testing.T) {
 	const (
 		percent = `; write the percentage of requests for staging`
-		upOpts  = "; it takes weight, max_requests, skip_tls_verify, tls_server_name, tls_trust_pool, tls_trusted_ca_certs, tls_client_auth, tls_timeout, tls_renegotiation, tls_curves and tls_pin"
 		guest   = " belongs to the proxyos handler and cannot be used by itself; leave it out"
-		once    = " is already specified; write it once"
+		again   = " is already specified; write it once"
 	)
 	unfinished := func(after string) string {
 		return "wrong argument count or unexpected line ending after '" + after + "'"
@@ -266,18 +265,18 @@ func TestWrongCaddyfilesAreRefused(t *testing.T) {
 		{"a share that is missing", "proxyos a:1 {\nstaging b:1\ntraffic_split\n}", unfinished("traffic_split"), 4},
 		{"a share and more", "proxyos a:1 {\nstaging b:1\ntraffic_split 10 20\n}", unfinished("10"), 4},
 
-		{"two shares", "proxyos a:1 {\nstaging b:1\ntraffic_split 10\ntraffic_split 20\n}", "traffic_split" + once, 5},
-		{"two staging groups", "proxyos a:1 {\nstaging b:1\nstaging c:1\ntraffic_split 10\n}", "staging" + once, 4},
-		{"two names", "proxyos a:1 {\nname x\nname y\n}", "name" + once, 4},
-		{"two transports", "proxyos a:1 {\ntransport http\ntransport http\n}", "transport" + once, 4},
-		{"two skip_tls_verify", "proxyos a:1 {\nskip_tls_verify\nskip_tls_verify off\n}", "skip_tls_verify" + once, 4},
-		{"two skip_tls_verify in staging", "proxyos a:1 {\nstaging b:1 {\nskip_tls_verify\nskip_tls_verify\n}\n}", "skip_tls_verify" + once, 5},
-		{"two policies in staging", "proxyos a:1 {\nstaging b:1 {\nlb_policy first\nlb_policy random\n}\n}", "load balancing selection policy already specified", 5},
-		{"two weights", "proxyos {\nupstream a:1 {\nweight 1\nweight 2\n}\n}", "weight" + once, 5},
+		{"two shares", "proxyos a:1 {\nstaging b:1\ntraffic_split 10\ntraffic_split 20\n}", "traffic_split" + again, 5},
+		{"two staging groups", "proxyos a:1 {\nstaging b:1\nstaging c:1\ntraffic_split 10\n}", "staging" + again, 4},
+		{"two names", "proxyos a:1 {\nname x\nname y\n}", "name" + again, 4},
+		{"two transports", "proxyos a:1 {\ntransport http\ntransport http\n}", "transport" + again, 4},
+		{"two skip_tls_verify", "proxyos a:1 {\nskip_tls_verify\nskip_tls_verify off\n}", "skip_tls_verify" + again, 4},
+		{"two skip_tls_verify in staging", "proxyos a:1 {\nstaging b:1 {\nskip_tls_verify\nskip_tls_verify\n}\n}", "skip_tls_verify" + again, 5},
+		{"two policies in staging", "proxyos a:1 {\nstaging b:1 {\nlb_policy first\nlb_policy random\n}\n}", "lb_policy" + again, 5},
+		{"two weights", "proxyos {\nupstream a:1 {\nweight 1\nweight 2\n}\n}", "weight" + again, 5},
 
 		{"an unknown subdirective", "proxyos a:1 {\ntraffic 10\n}", "unrecognized subdirective traffic", 3},
 		{"an unknown subdirective of staging", "proxyos a:1 {\nstaging b:1 {\nweight 3\n}\n}", `unrecognized subdirective "weight" of staging; it takes to, upstream, dynamic, lb_policy and skip_tls_verify`, 4},
-		{"an unknown option of an upstream", "proxyos {\nupstream a:1 {\nwieght 3\n}\n}", `unrecognized option "wieght" of upstream "a:1"` + upOpts, 4},
+		{"an unknown option of an upstream", "proxyos {\nupstream a:1 {\nwieght 3\n}\n}", `unrecognized subdirective "wieght" of upstream "a:1"; it takes ` + upstreamBlock.names(), 4},
 		{"an unknown option of the transport", "proxyos a:1 {\ntransport http {\ntimeout 3s\n}\n}", "unrecognized subdirective timeout", 4},
 
 		{"skip_tls_verify neither on nor off", "proxyos a:1 {\nskip_tls_verify maybe\n}", `skip_tls_verify takes on or off, not "maybe"`, 3},
@@ -319,8 +318,8 @@ func TestWrongGlobalOptionsAreRefused(t *testing.T) {
 	for _, c := range []struct{ name, option, want string }{
 		{"an argument", "proxyos on", "wrong argument count or unexpected line ending after 'on', at Caddyfile:2"},
 		{"written twice", "proxyos\nproxyos", "the proxyos option is already specified; write it once, at Caddyfile:3"},
-		{"an unknown option", "proxyos {\nports 1\n}", `unrecognized option "ports" of proxyos; it takes https_ports and sync_interval, at Caddyfile:3`},
-		{"ports twice", "proxyos {\nhttps_ports 1\nhttps_ports 2\n}", "https_ports is already specified; write all ports on one line, at Caddyfile:4"},
+		{"an unknown option", "proxyos {\nports 1\n}", `unrecognized subdirective "ports" of proxyos; it takes https_ports and sync_interval, at Caddyfile:3`},
+		{"ports twice", "proxyos {\nhttps_ports 1\nhttps_ports 2\n}", "https_ports is already specified; write it once, at Caddyfile:4"},
 		{"no port", "proxyos {\nhttps_ports\n}", "https_ports: no port given; write the ports that mean HTTPS, or +8444 to add one, at Caddyfile:3"},
 		{"a port that is none", "proxyos {\nhttps_ports 65536\n}", `https_ports: port "65536" is not a number from 1 to 65535, at Caddyfile:3`},
 		{"an empty port", "proxyos {\nhttps_ports \"\"\n}", `https_ports: port "" is not a number from 1 to 65535, at Caddyfile:3`},

@@ -1,6 +1,8 @@
 package proxyos
 
 import (
+	"fmt"
+
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
@@ -22,6 +24,21 @@ func (p *parser) addresses(upstreams *[]Upstream, args []string) error {
 	return nil
 }
 
+// upstreamBlock is what an upstream takes. Its TLS options are those of transport http.
+var upstreamBlock = block[Upstream]{
+	{"weight <n>", once, readWeight},
+	{"max_requests <n>", once, func(p *parser, u *Upstream) error { return p.number(&u.MaxRequests) }},
+	{"skip_tls_verify [on|off]", once, func(p *parser, u *Upstream) error { return p.onOff(&u.SkipTLSVerify) }},
+	{"tls_server_name <name>", once, forward[Upstream]},
+	{"tls_trust_pool <module> {...}", once, forward[Upstream]},
+	{"tls_trusted_ca_certs <pem_files...>", once, forward[Upstream]},
+	{"tls_client_auth <automate_name> | <cert_file> <key_file>", once, forward[Upstream]},
+	{"tls_timeout <duration>", once, forward[Upstream]},
+	{"tls_renegotiation never|once|freely", once, forward[Upstream]},
+	{"tls_curves <curves...>", once, forward[Upstream]},
+	{"tls_pin <sha256...>", repeatable, readPins},
+}
+
 // upstream reads an upstream that may have options of its own.
 func (p *parser) upstream(upstreams *[]Upstream) error {
 	opening := p.Token()
@@ -31,52 +48,36 @@ func (p *parser) upstream(upstreams *[]Upstream) error {
 		return err
 	}
 	u := &(*upstreams)[len(*upstreams)-1]
-	inner := parser{Helper: p.Helper, seen: make(map[string]bool)}
-	for nesting := p.Nesting(); p.NextBlock(nesting); {
-		name := p.Val()
-		if name == "tls_pin" { // the only one that may be written again
-			pins := p.RemainingArgs()
-			if len(pins) == 0 {
-				return p.ArgErr()
-			}
-			if _, err := parsePins(pins); err != nil {
-				return p.WrapErr(err)
-			}
-			u.TLSPins = append(u.TLSPins, pins...)
-			continue
-		}
-		if err := inner.once(name); err != nil {
-			return err
-		}
-		switch name {
-		case "weight":
-			u.Weight = new(int)
-			if err := p.number(u.Weight); err != nil {
-				return err
-			}
-		case "max_requests":
-			if err := p.number(&u.MaxRequests); err != nil {
-				return err
-			}
-		case "skip_tls_verify":
-			if err := p.onOff(&u.SkipTLSVerify); err != nil {
-				return err
-			}
-		case "tls_server_name", "tls_trust_pool", "tls_trusted_ca_certs", "tls_client_auth", "tls_timeout", "tls_renegotiation", "tls_curves":
-			inner.rest = append(inner.rest, p.NextSegment()...)
-		default:
-			return p.Errf("unrecognized option %q of upstream %q; it takes weight, max_requests, skip_tls_verify, tls_server_name, tls_trust_pool, tls_trusted_ca_certs, tls_client_auth, tls_timeout, tls_renegotiation, tls_curves and tls_pin", name, u.Address)
-		}
+	inner := newParser(p.Helper, fmt.Sprintf("upstream %q", u.Address))
+	if err := upstreamBlock.parse(inner, u); err != nil {
+		return err
 	}
 	if err := checkOptions(*u); err != nil {
 		return p.Errf("upstream %q: %v", u.Address, err)
 	}
-	if len(inner.rest) > 0 {
+	if len(inner.forwarded) > 0 {
 		var transport reverseproxy.HTTPTransport
-		if err := transport.UnmarshalCaddyfile(asBlock(opening, inner.rest)); err != nil {
+		if err := transport.UnmarshalCaddyfile(asBlock(opening, inner.forwarded)); err != nil {
 			return err
 		}
 		u.TLS = transport.TLS
 	}
+	return nil
+}
+
+func readWeight(p *parser, u *Upstream) error {
+	u.Weight = new(int)
+	return p.number(u.Weight)
+}
+
+func readPins(p *parser, u *Upstream) error {
+	pins := p.RemainingArgs()
+	if len(pins) == 0 {
+		return p.ArgErr()
+	}
+	if _, err := parsePins(pins); err != nil {
+		return p.WrapErr(err)
+	}
+	u.TLSPins = append(u.TLSPins, pins...)
 	return nil
 }

@@ -1,0 +1,119 @@
+package proxyos
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+)
+
+// block lists the subdirectives of a block that is read into a T.
+type block[T any] []subdirective[T]
+
+// subdirective is one of them. docs/reference.md has its usage word for word.
+type subdirective[T any] struct {
+	usage string // the name, and the grammar of the arguments
+	times times
+	read  func(p *parser, into *T) error // with the name as the current token
+}
+
+// times is how often a subdirective may stand in its block.
+type times bool
+
+const (
+	once       times = false
+	repeatable times = true // and each adds to those before
+)
+
+func (s subdirective[T]) name() string {
+	name, _, _ := strings.Cut(s.usage, " ")
+	return name
+}
+
+// parser reads one block. A block inside it gets a parser of its own.
+type parser struct {
+	httpcaddyfile.Helper
+	of        string          // how errors name the block; if empty, reverse_proxy reads what is not listed
+	seen      map[string]bool // the subdirectives so far
+	forwarded []caddyfile.Token
+}
+
+func newParser(helper httpcaddyfile.Helper, of string) *parser {
+	return &parser{Helper: helper, of: of, seen: make(map[string]bool)}
+}
+
+// parse reads the block that follows.
+func (b block[T]) parse(p *parser, into *T) error {
+	for nesting := p.Nesting(); p.NextBlock(nesting); {
+		if err := b.subdirective(p, into); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b block[T]) subdirective(p *parser, into *T) error {
+	name := p.Val()
+	again := p.seen[name]
+	p.seen[name] = true
+	for _, s := range b {
+		if s.name() != name {
+			continue
+		}
+		if again && s.times == once {
+			return p.Errf("%s is already specified; write it once", name)
+		}
+		return s.read(p, into)
+	}
+	if p.of != "" {
+		return p.Errf("unrecognized subdirective %q of %s; it takes %s", name, p.of, b.names())
+	}
+	return forward(p, into)
+}
+
+// names returns the names as a phrase: "a, b and c".
+func (b block[T]) names() string {
+	var phrase strings.Builder
+	for i, s := range b {
+		switch {
+		case i == 0:
+		case i == len(b)-1:
+			phrase.WriteString(" and ")
+		default:
+			phrase.WriteString(", ")
+		}
+		phrase.WriteString(s.name())
+	}
+	return phrase.String()
+}
+
+// forward leaves a subdirective to the parser of reverse_proxy or of its transport.
+func forward[T any](p *parser, _ *T) error {
+	p.forwarded = append(p.forwarded, p.NextSegment()...)
+	return nil
+}
+
+// onOff reads an optional on or off; nothing means on.
+func (p *parser) onOff(value **bool) error {
+	name, args := p.Val(), p.RemainingArgs()
+	on := len(args) == 0 || args[0] == "on"
+	if len(args) > 1 || !on && args[0] != "off" {
+		return p.Errf("%s takes on or off, not %q", name, strings.Join(args, " "))
+	}
+	*value = &on
+	return nil
+}
+
+func (p *parser) number(value *int) error {
+	name, text := p.Val(), ""
+	if !p.AllArgs(&text) {
+		return p.ArgErr()
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return p.Errf("%s: %q is not a whole number", name, text)
+	}
+	*value = n
+	return nil
+}
