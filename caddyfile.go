@@ -68,7 +68,7 @@ func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 
 func readName(p *parser, h *Handler) error {
 	if !p.AllArgs(&h.Name) {
-		return p.ArgErr()
+		return errArgumentCount
 	}
 	if err := checkName(h.Name); err != nil {
 		return p.WrapErr(err)
@@ -79,7 +79,7 @@ func readName(p *parser, h *Handler) error {
 func readTrafficSplit(p *parser, h *Handler) error {
 	var text string
 	if !p.AllArgs(&text) {
-		return p.ArgErr()
+		return errArgumentCount
 	}
 	percent, err := parsePercent(text)
 	if err != nil {
@@ -93,7 +93,7 @@ func readTrafficSplit(p *parser, h *Handler) error {
 // whose advice on the Host header would be wrong here.
 func readTransport(p *parser, h *Handler) error {
 	if !p.NextArg() {
-		return p.ArgErr()
+		return errArgumentCount
 	}
 	name := p.Val()
 	module, err := caddyfile.UnmarshalModule(p.Dispenser, "http.reverse_proxy.transport."+name)

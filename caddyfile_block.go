@@ -1,6 +1,7 @@
 package proxyos
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 
@@ -25,6 +26,9 @@ const (
 	once       times = false
 	repeatable times = true // and each adds to those before
 )
+
+// errArgumentCount is what read returns where the usage says all that is wrong.
+var errArgumentCount = errors.New("wrong argument count")
 
 func (s subdirective[T]) name() string {
 	name, _, _ := strings.Cut(s.usage, " ")
@@ -64,7 +68,11 @@ func (b block[T]) subdirective(p *parser, into *T) error {
 		if again && s.times == once {
 			return p.Errf("%s is already specified; write it once", name)
 		}
-		return s.read(p, into)
+		err := s.read(p, into)
+		if errors.Is(err, errArgumentCount) {
+			return p.Errf("%s: %v; write `%s`", name, err, s.usage) // unwrapped, or the outer block would say it again
+		}
+		return err
 	}
 	if p.of != "" {
 		return p.Errf("unrecognized subdirective %q of %s; it takes %s", name, p.of, b.names())
@@ -108,7 +116,7 @@ func (p *parser) onOff(value **bool) error {
 func (p *parser) number(value *int) error {
 	name, text := p.Val(), ""
 	if !p.AllArgs(&text) {
-		return p.ArgErr()
+		return errArgumentCount
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {

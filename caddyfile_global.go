@@ -45,7 +45,7 @@ func readHTTPSPorts(p *parser, app *App) error {
 func readSyncInterval(p *parser, app *App) error {
 	var text string
 	if !p.AllArgs(&text) {
-		return p.ArgErr()
+		return errArgumentCount
 	}
 	interval, err := caddy.ParseDuration(text)
 	if err != nil {

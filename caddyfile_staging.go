@@ -71,7 +71,7 @@ func (p *parser) when(sets *matcherSets) error {
 				return p.Errf("%s: %q matches every request; write `traffic_split` instead", name, p.Val())
 			}
 			if p.NextArg() {
-				return p.ArgErr()
+				return errArgumentCount
 			}
 			*sets = append(*sets, set)
 			return nil

@@ -240,8 +240,9 @@ func TestWrongCaddyfilesAreRefused(t *testing.T) {
 		guest   = " belongs to the proxyos handler and cannot be used by itself; leave it out"
 		again   = " is already specified; write it once"
 	)
-	unfinished := func(after string) string {
-		return "wrong argument count or unexpected line ending after '" + after + "'"
+	count := func(usage string) string {
+		name, _, _ := strings.Cut(usage, " ")
+		return name + ": wrong argument count; write `" + usage + "`"
 	}
 	for _, c := range []struct {
 		name, directive, want string
@@ -254,7 +255,7 @@ func TestWrongCaddyfilesAreRefused(t *testing.T) {
 		{"an address in `upstream`", "proxyos {\nupstream ftp://app\n}", `upstream "ftp://app": the scheme ftp:// is not supported; write http://, https:// or h2c://, or no scheme`, 3},
 		{"an address in staging", "proxyos a:1 {\nstaging b:1?x\n}", "upstream \"b:1?x\": an upstream takes no query; write the host and port alone, and `rewrite` to change the URI", 3},
 		{"addresses with commas", "proxyos a:1,b:1", `upstream "a:1,b:1": an upstream is one address; separate several with spaces`, 2},
-		{"nothing behind `to`", "proxyos {\nto\n}", unfinished("to"), 3},
+		{"nothing behind `to`", "proxyos {\nto\n}", count("to <addresses...>"), 3},
 		{"nothing behind `upstream`", "proxyos {\nupstream {\n}\n}", "upstream takes one address, and options in a block; write `to` for several addresses", 3},
 		{"two addresses behind `upstream`", "proxyos {\nupstream a:1 b:1\n}", "upstream takes one address, and options in a block; write `to` for several addresses", 3},
 
@@ -262,8 +263,11 @@ func TestWrongCaddyfilesAreRefused(t *testing.T) {
 		{"a share above 100", "proxyos a:1 {\nstaging b:1\ntraffic_split 101\n}", `traffic_split: "101" is outside 0 to 100` + percent, 4},
 		{"a share that is no number", "proxyos a:1 {\nstaging b:1\ntraffic_split NaN\n}", `traffic_split: "NaN" is not a percentage; write a number from 0 to 100, such as 10 or 0.5%`, 4},
 		{"a share in words", "proxyos a:1 {\nstaging b:1\ntraffic_split ten\n}", `traffic_split: "ten" is not a percentage; write a number from 0 to 100, such as 10 or 0.5%`, 4},
-		{"a share that is missing", "proxyos a:1 {\nstaging b:1\ntraffic_split\n}", unfinished("traffic_split"), 4},
-		{"a share and more", "proxyos a:1 {\nstaging b:1\ntraffic_split 10 20\n}", unfinished("10"), 4},
+		{"a share that is missing", "proxyos a:1 {\nstaging b:1\ntraffic_split\n}", count("traffic_split <percent>[%]"), 4},
+		{"a share and more", "proxyos a:1 {\nstaging b:1\ntraffic_split 10 20\n}", count("traffic_split <percent>[%]"), 4},
+
+		{"a matcher and more", "proxyos a:1 {\nstaging b:1\nstaging_when /a /b\n}", count("staging_when <matcher>"), 4},
+		{"no pin", "proxyos {\nupstream https://a:1 {\ntls_pin\n}\n}", count("tls_pin <sha256...>"), 4},
 
 		{"two shares", "proxyos a:1 {\nstaging b:1\ntraffic_split 10\ntraffic_split 20\n}", "traffic_split" + again, 5},
 		{"two staging groups", "proxyos a:1 {\nstaging b:1\nstaging c:1\ntraffic_split 10\n}", "staging" + again, 4},
@@ -284,21 +288,21 @@ func TestWrongCaddyfilesAreRefused(t *testing.T) {
 		{"a weight below 0", "proxyos {\nupstream a:1 {\nweight -1\n}\n}", `upstream "a:1": weight -1 is outside 0 to 1000`, 5},
 		{"a weight above 1000", "proxyos {\nupstream a:1 {\nweight 1001\n}\n}", `upstream "a:1": weight 1001 is outside 0 to 1000`, 5},
 		{"a weight that is no whole number", "proxyos {\nupstream a:1 {\nweight 1.5\n}\n}", `weight: "1.5" is not a whole number`, 4},
-		{"a weight that is missing", "proxyos {\nupstream a:1 {\nweight\n}\n}", unfinished("weight"), 4},
+		{"a weight that is missing", "proxyos {\nupstream a:1 {\nweight\n}\n}", count("weight <n>"), 4},
 		{"max_requests below 0", "proxyos {\nupstream a:1 {\nmax_requests -1\n}\n}", `upstream "a:1": max_requests -1 is negative; write the most requests it may have in flight, or 0 for no limit`, 5},
 		{"a trust pool that does not exist", "proxyos {\nupstream https://a:1 {\ntls_trust_pool bogus\n}\n}", "getting module named 'tls.ca_pool.source.bogus': module not registered: tls.ca_pool.source.bogus", 4},
 
 		{"a name with white space", "proxyos a:1 {\nname \"my app\"\n}", `name "my app": write 1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit`, 3},
 		{"a name that is a path", "proxyos a:1 {\nname a/b\n}", `name "a/b": write 1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit`, 3},
 		{"a name that is too long", "proxyos a:1 {\nname " + strings.Repeat("a", 65) + "\n}", `name "` + strings.Repeat("a", 65) + `": write 1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit`, 3},
-		{"a name that is missing", "proxyos a:1 {\nname\n}", unfinished("name"), 3},
+		{"a name that is missing", "proxyos a:1 {\nname\n}", count("name <name>"), 3},
 
 		{"the inner transport as a route's own", "proxyos a:1 {\ntransport proxyos\n}", "transport proxyos" + guest, 3},
 		{"the inner source as a route's own", "proxyos {\ndynamic proxyos\n}", "dynamic proxyos" + guest, 3},
 		{"the inner transport in reverse_proxy", "reverse_proxy a:1 {\ntransport proxyos\n}", "transport proxyos" + guest, 3},
 		{"a policy that does not exist", "proxyos a:1 {\nlb_policy fastest\n}", "getting module named 'http.reverse_proxy.selection_policies.fastest': module not registered: http.reverse_proxy.selection_policies.fastest", 3},
 		{"a transport that does not exist", "proxyos a:1 {\ntransport quic\n}", "getting module named 'http.reverse_proxy.transport.quic': module not registered: http.reverse_proxy.transport.quic", 3},
-		{"a transport without a name", "proxyos a:1 {\ntransport\n}", unfinished("transport"), 3},
+		{"a transport without a name", "proxyos a:1 {\ntransport\n}", count("transport <module> {...}"), 3},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			config, err := adapt(site(c.directive))
@@ -324,6 +328,7 @@ func TestWrongGlobalOptionsAreRefused(t *testing.T) {
 		{"a port that is none", "proxyos {\nhttps_ports 65536\n}", `https_ports: port "65536" is not a number from 1 to 65535, at Caddyfile:3`},
 		{"an empty port", "proxyos {\nhttps_ports \"\"\n}", `https_ports: port "" is not a number from 1 to 65535, at Caddyfile:3`},
 		{"an interval that is none", "proxyos {\nsync_interval soon\n}", `sync_interval: "soon" is not a duration; write one such as 5s, at Caddyfile:3`},
+		{"no interval", "proxyos {\nsync_interval\n}", "sync_interval: wrong argument count; write `sync_interval <duration>`, at Caddyfile:3"},
 		{"two intervals", "proxyos {\nsync_interval 1s\nsync_interval 2s\n}", "sync_interval is already specified; write it once, at Caddyfile:4"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 func (p *parser) to(upstreams *[]Upstream) error {
 	args := p.RemainingArgs()
 	if len(args) == 0 {
-		return p.ArgErr()
+		return errArgumentCount
 	}
 	return p.addresses(upstreams, args)
 }
@@ -73,7 +73,7 @@ func readWeight(p *parser, u *Upstream) error {
 func readPins(p *parser, u *Upstream) error {
 	pins := p.RemainingArgs()
 	if len(pins) == 0 {
-		return p.ArgErr()
+		return errArgumentCount
 	}
 	if _, err := parsePins(pins); err != nil {
 		return p.WrapErr(err)
