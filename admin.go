@@ -56,7 +56,7 @@ func (a *adminAPI) serveList(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	routes := []routeStatus{}
-	for _, route := range app.all() {
+	for _, route := range app.routes.all() {
 		routes = append(routes, route.status())
 	}
 	return respond(w, routes)
@@ -72,7 +72,7 @@ func (a *adminAPI) serveRoute(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	route := app.route(name)
+	route := app.routes.named(name)
 	if route == nil {
 		return caddy.APIError{
 			HTTPStatus: http.StatusNotFound,
@@ -81,12 +81,12 @@ func (a *adminAPI) serveRoute(w http.ResponseWriter, r *http.Request) error {
 	}
 	switch {
 	case isOverride && r.Method == http.MethodDelete:
-		err = app.resetSplit(r.Context(), route, caller(r))
+		err = app.steering.reset(r.Context(), route, caller(r))
 	case isOverride:
 		return methodNotAllowed(w, r, http.MethodDelete)
 	case r.Method == http.MethodGet:
 	case r.Method == http.MethodPatch:
-		err = a.patch(w, r, app, route)
+		err = a.patch(w, r, app.steering, route)
 	default:
 		return methodNotAllowed(w, r, http.MethodGet, http.MethodPatch)
 	}
@@ -97,7 +97,7 @@ func (a *adminAPI) serveRoute(w http.ResponseWriter, r *http.Request) error {
 }
 
 // patch sets the split of a route.
-func (*adminAPI) patch(w http.ResponseWriter, r *http.Request, app *App, route *Handler) error {
+func (*adminAPI) patch(w http.ResponseWriter, r *http.Request, steering *steering, route *route) error {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAdminBody))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return caddy.APIError{HTTPStatus: http.StatusRequestEntityTooLarge, Err: fmt.Errorf("the body is larger than %d bytes", maxAdminBody)}
@@ -112,7 +112,7 @@ func (*adminAPI) patch(w http.ResponseWriter, r *http.Request, app *App, route *
 	if change.By == "" {
 		change.By = caller(r)
 	}
-	return app.setSplit(r.Context(), route, *change.TrafficSplit, change.By)
+	return steering.set(r.Context(), route, *change.TrafficSplit, change.By)
 }
 
 // change is the body of a PATCH.
@@ -141,18 +141,6 @@ func parseChange(body []byte) (change, error) {
 		return change{}, fmt.Errorf("by: %d bytes are more than 200", len(c.By))
 	}
 	return c, nil
-}
-
-// runningApp returns the app of the config that runs.
-func runningApp() (*App, error) {
-	app, err := caddy.ActiveContext().AppIfConfigured("proxyos")
-	if err != nil {
-		return nil, caddy.APIError{
-			HTTPStatus: http.StatusNotFound,
-			Err:        errors.New("the config that runs has no proxyos route"),
-		}
-	}
-	return app.(*App), nil
 }
 
 // caller says from where a change came.

@@ -2,13 +2,10 @@ package proxyos
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
-	"sync"
-	"sync/atomic"
+	"net/http"
 	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -31,22 +28,11 @@ type App struct {
 	// Default: 5s.
 	SyncInterval caddy.Duration `json:"sync_interval,omitempty"`
 
-	logger     *zap.Logger
 	httpsPorts portSet
-
-	mu     sync.Mutex
-	routes []*Handler
-	byName map[string]*Handler
-	legs   map[string]*leg // shared by the routes that say nothing of their transport
-
-	overrides *overrides
-	synced    chan struct{} // closed once the stored overrides are in force
-	slow      atomic.Bool   // the storage is too slow for the first requests to wait for it
-	wake      chan struct{} // asks for the stored overrides to be put in force again
-	stop      context.CancelFunc
-
-	inForceMu sync.Mutex // held while overrides are put in force
-	stopped   bool
+	routes     registry
+	lanes      map[string]*lane // shared by the routes that say nothing of their transport
+	steering   *steering
+	stop       context.CancelFunc
 }
 
 const defaultSyncInterval = 5 * time.Second
@@ -65,37 +51,21 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.SyncInterval == 0 {
 		a.SyncInterval = caddy.Duration(defaultSyncInterval)
 	}
-	a.byName = make(map[string]*Handler)
-	a.legs = make(map[string]*leg)
-	a.logger = ctx.Logger()
-	a.synced = make(chan struct{})
-	a.wake = make(chan struct{}, 1)
-	a.overrides = &overrides{storage: ctx.Storage(), logger: a.logger, apply: a.putInForce, held: a.inForce}
-	if err := ctx.GetMetricsRegistry().Register(&collector{routes: a.all}); err != nil {
+	a.lanes = make(map[string]*lane)
+	a.steering = newSteering(&a.routes, ctx.Storage(), time.Duration(a.SyncInterval), ctx.Logger())
+	if err := ctx.GetMetricsRegistry().Register(&collector{routes: &a.routes}); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	return nil
 }
 
-// add takes a route on.
-func (a *App) add(route *Handler) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if _, taken := a.byName[route.Name]; taken {
-		return fmt.Errorf("name %q: another proxyos route has it already; give each route a name of its own", route.Name)
+// Cleanup closes the idle connections of the lanes that routes share.
+func (a *App) Cleanup() error {
+	var all []error
+	for _, lane := range a.lanes {
+		all = append(all, lane.close())
 	}
-	if route.Name != "" {
-		a.byName[route.Name] = route
-	}
-	a.routes = append(a.routes, route)
-	return nil
-}
-
-// all returns the routes of the config, in the order in which they were loaded.
-func (a *App) all() []*Handler {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.Clone(a.routes)
+	return errors.Join(all...)
 }
 
 // ports returns the ports that mean HTTPS. A nil App has the default ones.
@@ -126,36 +96,34 @@ func (a *App) Validate() error {
 func (a *App) Start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.stop = cancel
-	go watchAvailability(ctx, a.all())
-	go a.follow(ctx)
-	select {
-	case <-a.synced:
-	case <-time.After(startupWait):
-		a.slow.Store(true)
-		a.logger.Warn("the storage is slow; traffic splits that were set at run time come into force once it has answered")
-	}
+	go watchAvailability(ctx, a.routes.all())
+	a.steering.start(ctx)
 	return nil
 }
 
-// Stop ends what Start began. The config that runs from now on looks at the storage once
-// more: it may have done so before the last change that was made here.
+// Stop ends what Start began.
 func (a *App) Stop() error {
 	a.stop()
-	a.inForceMu.Lock()
-	a.stopped = true
-	a.inForceMu.Unlock()
-	if successor, err := runningApp(); err == nil && successor != a {
-		select {
-		case successor.wake <- struct{}{}:
-		default: // it has been asked already
+	a.steering.stop()
+	return nil
+}
+
+// runningApp returns the app of the config that runs.
+func runningApp() (*App, error) {
+	app, err := caddy.ActiveContext().AppIfConfigured("proxyos")
+	if err != nil {
+		return nil, caddy.APIError{
+			HTTPStatus: http.StatusNotFound,
+			Err:        errors.New("the config that runs has no proxyos route"),
 		}
 	}
-	return nil
+	return app.(*App), nil
 }
 
 // Interface guards
 var (
-	_ caddy.App         = (*App)(nil)
-	_ caddy.Provisioner = (*App)(nil)
-	_ caddy.Validator   = (*App)(nil)
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.Validator    = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
 )

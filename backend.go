@@ -69,9 +69,6 @@ func checkOptions(u Upstream) error {
 	if u.Weight != nil && (*u.Weight < 0 || *u.Weight > maxWeight) {
 		return fmt.Errorf("weight %d is outside 0 to %d", *u.Weight, maxWeight)
 	}
-	if _, err := parsePins(u.TLSPins); err != nil {
-		return err
-	}
 	if u.MaxRequests < 0 {
 		return fmt.Errorf("max_requests %d is negative; write the most requests it may have in flight, or 0 for no limit", u.MaxRequests)
 	}

@@ -8,16 +8,16 @@ import (
 )
 
 // stagingBlock is what staging takes. For the rest it is like the route.
-var stagingBlock = block[Staging]{
-	{"to <addresses...>", repeatable, func(p *parser, s *Staging) error { return p.to(&s.Upstreams) }},
-	{"upstream <address> {...}", repeatable, func(p *parser, s *Staging) error { return p.upstream(&s.Upstreams) }},
-	{"dynamic <module> {...}", once, forward[Staging]},
-	{"lb_policy <policy> [<options...>]", once, forward[Staging]},
-	{"skip_tls_verify [on|off]", once, func(p *parser, s *Staging) error { return p.onOff(&s.SkipTLSVerify) }},
+var stagingBlock = block[Group]{
+	{"to <addresses...>", repeatable, func(p *parser, s *Group) error { return p.to(&s.Upstreams) }},
+	{"upstream <address> {...}", repeatable, func(p *parser, s *Group) error { return p.upstream(&s.Upstreams) }},
+	{"dynamic <module> {...}", once, forward[Group]},
+	{"lb_policy <policy> [<options...>]", once, forward[Group]},
+	{"skip_tls_verify [on|off]", once, func(p *parser, s *Group) error { return p.onOff(&s.SkipTLSVerify) }},
 }
 
 func readStaging(p *parser, h *Handler) error {
-	opening, s := p.Token(), new(Staging)
+	opening, s := p.Token(), new(Group)
 	if err := p.addresses(&s.Upstreams, p.RemainingArgs()); err != nil {
 		return err
 	}

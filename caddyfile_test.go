@@ -237,7 +237,6 @@ func TestFormatterLeavesADirectiveAsItIs(t *testing.T) {
 func TestWrongCaddyfilesAreRefused(t *testing.T) {
 	const (
 		percent = `; write the percentage of requests for staging`
-		guest   = " belongs to the proxyos handler and cannot be used by itself; leave it out"
 		again   = " is already specified; write it once"
 	)
 	count := func(usage string) string {
@@ -297,9 +296,6 @@ func TestWrongCaddyfilesAreRefused(t *testing.T) {
 		{"a name that is too long", "proxyos a:1 {\nname " + strings.Repeat("a", 65) + "\n}", `name "` + strings.Repeat("a", 65) + `": write 1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit`, 3},
 		{"a name that is missing", "proxyos a:1 {\nname\n}", count("name <name>"), 3},
 
-		{"the inner transport as a route's own", "proxyos a:1 {\ntransport proxyos\n}", "transport proxyos" + guest, 3},
-		{"the inner source as a route's own", "proxyos {\ndynamic proxyos\n}", "dynamic proxyos" + guest, 3},
-		{"the inner transport in reverse_proxy", "reverse_proxy a:1 {\ntransport proxyos\n}", "transport proxyos" + guest, 3},
 		{"a policy that does not exist", "proxyos a:1 {\nlb_policy fastest\n}", "getting module named 'http.reverse_proxy.selection_policies.fastest': module not registered: http.reverse_proxy.selection_policies.fastest", 3},
 		{"a transport that does not exist", "proxyos a:1 {\ntransport quic\n}", "getting module named 'http.reverse_proxy.transport.quic': module not registered: http.reverse_proxy.transport.quic", 3},
 		{"a transport without a name", "proxyos a:1 {\ntransport\n}", count("transport <module> {...}"), 3},

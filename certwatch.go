@@ -134,7 +134,7 @@ func (w *certWatchers) release() error {
 
 // guardCertificates makes a loaded http transport accept none but the backend's pins, or
 // watch its certificate where that is not checked.
-func (l legLoader) guardCertificates(b backend, config *reverseproxy.HTTPTransport, loaded any) {
+func (l *laneLoader) guardCertificates(b backend, config *reverseproxy.HTTPTransport, loaded any) {
 	transport, ok := loaded.(*reverseproxy.HTTPTransport)
 	dial, host, watched := watchTarget(b, config)
 	if !ok || len(b.pins) == 0 && !watched {
@@ -153,38 +153,5 @@ func (l legLoader) guardCertificates(b backend, config *reverseproxy.HTTPTranspo
 	l.certs.watch(b, dial, host, transport.Transport.TLSClientConfig)
 }
 
-// legKey tells apart the legs that guardCertificates makes different.
-func legKey(b backend, config *reverseproxy.HTTPTransport) string {
-	var key strings.Builder
-	for _, p := range b.pins {
-		key.WriteString(p.String())
-	}
-	if dial, host, watched := watchTarget(b, config); watched {
-		key.WriteString(dial + " " + host)
-	}
-	return key.String()
-}
-
-// certificateOf returns the certificate that an upstream with an unchecked certificate
-// showed in the latest handshake, by the upstream's dial address.
-func (t *transport) certificateOf(dial string) (certificate, bool) {
-	watch, ok := t.certs.byDial[dial]
-	if !ok {
-		return certificate{}, false
-	}
-	return watch.latest()
-}
-
-// Cleanup lets go of what is remembered of certificates.
-func (t *transport) Cleanup() error {
-	if t.certs == nil {
-		return nil
-	}
-	return t.certs.release()
-}
-
 // Interface guards
-var (
-	_ caddy.CleanerUpper = (*transport)(nil)
-	_ caddy.Destructor   = (*certWatch)(nil)
-)
+var _ caddy.Destructor = (*certWatch)(nil)

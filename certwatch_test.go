@@ -123,7 +123,7 @@ func TestCertificateOf(t *testing.T) {
 }
 
 func TestCleanupSurvivesAnUnfinishedProvision(t *testing.T) {
-	if err := new(transport).Cleanup(); err != nil {
+	if err := new(Handler).Cleanup(); err != nil {
 		t.Error(err)
 	}
 }

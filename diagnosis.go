@@ -47,10 +47,9 @@ func newDiagnostician(route string, logger *zap.Logger) *diagnostician {
 
 // examine looks at the outcome of an attempt at an upstream, and returns the response as
 // it is, and the error with a hint for what is known to cause it.
-func (d *diagnostician) examine(at target, res *http.Response, err error) (*http.Response, error) {
+func (d *diagnostician) examine(b backend, res *http.Response, err error) (*http.Response, error) {
 	if err == nil {
 		if c := causeOfRefusal(peek(res)); c != causeUnknown {
-			b := at.known()
 			d.log(b, c, c.hint(b, nil), nil)
 		}
 		return res, nil
@@ -59,7 +58,6 @@ func (d *diagnostician) examine(at target, res *http.Response, err error) (*http
 	if c == causeUnknown {
 		return res, err
 	}
-	b := at.known()
 	hint := c.hint(b, err)
 	if hint == "" {
 		return res, err

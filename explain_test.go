@@ -195,7 +195,7 @@ func TestExplainRefusesTheGroupsThatAreRefusedAtLoad(t *testing.T) {
 		if err := json.Unmarshal([]byte(config), h); err != nil {
 			t.Fatal(err)
 		}
-		if err := new(routeExplanation).settle(h); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := newPlan(h, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", config, err, want)
 		}
 	}

@@ -40,28 +40,34 @@ type forced struct {
 	staging, production caddyhttp.MatcherSets
 }
 
-// load loads the matchers of a route.
-func (f *forced) load(ctx caddy.Context, h *Handler) error {
+// forcedConfig is the matchers of a route before they are loaded.
+type forcedConfig struct {
+	StagingWhen    matcherSets `caddy:"namespace=http.matchers"`
+	ProductionWhen matcherSets `caddy:"namespace=http.matchers"`
+}
+
+// load loads the matchers.
+func (c *forcedConfig) load(ctx caddy.Context) (f forced, err error) {
 	for _, option := range []struct {
 		name, field string
 		given       matcherSets
 		matchers    *caddyhttp.MatcherSets
 	}{
-		{"staging_when", "StagingWhen", h.StagingWhen, &f.staging},
-		{"production_when", "ProductionWhen", h.ProductionWhen, &f.production},
+		{"staging_when", "StagingWhen", c.StagingWhen, &f.staging},
+		{"production_when", "ProductionWhen", c.ProductionWhen, &f.production},
 	} {
 		if len(option.given) == 0 {
 			continue
 		}
-		modules, err := ctx.LoadModule(h, option.field)
+		modules, err := ctx.LoadModule(c, option.field)
 		if err != nil {
-			return fmt.Errorf("%s: %w", option.name, err)
+			return f, fmt.Errorf("%s: %w", option.name, err)
 		}
 		if err := option.matchers.FromInterface(modules); err != nil {
-			return fmt.Errorf("%s: %w", option.name, err)
+			return f, fmt.Errorf("%s: %w", option.name, err)
 		}
 	}
-	return nil
+	return f, nil
 }
 
 // decide tells whether the group of a request is forced, and to which.

@@ -31,8 +31,10 @@ func BenchmarkServeHTTP(b *testing.B) {
 	})
 	b.Run("transport=http/proxyos", func(b *testing.B) {
 		route := provisionBench[*Handler](b, "http.handlers.proxyos", benchProxyos("http"))
-		for _, leg := range route.proxy.Transport.(*transport).byDial {
-			leg.requests = answeringTransport{}
+		for _, g := range route.route.groups {
+			for _, t := range g.targets {
+				t.requests = answeringTransport{}
+			}
 		}
 		benchServe(b, route)
 	})
@@ -67,7 +69,7 @@ func (nothing) ServeHTTP(http.ResponseWriter, *http.Request, caddyhttp.Handler) 
 func benchProxyos(transport string) object {
 	return object{
 		"upstreams":     encode([]string{"production.example:80"}),
-		"staging":       encode(Staging{Upstreams: []Upstream{{Address: "staging.example:80"}}}),
+		"staging":       encode(Group{Upstreams: []Upstream{{Address: "staging.example:80"}}}),
 		"traffic_split": encode(10),
 		"transport":     encode(map[string]string{"protocol": transport}),
 	}

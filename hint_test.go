@@ -226,7 +226,9 @@ func TestHealthChecksGiveHintsToo(t *testing.T) {
 func TestHintForAnUpstreamOfWhichNothingIsKnown(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
 	d := newDiagnostician("", zap.New(core))
-	if _, err := d.examine(target{leg: &leg{urlScheme: schemeHTTPS}, dial: "10.0.0.1:80"}, nil, tls.RecordHeaderError{RecordHeader: [5]byte([]byte("HTTP/"))}); !strings.Contains(err.Error(), "it answers in plain HTTP but is spoken to in HTTPS; write http://") {
+	g := &group{byPort: &portLanes{other: &lane{urlScheme: schemeHTTPS}}}
+	known := g.targetOf(&reverseproxy.Upstream{Dial: "10.0.0.1:80"}).backend
+	if _, err := d.examine(known, nil, tls.RecordHeaderError{RecordHeader: [5]byte([]byte("HTTP/"))}); !strings.Contains(err.Error(), "it answers in plain HTTP but is spoken to in HTTPS; write http://") {
 		t.Error(err)
 	}
 	if logs.Len() != 1 {

@@ -16,7 +16,7 @@ func BenchmarkLoad(b *testing.B) {
 				"handler":       encode("proxyos"),
 				"name":          encode(fmt.Sprintf("route-%d", i)),
 				"upstreams":     encode([]string{fmt.Sprintf("production-%d.example:3000", i)}),
-				"staging":       encode(Staging{Upstreams: []Upstream{{Address: fmt.Sprintf("staging-%d.example:3000", i)}}}),
+				"staging":       encode(Group{Upstreams: []Upstream{{Address: fmt.Sprintf("staging-%d.example:3000", i)}}}),
 				"traffic_split": encode(10),
 			}
 		})

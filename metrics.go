@@ -24,7 +24,7 @@ var (
 // collector reports the counts of all routes of a configuration when it is asked, so that
 // requests need not. Routes without a name are added up under the empty one.
 type collector struct {
-	routes func() []*Handler
+	routes *registry
 }
 
 // Describe implements prometheus.Collector.
@@ -41,22 +41,22 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	inFlight := make(map[key]int64)
 	durations := make(map[key]durationCounts)
 	fallbacks := make(map[string]uint64)
-	for _, route := range c.routes() {
-		for i, g := range route.groups {
-			state := &route.state.groups[i]
-			whole := key{route: route.Name, group: g.name}
+	for _, route := range c.routes.all() {
+		for _, g := range route.groups {
+			state := g.state
+			whole := key{route: route.name, group: g.name}
 			inFlight[whole] += state.inFlight.Load()
 			durations[whole] = state.durations.addTo(durations[whole])
 			for class := range state.byClass {
 				if n := state.byClass[class].Load(); n > 0 {
-					counts[key{route.Name, g.name, strconv.Itoa(class) + "xx"}] += n
+					counts[key{route.name, g.name, strconv.Itoa(class) + "xx"}] += n
 				}
 			}
 		}
-		if len(route.groups) > 1 {
-			fallbacks[route.Name] += route.state.fallbacks.Load()
-			if route.Name != "" {
-				metrics <- prometheus.MustNewConstMetric(splitDesc, prometheus.GaugeValue, route.split.current().percent/100, route.Name)
+		if route.staging != nil {
+			fallbacks[route.name] += route.state.fallbacks.Load()
+			if route.name != "" {
+				metrics <- prometheus.MustNewConstMetric(splitDesc, prometheus.GaugeValue, route.split.current().percent/100, route.name)
 			}
 		}
 	}

@@ -92,25 +92,25 @@ func TestStatusesOutsideTheClassesAreCountedTogether(t *testing.T) {
 
 // countedRoute returns a route whose staging has answered n requests with a status, has one
 // in flight, and has lost one to production.
-func countedRoute(name string, n int, status int) *Handler {
-	h := &Handler{Name: name, state: newRouteState(), split: newSplitter(25), groups: []*group{{name: production}, {name: staging}}}
+func countedRoute(name string, n int, status int) *route {
+	r := testRoute(name, newRouteState(), newSplitter(25))
 	for range n {
-		h.state.groups[1].served(status, 30*time.Millisecond)
+		r.state.staging.served(status, 30*time.Millisecond)
 	}
-	h.state.groups[1].inFlight.Add(1)
-	h.state.fallbacks.Add(1)
-	return h
+	r.state.staging.inFlight.Add(1)
+	r.state.fallbacks.Add(1)
+	return r
 }
 
 // gather returns the metrics of routes by name and labels.
-func gather(t *testing.T, routes ...*Handler) map[string]float64 {
+func gather(t *testing.T, routes ...*route) map[string]float64 {
 	t.Helper()
-	registry := prometheus.NewPedanticRegistry()
-	c := &collector{routes: func() []*Handler { return routes }}
-	if err := registry.Register(c); err != nil {
+	metrics := prometheus.NewPedanticRegistry()
+	c := &collector{routes: &registry{routes: routes}}
+	if err := metrics.Register(c); err != nil {
 		t.Fatal(err)
 	}
-	families, err := registry.Gather()
+	families, err := metrics.Gather()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,12 +6,10 @@ package proxyos
 
 import (
 	"encoding/json"
-
-	"go.uber.org/zap"
+	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
 func init() {
@@ -33,6 +31,14 @@ func init() {
 // upstream that failed is avoided for 10 seconds (`fail_duration`, unless given); and where
 // all upstreams are marked down, requests are tried on them all the same. See
 // docs/differences.md for all of it, and how to get reverse_proxy's behavior back.
+//
+// It sets two placeholders, for later use in header_up, header_down, access logs and later
+// handlers:
+//
+// Placeholder | Description
+// ------------|------------
+// `{http.proxyos.group}` | The group that served the request in the end: production or staging
+// `{http.proxyos.route}` | The name of the route; empty if it has none
 type Handler struct {
 	// The name of the route in logs, metrics, commands and the admin API. With one, the split
 	// can be changed while the route runs, and the route keeps its place in the split, its
@@ -48,7 +54,7 @@ type Handler struct {
 
 	// The staging upstreams. Needs a TrafficSplit, StagingWhen or Name: otherwise no request
 	// would ever go there. Default: none, all traffic goes to production.
-	Staging *Staging `json:"staging,omitempty"`
+	Staging *Group `json:"staging,omitempty"`
 
 	// The percentage of requests that go to staging, from 0 to 100, decimals allowed. At
 	// every moment staging has had its share of the requests so far, half a request off at
@@ -85,27 +91,13 @@ type Handler struct {
 	// The fields of the handler that are reverse_proxy's own, by name.
 	ReverseProxy map[string]json.RawMessage `json:"-"`
 
-	options      routeOptions
-	base         *reverseproxy.HTTPTransport // what the route's transport says; nil if it is not http
-	hasTransport bool                        // whether the route says anything of its transport
-	label        any                         // the name, as a placeholder's value
-	groups       []*group                    // production, then staging if there is one
-	split        *splitter
-	forced       forced
-	cohorts      *cohorts // nil if clients do not stick
-	state        *routeState
-	isNew        bool // no earlier config had the route
-	stats        map[*reverseproxy.Upstream]*upstreamState
-	distrust     distrust
-	app          *App
-	retries      int // at most, for each request; 0 if unlimited or none
-	proxy        *reverseproxy.Handler
-	logger       *zap.Logger
+	route *route // once it is provisioned
 }
 
-// Staging is the group of upstreams that a share of the traffic goes to.
-type Staging struct {
-	// The staging upstreams. Required, unless there are dynamic ones. Not all of them may
+// Group is a group of upstreams, in JSON that of staging; production's are the handler's own
+// fields.
+type Group struct {
+	// The upstreams. Required, unless there are dynamic ones. Not all of them may
 	// have weight 0.
 	Upstreams []Upstream `json:"upstreams,omitempty"`
 
@@ -139,81 +131,37 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision settles what each upstream means, and loads the reverse proxy.
+// Provision works out what the handler means, and loads its route.
 func (h *Handler) Provision(ctx caddy.Context) error {
-	h.logger = ctx.Logger()
-	h.label = h.Name
-	app, err := ctx.App("proxyos")
+	loaded, err := ctx.App("proxyos")
 	if err != nil {
 		return err
 	}
-	h.app = app.(*App)
-	if err := h.checkOptions(); err != nil {
+	app := loaded.(*App)
+	p, err := newPlan(h, app.httpsPorts)
+	if err != nil {
 		return err
 	}
-	if err := h.forced.load(ctx, h); err != nil {
+	h.route = newRoute(p, app.steering, ctx.Logger())
+	if err := h.route.load(ctx, p, app.lanes); err != nil {
 		return err
 	}
-	h.options = routeOptions{httpsPorts: h.app.httpsPorts, skipTLSVerify: h.SkipTLSVerify}
-	h.state, h.isNew = acquireRouteState(h.Name)
-	c := composer{ctx: ctx, route: h}
-	if err := c.compose(); err != nil {
-		return err
-	}
-	h.bindState()
-	h.base, h.ReverseProxy = nil, nil // have served their purpose
-	h.warnUnchecked(h.unchecked()...)
-	return h.app.add(h)
+	h.ReverseProxy = nil // the plan has taken it up
+	h.route.warnUnchecked(p.unchecked()...)
+	return app.routes.add(h.route)
 }
 
-// bindState takes up what the route, if it has a name, knew under an earlier config.
-func (h *Handler) bindState() {
-	percent := 0.0
-	if h.TrafficSplit != nil {
-		percent = *h.TrafficSplit
-	}
-	h.split = &splitter{configured: newShare(percent), override: &h.state.override, phase: &h.state.phase}
-	if o := h.state.override.Load(); o != nil && o.retired.Load() {
-		h.split.ignored = o
-	}
-	if h.Sticky != nil {
-		h.cohorts = newCohorts(h.Sticky, h.Name, h.state)
-	}
-	h.stats = make(map[*reverseproxy.Upstream]*upstreamState)
-	for _, g := range h.groups {
-		g.distrust = &h.distrust
-		for _, upstream := range g.pool {
-			h.stats[upstream] = h.state.upstream(upstream.Dial)
-		}
-	}
-	h.distrustAsBefore(runningRoute(h.Name))
-}
-
-// Cleanup gives up the route's state, which lives on if the next config has the route.
+// Cleanup gives up what the route has acquired.
 func (h *Handler) Cleanup() error {
-	if h.state == nil {
+	if h.route == nil {
 		return nil
 	}
-	return releaseRouteState(h.Name)
+	return h.route.close()
 }
 
-// unchecked lists the upstreams whose certificates are unchecked because of their ports
-// alone.
-func (h *Handler) unchecked() []string {
-	var addresses []string
-	for _, g := range h.groups {
-		addresses = append(addresses, detectedWithoutCheck(g.backends)...)
-	}
-	return addresses
-}
-
-// warnUnchecked warns of such upstreams: nobody has asked for that in so many words.
-func (h *Handler) warnUnchecked(upstreams ...string) {
-	if len(upstreams) == 0 {
-		return
-	}
-	h.logger.Warn("certificates of upstreams on well-known HTTPS ports are not checked; write `skip_tls_verify off` to check them, or `skip_tls_verify` to say that this is meant",
-		zap.String("route", h.Name), zap.Strings("upstreams", upstreams))
+// ServeHTTP proxies a request to an upstream of the group that it is for.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	return h.route.serve(w, r, next)
 }
 
 // Interface guards

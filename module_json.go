@@ -71,15 +71,13 @@ func fieldNamed(name string, fields []string) string {
 }
 
 // dropNulls takes what is null in JSON for missing, as it is taken in the rest of the handler.
-func (s *Staging) dropNulls() {
-	if s == nil {
+func (g *Group) dropNulls() {
+	if g == nil {
 		return
 	}
-	if string(s.DynamicUpstreamsRaw) == "null" {
-		s.DynamicUpstreamsRaw = nil
-	}
-	if s.LoadBalancing != nil && string(s.LoadBalancing.SelectionPolicyRaw) == "null" {
-		s.LoadBalancing.SelectionPolicyRaw = nil
+	g.DynamicUpstreamsRaw = dropNull(g.DynamicUpstreamsRaw)
+	if g.LoadBalancing != nil {
+		g.LoadBalancing.SelectionPolicyRaw = dropNull(g.LoadBalancing.SelectionPolicyRaw)
 	}
 }
 

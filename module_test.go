@@ -105,12 +105,10 @@ func TestWrongConfigsAreRefusedAtLoad(t *testing.T) {
 	const (
 		decoding  = "decoding module config: http.handlers.proxyos: "
 		provision = "provision http.handlers.proxyos: "
-		proxy     = provision + "decoding module config: http.handlers.reverse_proxy: "
-		legs      = provision + "provision http.handlers.reverse_proxy: loading transport: loading module 'proxyos': provision http.reverse_proxy.transport.proxyos: "
 		own       = "; proxyos takes the fields of reverse_proxy and name, upstreams, staging, traffic_split, skip_tls_verify, sticky, staging_when, production_when, staging_fallback"
 		none      = "there is no upstream to send requests to; write one, such as app:3000"
 		noGroup   = "there is no staging group; add `staging <addresses...>`, or remove "
-		guest     = "belongs to the proxyos handler and cannot be used by itself; leave it out"
+		noModule  = "loading module 'proxyos': unknown module: http.reverse_proxy."
 		inStaging = `{"upstreams": ["a:1"], "traffic_split": 1, "staging": `
 		oneName   = `": write 1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit`
 		otherWay  = "; write both alike, or give one another address"
@@ -140,23 +138,23 @@ func TestWrongConfigsAreRefusedAtLoad(t *testing.T) {
 		{"an unknown field", `{"upstreams": ["a:1"], "split": 10}`, decoding + `unknown field "split"` + own},
 		{"an unknown field of an upstream", `{"upstreams": [{"address": "a:1", "wieght": 1}]}`, decoding + `upstream {"address":"a:1","wieght":1}: json: unknown field "wieght"`},
 		{"an unknown field of an upstream's TLS", `{"upstreams": [{"address": "https://a:1", "tls": {"name": "n"}}]}`, decoding + `upstream {"address":"https://a:1","tls":{"name":"n"}}: json: unknown field "name"`},
-		{"an unknown field of an upstream's CA pool", `{"upstreams": [{"address": "https://a:1", "tls": {"ca": {"provider": "inline", "file": "f"}}}]}`, legs + `upstream "https://a:1": provision http.reverse_proxy.transport.http: making TLS client config: failed to load ca module: loading module 'inline': decoding module config: tls.ca_pool.source.inline: json: unknown field "file"`},
+		{"an unknown field of an upstream's CA pool", `{"upstreams": [{"address": "https://a:1", "tls": {"ca": {"provider": "inline", "file": "f"}}}]}`, provision + `upstream "https://a:1": making TLS client config: failed to load ca module: loading module 'inline': decoding module config: tls.ca_pool.source.inline: json: unknown field "file"`},
 		{"an unknown field of staging", inStaging + `{"upstreams": ["b:1"], "weight": 1}}`, decoding + `json: unknown field "weight"`},
 		{"an unknown field of staging's balancing", inStaging + `{"upstreams": ["b:1"], "load_balancing": {"retries": 1}}}`, decoding + `json: unknown field "retries"`},
 		{"an unknown field of staging's policy", inStaging + `{"upstreams": ["b:1"], "load_balancing": {"selection_policy": {"policy": "first", "x": 1}}}}`, provision + `staging: loading the load balancing policy: loading module 'first': decoding module config: http.reverse_proxy.selection_policies.first: json: unknown field "x"`},
 		{"an unknown field of sticky", inStaging + `{"upstreams": ["b:1"]}, "sticky": {"cookie": "c", "ttl": 1}}`, decoding + `json: unknown field "ttl"`},
-		{"an unknown field of the balancing", `{"upstreams": ["a:1"], "load_balancing": {"policy": "first"}}`, proxy + `json: unknown field "policy"`},
+		{"an unknown field of the balancing", `{"upstreams": ["a:1"], "load_balancing": {"policy": "first"}}`, provision + `load_balancing: json: unknown field "policy"`},
 		{"an unknown field of the policy", `{"upstreams": ["a:1"], "load_balancing": {"selection_policy": {"policy": "first", "x": 1}}}`, provision + `loading the load balancing policy: loading module 'first': decoding module config: http.reverse_proxy.selection_policies.first: json: unknown field "x"`},
-		{"an unknown field of the health checks", `{"upstreams": ["a:1"], "health_checks": {"uri": "/"}}`, proxy + `json: unknown field "uri"`},
-		{"an unknown field of the active checks", `{"upstreams": ["a:1"], "health_checks": {"active": {"uri": "/", "every": 1}}}`, proxy + `json: unknown field "every"`},
-		{"an unknown field of marked active checks", `{"upstreams": ["a:1"], "health_checks": {"active": {"port": 1, "every": 1}}}`, proxy + `json: unknown field "every"`},
-		{"an unknown field of completed passive checks", `{"upstreams": ["a:1", "b:1"], "health_checks": {"passive": {"fails": 1}}}`, proxy + `json: unknown field "fails"`},
+		{"an unknown field of the health checks", `{"upstreams": ["a:1"], "health_checks": {"uri": "/"}}`, provision + `health_checks: json: unknown field "uri"`},
+		{"an unknown field of the active checks", `{"upstreams": ["a:1"], "health_checks": {"active": {"uri": "/", "every": 1}}}`, provision + `health_checks: json: unknown field "every"`},
+		{"an unknown field of marked active checks", `{"upstreams": ["a:1"], "health_checks": {"active": {"port": 1, "every": 1}}}`, provision + `health_checks: json: unknown field "every"`},
+		{"an unknown field of completed passive checks", `{"upstreams": ["a:1", "b:1"], "health_checks": {"passive": {"fails": 1}}}`, provision + `health_checks: json: unknown field "fails"`},
 		{"an unknown field of the transport", `{"upstreams": ["a:1"], "transport": {"protocol": "http", "timeout": 1}}`, provision + `transport: json: unknown field "timeout"`},
 		{"an unknown field of the transport's TLS", `{"upstreams": ["a:1"], "transport": {"protocol": "http", "tls": {"verify": false}}}`, provision + `transport: json: unknown field "verify"`},
-		{"an unknown field of the headers", `{"upstreams": ["a:1"], "headers": {"up": {}}}`, proxy + `json: unknown field "up"`},
-		{"an unknown field of the request headers", `{"upstreams": ["a:1"], "headers": {"request": {"put": {}}}}`, proxy + `json: unknown field "put"`},
-		{"an unknown field of the rewrite", `{"upstreams": ["a:1"], "rewrite": {"url": "/"}}`, proxy + `json: unknown field "url"`},
-		{"an unknown field of a response handler", `{"upstreams": ["a:1"], "handle_response": [{"status": 1}]}`, proxy + `json: unknown field "status"`},
+		{"an unknown field of the headers", `{"upstreams": ["a:1"], "headers": {"up": {}}}`, provision + `headers: json: unknown field "up"`},
+		{"an unknown field of the request headers", `{"upstreams": ["a:1"], "headers": {"request": {"put": {}}}}`, provision + `headers: json: unknown field "put"`},
+		{"an unknown field of the rewrite", `{"upstreams": ["a:1"], "rewrite": {"url": "/"}}`, provision + `rewrite: json: unknown field "url"`},
+		{"an unknown field of a response handler", `{"upstreams": ["a:1"], "handle_response": [{"status": 1}]}`, provision + `handle_response: json: unknown field "status"`},
 		{"an unknown field of a dynamic source", `{"dynamic_upstreams": {"source": "a", "ttl": 1}}`, provision + `loading the source of dynamic upstreams: loading module 'a': decoding module config: http.reverse_proxy.upstreams.a: json: unknown field "ttl"`},
 
 		{"a weight below 0", `{"upstreams": [{"address": "a:1", "weight": -1}]}`, provision + `upstream "a:1": weight -1 is outside 0 to 1000`},
@@ -177,12 +175,12 @@ func TestWrongConfigsAreRefusedAtLoad(t *testing.T) {
 		{"two meanings in a range", `{"upstreams": ["a:1-3", "h2c://a:2"]}`, provision + `upstream "h2c://a:2": it dials a:2 as upstream "a:2" does, but in another way (HTTP/2 cleartext; HTTP)` + otherWay},
 		{"https:// beside a transport without TLS", `{"upstreams": ["https://a:1"], "transport": {"protocol": "fastcgi"}}`, provision + `upstream "https://a:1": the route's transport is not http and has no TLS; write the address without https://`},
 		{"https:// in staging beside a transport without TLS", inStaging + `{"upstreams": ["HTTPS://b:1"]}, "transport": {"protocol": "fastcgi"}}`, provision + `staging: upstream "HTTPS://b:1": the route's transport is not http and has no TLS; write the address without https://`},
-		{"HTTP/3 to a cleartext upstream", `{"upstreams": ["a:1"], "transport": {"protocol": "http", "versions": ["3"]}}`, legs + "upstream \"a:1\": the transport says `versions 3`, and HTTP/3 needs TLS; write https://a:1"},
+		{"HTTP/3 to a cleartext upstream", `{"upstreams": ["a:1"], "transport": {"protocol": "http", "versions": ["3"]}}`, provision + "upstream \"a:1\": the transport says `versions 3`, and HTTP/3 needs TLS; write https://a:1"},
 		{"a transport without a protocol", `{"upstreams": ["a:1"], "transport": {"dial_timeout": 1}}`, provision + `transport: it has no protocol; write {"protocol": "http", …}`},
-		{"the inner source as a route's own", `{"dynamic_upstreams": {"source": "proxyos"}}`, provision + "loading the source of dynamic upstreams: loading module 'proxyos': provision http.reverse_proxy.upstreams.proxyos: dynamic proxyos " + guest},
+		{"the inner source as a route's own", `{"dynamic_upstreams": {"source": "proxyos"}}`, provision + "loading the source of dynamic upstreams: " + noModule + "upstreams.proxyos"},
 		{"a field twice", `{"upstreams": ["a:1"], "verbose_logs": true, "Verbose_Logs": true}`, decoding + `field "verbose_logs" is given twice; keep one of them`},
-		{"a transport that does not exist", `{"upstreams": ["a:1"], "transport": {"protocol": "quic"}}`, provision + "provision http.handlers.reverse_proxy: loading transport: loading module 'quic': unknown module: http.reverse_proxy.transport.quic"},
-		{"the inner transport as a route's own", `{"upstreams": ["a:1"], "transport": {"protocol": "proxyos"}}`, provision + "transport: proxyos " + guest},
+		{"a transport that does not exist", `{"upstreams": ["a:1"], "transport": {"protocol": "quic"}}`, provision + "loading transport: loading module 'quic': unknown module: http.reverse_proxy.transport.quic"},
+		{"the inner transport as a route's own", `{"upstreams": ["a:1"], "transport": {"protocol": "proxyos"}}`, provision + "loading transport: " + noModule + "transport.proxyos"},
 
 		{"a name that is a path", `{"name": "a/b", "upstreams": ["a:1"]}`, provision + `name "a/b` + oneName},
 		{"a name that begins with a dot", `{"name": ".a", "upstreams": ["a:1"]}`, provision + `name ".a` + oneName},
@@ -198,17 +196,6 @@ func TestWrongConfigsAreRefusedAtLoad(t *testing.T) {
 			"loading http app module: provision http: server test: setting up route handlers: route 0: loading handler modules: position 1: loading module 'proxyos': "+
 				provision+`name "x": another proxyos route has it already; give each route a name of its own`)
 	})
-	for module, field := range map[string]string{
-		"transport.proxyos: transport": `"transport": {"protocol": "proxyos"}`,
-		"upstreams.proxyos: dynamic":   `"dynamic_upstreams": {"source": "proxyos"}`,
-	} {
-		t.Run("reverse_proxy with "+field, func(t *testing.T) {
-			err := validate(t, "{}", `{"handler": "reverse_proxy", "upstreams": [{"dial": "a:1"}], `+field+`}`)
-			if want := "provision http.reverse_proxy." + module + " proxyos " + guest; err == nil || !strings.HasSuffix(err.Error(), want) {
-				t.Errorf("got %v, want …%s", err, want)
-			}
-		})
-	}
 }
 
 func TestWrongSettingsOfTheAppAreRefused(t *testing.T) {

@@ -264,7 +264,7 @@ func TestPinIsRefusedWithHTTP3(t *testing.T) {
 		t.Fatal(err)
 	}
 	base := &reverseproxy.HTTPTransport{Versions: []string{"3"}}
-	if _, err := transportConfig(base, backends[0]); err == nil || !strings.Contains(err.Error(), "versions 3") {
+	if _, err := laneConfig(base, backends[0]); err == nil || !strings.Contains(err.Error(), "versions 3") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -28,7 +28,8 @@ func BenchmarkSelect(b *testing.B) {
 
 func benchSelectors(b *testing.B, count int, state poolState) {
 	route := newBenchRoute(b, count, state)
-	pool := route.groups[0].pool
+	g := route.production
+	pool := g.pool
 	weights := &reverseproxy.WeightedRoundRobinSelection{Weights: benchWeights(count)}
 	if err := weights.Provision(caddy.Context{}); err != nil {
 		b.Fatal(err)
@@ -44,7 +45,7 @@ func benchSelectors(b *testing.B, count int, state poolState) {
 		name   string
 		choose func() *reverseproxy.Upstream
 	}{
-		{"proxyos", func() *reverseproxy.Upstream { return route.groups[0].takeTurn(pool) }},
+		{"proxyos", func() *reverseproxy.Upstream { return g.turns.take(pool, g.available) }},
 		{"weighted_round_robin", stock(weights)},
 		{"round_robin", stock(new(reverseproxy.RoundRobinSelection))},
 		{"random", stock(new(reverseproxy.RandomSelection))},
@@ -101,7 +102,7 @@ func benchWeights(count int) []int {
 
 // newBenchRoute provisions a route of which some upstreams have failed and are marked
 // down by the passive health check.
-func newBenchRoute(b *testing.B, count int, state poolState) *Handler {
+func newBenchRoute(b *testing.B, count int, state poolState) *route {
 	b.Helper()
 	config := object{
 		"transport":      encode(map[string]string{"protocol": "bench"}),
@@ -117,10 +118,11 @@ func newBenchRoute(b *testing.B, count int, state poolState) *Handler {
 		down[address] = state.isDown(i, count)
 	}
 	config["upstreams"] = encode(upstreams)
-	route := provisionBench[*Handler](b, "http.handlers.proxyos", config)
+	handler := provisionBench[*Handler](b, "http.handlers.proxyos", config)
+	route := handler.route
 	route.proxy.Transport = failingTransport(down)
 	up := func() (n int) {
-		for _, upstream := range route.groups[0].pool {
+		for _, upstream := range route.production.pool {
 			if upstream.Available() {
 				n++
 			}
@@ -137,7 +139,7 @@ func newBenchRoute(b *testing.B, count int, state poolState) *Handler {
 		if up() == want {
 			return route
 		}
-		if err := serveBench(route); err != nil {
+		if err := serveBench(handler); err != nil {
 			b.Fatal(err)
 		}
 	}

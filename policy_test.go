@@ -27,7 +27,8 @@ func testPool(dials ...string) reverseproxy.UpstreamPool {
 }
 
 func TestAPolicyThatFindsNobodyIsAskedAgainWhileSomebodyIsUp(t *testing.T) {
-	g := &group{policy: new(forgetful), pool: testPool("a:80"), distrust: new(distrust)}
+	pool := testPool("a:80")
+	g := &group{policy: new(forgetful), pool: pool, turns: newTurns(pool, nil), breaker: new(breaker)}
 	if got := g.pick(new(journey), nil, nil); got != g.pool[0] {
 		t.Errorf("picked %v, want a:80", got)
 	}
@@ -46,7 +47,8 @@ func TestARetryUnderCaddysWeightsGoesToNobodyWithoutAShare(t *testing.T) {
 		if err := policy.Provision(caddy.Context{}); err != nil {
 			t.Fatal(err)
 		}
-		g := &group{policy: policy, pool: testPool("a:80", "b:80", "c:80"), distrust: new(distrust)}
+		pool := testPool("a:80", "b:80", "c:80")
+		g := &group{policy: policy, pool: pool, turns: newTurns(pool, nil), breaker: new(breaker)}
 		got := g.pick(&journey{tried: g.pool[:1]}, nil, nil)
 		if got == nil && test.want != "" || got != nil && got.Dial != test.want {
 			t.Errorf("weights %v: retried at %v, want %q", test.weights, got, test.want)

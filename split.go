@@ -9,12 +9,6 @@ import (
 	"sync/atomic"
 )
 
-// A route's two groups.
-const (
-	production = "production"
-	staging    = "staging"
-)
-
 // splitter shares requests out between staging and production. It is a phase accumulator:
 // each request adds the share, as a fraction of 2⁶⁴, to a phase that starts half way, and
 // a carry out of 64 bits means staging. So after any n requests staging has had n times
@@ -58,10 +52,18 @@ func newSplitter(percent float64) *splitter {
 
 // current returns the share in force.
 func (s *splitter) current() *share {
-	if o := s.override.Load(); o != nil && o != s.ignored && o.Against == s.configured.percent {
+	if o := s.overriding(); o != nil {
 		return &o.share
 	}
 	return &s.configured
+}
+
+// overriding returns the override in force, or nil.
+func (s *splitter) overriding() *override {
+	if o := s.override.Load(); o != nil && o != s.ignored && o.Against == s.configured.percent {
+		return o
+	}
+	return nil
 }
 
 // toStaging takes a turn: it tells whether the next request goes to staging.

@@ -1,26 +1,13 @@
 package proxyos
 
-import (
-	"time"
-
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-)
-
 // routeStatus is what the admin API tells of a route.
 type routeStatus struct {
-	Name            string          `json:"name"`                     // empty: the route cannot be steered
-	TrafficSplit    float64         `json:"traffic_split"`            // the percentage in force
-	ConfiguredSplit float64         `json:"configured_traffic_split"` // the percentage in the config
-	Override        *overrideStatus `json:"override,omitempty"`       // if one is in force
-	Fallbacks       uint64          `json:"fallbacks"`                // requests that production took over
-	Groups          []groupStatus   `json:"groups"`
-}
-
-// overrideStatus is the split that was set while the route runs.
-type overrideStatus struct {
-	TrafficSplit float64   `json:"traffic_split"`
-	SetAt        time.Time `json:"set_at"`
-	SetBy        string    `json:"set_by,omitempty"`
+	Name            string        `json:"name"`                     // empty: the route cannot be steered
+	TrafficSplit    float64       `json:"traffic_split"`            // the percentage in force
+	ConfiguredSplit float64       `json:"configured_traffic_split"` // the percentage in the config
+	Override        *override     `json:"override,omitempty"`       // if one is in force
+	Fallbacks       uint64        `json:"fallbacks"`                // requests that production took over
+	Groups          []groupStatus `json:"groups"`
 }
 
 // groupStatus is one group of a route. Errors are requests answered with a status of 500
@@ -51,52 +38,49 @@ type upstreamStatus struct {
 	Certificate *certificate `json:"certificate,omitempty"`
 }
 
-func (h *Handler) status() routeStatus {
+// status tells the state of the route as it is now.
+func (r *route) status() routeStatus {
 	s := routeStatus{
-		Name:            h.Name,
-		TrafficSplit:    h.split.current().percent,
-		ConfiguredSplit: h.split.configured.percent,
-		Fallbacks:       h.state.fallbacks.Load(),
+		Name:            r.name,
+		TrafficSplit:    r.split.current().percent,
+		ConfiguredSplit: r.split.configured.percent,
+		Override:        r.split.overriding(),
+		Fallbacks:       r.state.fallbacks.Load(),
 	}
-	if o := h.split.override.Load(); o != nil && h.split.current() == &o.share {
-		s.Override = &overrideStatus{TrafficSplit: o.share.percent, SetAt: o.Set, SetBy: o.By}
-	}
-	for i, g := range h.groups {
-		state := &h.state.groups[i]
-		group := groupStatus{Name: g.name, Dynamic: g.dynamic != nil, InFlight: state.inFlight.Load(), Upstreams: []upstreamStatus{}}
-		group.Requests, group.Errors = state.totals()
-		for n, b := range g.backends {
-			group.Upstreams = append(group.Upstreams, h.upstreamStatus(g, b, g.pool[n]))
+	for _, g := range r.groups {
+		group := groupStatus{Name: g.name, Dynamic: g.dynamic != nil, InFlight: g.state.inFlight.Load(), Upstreams: []upstreamStatus{}}
+		group.Requests, group.Errors = g.state.totals()
+		for _, t := range g.targets {
+			group.Upstreams = append(group.Upstreams, r.upstreamStatus(g, t))
 		}
 		s.Groups = append(s.Groups, group)
 	}
 	return s
 }
 
-func (h *Handler) upstreamStatus(g *group, b backend, u *reverseproxy.Upstream) upstreamStatus {
-	stats := h.stats[u]
+func (r *route) upstreamStatus(g *group, t *target) upstreamStatus {
 	s := upstreamStatus{
-		Address:  b.address.String(),
-		Dial:     b.dial,
-		Scheme:   b.scheme,
-		Weight:   b.weight,
+		Address:  t.backend.address.String(),
+		Dial:     t.backend.dial,
+		Scheme:   t.backend.scheme,
+		Weight:   t.backend.weight,
 		Health:   "up",
-		InFlight: u.NumRequests(),
-		Requests: stats.requests.Load(),
-		Errors:   stats.errors.Load(),
+		InFlight: t.upstream.NumRequests(),
+		Requests: t.counts.requests.Load(),
+		Errors:   t.counts.errors.Load(),
 	}
-	if b.scheme == schemeHTTPS {
-		s.TLSVerify = &b.verify
+	if t.backend.scheme == schemeHTTPS {
+		s.TLSVerify = &t.backend.verify
 	}
-	if t, ok := h.proxy.Transport.(*transport); ok {
-		if shown, ok := t.certificateOf(b.dial); ok {
+	if r.transport != nil {
+		if shown, ok := r.transport.certificateOf(t.backend.dial); ok {
 			s.Certificate = &shown
 		}
 	}
 	switch {
-	case !g.isHealthy(u):
+	case !g.isHealthy(t.upstream):
 		s.Health = "down"
-	case u.Full():
+	case t.upstream.Full():
 		s.Health = "full"
 	}
 	return s

@@ -85,8 +85,7 @@ func exampleRoute(name, address string, count uint64) routeStatus {
 	for i, group := range []string{production, staging} {
 		groups[i] = groupStatus{Name: group, Requests: count, Errors: count, InFlight: int64(count), Upstreams: []upstreamStatus{upstream, upstream}}
 	}
-	return routeStatus{
-		Name: name, TrafficSplit: 12.5, ConfiguredSplit: 10, Fallbacks: count, Groups: groups,
-		Override: &overrideStatus{TrafficSplit: 12.5, SetAt: time.Date(2024, 5, 1, 10, 0, 0, 0, time.UTC), SetBy: "ops@host"},
-	}
+	set := newOverride(12.5, 10, "ops@host")
+	set.SetAt = time.Date(2024, 5, 1, 10, 0, 0, 0, time.UTC)
+	return routeStatus{Name: name, TrafficSplit: 12.5, ConfiguredSplit: 10, Fallbacks: count, Groups: groups, Override: set}
 }

@@ -1,19 +1,15 @@
 package proxyos
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"sync"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
-
-func init() {
-	caddy.RegisterModule(new(transport))
-}
 
 // healthTargetHeader carries the upstream that an active health check is for from the
 // health checker to the transport, since health_port and health_upstream hide it. It
@@ -21,97 +17,73 @@ func init() {
 const healthTargetHeader = "Proxyos-Health-Target"
 
 // transport is the route's guest in its reverse proxy that makes the round trips. To each
-// upstream it speaks in that upstream's own way, through one of Caddy's http transports.
-// It has no configuration and cannot be used by itself.
+// upstream it speaks in that upstream's own way, over a lane.
 type transport struct {
 	proxyProtocol bool
-	distrust      *distrust
-	byDial        map[string]target
-	dynamic       map[string]portLegs // by group: for upstreams from dynamic sources
+	breaker       *breaker
+	lanes         map[string]*lane // the route's own, by what they have in common
 	certs         *certWatchers
 	failures      *diagnostician
-	warnUnchecked func(upstreams ...string)
+	checks        checkTargets
 	warnDynamic   sync.Once // of the first upstream that is unchecked, since none is known at load
+	warnUnchecked func(upstreams ...string)
 }
 
-// target is an upstream and the way of speaking to it.
-type target struct {
-	*leg
-	dial    string
-	backend *backend // nil for an upstream from a dynamic source
-	gate    *gate    // nil if the dial address may stand for several upstreams
+// checkTargets are the targets of active health checks, which are no part of a journey.
+type checkTargets struct {
+	byUpstream map[*reverseproxy.Upstream]*target
+	byDial     map[string]*target // placeholders replaced, for checks of another port or host
 }
 
-// known returns what is known of the upstream.
-func (t target) known() backend {
-	if t.backend != nil {
-		return *t.backend
-	}
-	b := backend{dial: t.dial, meaning: meaning{scheme: t.urlScheme}}
-	b.address, _ = parseAddress(t.dial)
-	return b
-}
-
-// CaddyModule returns the Caddy module information.
-func (*transport) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{
-		ID:  "http.reverse_proxy.transport.proxyos",
-		New: func() caddy.Module { return new(transport) },
+// newTransport returns the transport of a route, which must be closed.
+func newTransport(r *route, p *plan) *transport {
+	return &transport{
+		proxyProtocol: p.base != nil && p.base.ProxyProtocol != "",
+		breaker:       r.breaker,
+		lanes:         make(map[string]*lane),
+		certs:         &certWatchers{route: r.name, logger: r.logger},
+		failures:      newDiagnostician(r.name, r.logger),
+		warnUnchecked: r.warnUnchecked,
+		checks:        checkTargets{byUpstream: make(map[*reverseproxy.Upstream]*target), byDial: make(map[string]*target)},
 	}
 }
 
-// Provision loads one http transport for each way in which the route's upstreams are
-// spoken to.
-func (t *transport) Provision(ctx caddy.Context) error {
-	route, err := hostOf(ctx, "transport proxyos")
-	if err != nil {
-		return err
-	}
-	t.proxyProtocol = route.base.ProxyProtocol != ""
-	t.distrust = &route.distrust
-	t.warnUnchecked = route.warnUnchecked
-	t.byDial = make(map[string]target)
-	t.certs = &certWatchers{route: route.Name, logger: route.logger}
-	t.failures = newDiagnostician(route.Name, route.logger)
-	legs := legLoader{ctx: ctx, base: route.base, loaded: make(map[string]*leg), certs: t.certs}
-	if !route.hasTransport {
-		legs.shared = route.app.legs
-	}
-	for _, g := range route.groups {
-		for i := range g.backends {
-			b := &g.backends[i]
-			leg, err := legs.load(*b)
-			if err != nil {
-				return fmt.Errorf("upstream %q: %w", b.address, err)
+// load loads the lanes to the upstreams of the groups.
+func (t *transport) load(ctx caddy.Context, groups []*group, plans []*groupPlan, shared map[string]*lane) error {
+	loader := laneLoader{ctx: ctx, loaded: t.lanes, shared: shared, certs: t.certs}
+	for i, g := range groups {
+		for n, at := range g.targets {
+			var err error
+			if at.lane, err = loader.load(plans[i].lanes[n]); err != nil {
+				return fmt.Errorf("upstream %q: %w", at.backend.address, err)
 			}
-			at := target{leg: leg, dial: b.dial, backend: b}
-			if strings.Contains(b.dial, "{") {
-				// an active health check names its target with the known placeholders replaced
-				t.byDial[caddy.NewReplacer().ReplaceKnown(b.dial, "")] = at
-			} else {
+			if !strings.Contains(at.backend.dial, "{") {
 				at.gate = new(gate)
 			}
-			t.byDial[b.dial] = at
+			t.checks.byUpstream[at.upstream] = at
+			t.checks.byDial[caddy.NewReplacer().ReplaceKnown(at.backend.dial, "")] = at
 		}
 		if g.dynamic == nil {
 			continue
 		}
-		if t.dynamic == nil {
-			t.dynamic = make(map[string]portLegs)
-		}
-		if t.dynamic[g.name], err = legs.loadByPort(g, route.options); err != nil {
+		var err error
+		if g.byPort, err = loader.loadByPort(plans[i].byPort); err != nil {
 			return fmt.Errorf("dynamic upstreams of %s: %w", g.name, err)
 		}
 	}
 	return nil
 }
 
-// UnmarshalCaddyfile refuses the transport, which nobody but the handler can name.
-func (*transport) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return refuseGuest(d, "transport proxyos")
+// close closes idle connections, and lets go of what is remembered of certificates.
+func (t *transport) close() error {
+	var all []error
+	for _, lane := range t.lanes {
+		all = append(all, lane.close())
+	}
+	return errors.Join(append(all, t.certs.release())...)
 }
 
-// RoundTrip sends a request to the upstream that the reverse proxy has chosen for it.
+// RoundTrip sends req to the upstream that was chosen for it.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	j := journeyOf(req) // nil for an active health check
 	at, err := t.targetOf(req, j)
@@ -136,38 +108,55 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if j != nil {
 		j.answered = err == nil
 	}
-	if err == nil && t.distrust.any() {
-		t.distrust.answered(at.dial, res.StatusCode)
+	if err == nil && !t.breaker.isClosed() {
+		t.breaker.succeeded(at.backend.dial, res.StatusCode)
 	}
 	if err != nil || res.StatusCode == http.StatusBadRequest {
-		return t.failures.examine(at, res, err)
+		return t.failures.examine(at.backend, res, err)
 	}
 	return res, nil
 }
 
-// targetOf finds the upstream that req is for.
-func (t *transport) targetOf(req *http.Request, j *journey) (target, error) {
+// targetOf returns the upstream that was chosen for a request, or that a health check is
+// for. It never guesses: what is not known is not spoken to.
+func (t *transport) targetOf(req *http.Request, j *journey) (*target, error) {
 	info, ok := reverseproxy.GetDialInfo(req.Context())
 	if !ok || info.Upstream == nil {
-		return target{}, fmt.Errorf("no upstream is chosen for the request to %s", req.URL.Host)
+		return nil, fmt.Errorf("no upstream is chosen for the request to %s", req.URL.Host)
 	}
 	if j == nil {
-		if at, ok := t.byDial[req.Header.Get(healthTargetHeader)]; ok {
-			return at, nil
-		}
+		return t.checks.targetOf(info.Upstream, req.Header.Get(healthTargetHeader))
 	}
-	if at, ok := t.byDial[info.Upstream.Dial]; ok {
+	at := j.target
+	if at == nil || at.upstream != info.Upstream {
+		return nil, fmt.Errorf("upstream %q is not the one that was chosen for the request", info.Upstream.Dial)
+	}
+	if g := j.group; g.byPort != nil && at.counts == nil && g.byPort.unchecked.has(portOf(info.Upstream.Dial)) {
+		t.warnDynamic.Do(func() { t.warnUnchecked(info.Upstream.Dial) })
+	}
+	return at, nil
+}
+
+// targetOf returns the upstream that a health check is for. hint is its dial address, if
+// the check goes to another port or host.
+func (c *checkTargets) targetOf(upstream *reverseproxy.Upstream, hint string) (*target, error) {
+	if at, ok := c.byUpstream[upstream]; ok {
 		return at, nil
 	}
-	if j != nil {
-		if legs, ok := t.dynamic[j.group.name]; ok {
-			if legs.unchecked.has(portOf(info.Upstream.Dial)) {
-				t.warnDynamic.Do(func() { t.warnUnchecked(info.Upstream.Dial) })
-			}
-			return target{leg: legs.of(info.Upstream.Dial), dial: info.Upstream.Dial}, nil
-		}
+	if at, ok := c.byDial[hint]; ok && hint != "" {
+		return at, nil
 	}
-	return target{}, fmt.Errorf("upstream %q is not one of the route's", info.Upstream.Dial)
+	return nil, fmt.Errorf("health check of %q: it is not an upstream of the route", upstream.Dial)
+}
+
+// certificateOf returns the certificate that an upstream whose certificate is not checked
+// showed in the latest handshake.
+func (t *transport) certificateOf(dial string) (certificate, bool) {
+	watch, ok := t.certs.byDial[dial]
+	if !ok {
+		return certificate{}, false
+	}
+	return watch.latest()
 }
 
 // ProxyProtocolEnabled tells the reverse proxy to keep the connections of different
@@ -176,8 +165,6 @@ func (t *transport) ProxyProtocolEnabled() bool { return t.proxyProtocol }
 
 // Interface guards
 var (
-	_ caddy.Provisioner                   = (*transport)(nil)
-	_ caddyfile.Unmarshaler               = (*transport)(nil)
 	_ http.RoundTripper                   = (*transport)(nil)
 	_ reverseproxy.ProxyProtocolTransport = (*transport)(nil)
 )

@@ -55,7 +55,7 @@ func TestEachUpstreamHasTheTransportThatItsAddressAsksFor(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := string(encode(base))
-			config, err := transportConfig(base, backends[0])
+			config, err := laneConfig(base, backends[0])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -78,20 +78,25 @@ func TestUpstreamsSpokenToAlikeShareATransport(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	legs := legLoader{ctx: ctx, base: new(reverseproxy.HTTPTransport), loaded: make(map[string]*leg), certs: certs}
-	different := make(map[*leg]bool)
+	loader := laneLoader{ctx: ctx, loaded: make(map[string]*lane), shared: make(map[string]*lane), certs: certs}
+	different := make(map[*lane]bool)
+	p := &plan{base: new(reverseproxy.HTTPTransport)}
 	for _, b := range resolveAll(t,
 		Upstream{Address: "a:1"}, Upstream{Address: "http://b:8443"}, Upstream{Address: "unix//run/s"},
 		Upstream{Address: "https://a"}, Upstream{Address: "https://b:3000"},
 		Upstream{Address: "a:8443"}, Upstream{Address: "b:8006"},
 		Upstream{Address: "h2c://a:9"}, Upstream{Address: "unix+h2c//run/h"}) {
-		leg, err := legs.load(b)
+		planned, err := p.planLane(b)
 		if err != nil {
 			t.Fatal(err)
 		}
-		different[leg] = true
-		if (leg.urlScheme == schemeHTTPS) != (b.scheme == schemeHTTPS) {
-			t.Errorf("%s: the URL's scheme is %s", b.address, leg.urlScheme)
+		lane, err := loader.load(planned)
+		if err != nil {
+			t.Fatal(err)
+		}
+		different[lane] = true
+		if (lane.urlScheme == schemeHTTPS) != (b.scheme == schemeHTTPS) {
+			t.Errorf("%s: the URL's scheme is %s", b.address, lane.urlScheme)
 		}
 	}
 	if len(different) != 5 {

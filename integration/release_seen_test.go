@@ -141,8 +141,13 @@ func TestARequestIsLoggedOnceAtDebugLevel(t *testing.T) {
 	}
 	own := make(map[string]int)
 	for _, entry := range s.logs.entries("") {
-		if logger, _ := entry["logger"].(string); logger == "http.handlers.proxyos" && entry["level"] == "debug" {
-			own[entry["msg"].(string)]++
+		if logger, _ := entry["logger"].(string); logger != "http.handlers.proxyos" || entry["level"] != "debug" {
+			continue
+		}
+		switch message := entry["msg"].(string); message {
+		case "selected upstream", "upstream roundtrip": // reverse_proxy's own, one for each attempt
+		default:
+			own[message]++
 			if entry["route"] != "app" || entry["group"] != "production" {
 				t.Errorf("logged is %v", entry)
 			}
@@ -150,9 +155,6 @@ func TestARequestIsLoggedOnceAtDebugLevel(t *testing.T) {
 	}
 	if len(own) != 1 || own["request served"] != 10 {
 		t.Errorf("10 requests are logged as %v", own)
-	}
-	if n := len(s.logs.entries("request served")); n != 10 {
-		t.Errorf("10 requests give %d lines", n)
 	}
 }
 

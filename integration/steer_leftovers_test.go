@@ -25,7 +25,7 @@ func TestConfigsLeaveNoGoroutineBehind(t *testing.T) {
 			}
 		}
 	}
-	for _, function := range []string{"\ngithub.com/proxyos/caddy-proxyos.(*App).follow", "\ngithub.com/proxyos/caddy-proxyos.watchAvailability"} {
+	for _, function := range []string{"\ngithub.com/proxyos/caddy-proxyos.(*steering).follow", "\ngithub.com/proxyos/caddy-proxyos.watchAvailability"} {
 		eventually(t, "one goroutine is left in "+function, func() bool { return strings.Count(allStacks(), function+"(") == 1 })
 	}
 	s.mustLoad(s.site("respond ok"))

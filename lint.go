@@ -1,28 +1,32 @@
 package proxyos
 
-import (
-	"encoding/json"
-	"fmt"
-)
+import "fmt"
 
-// retriesInVain warns of retries that have nowhere to go.
-func retriesInVain(h *Handler, all []backend) string {
-	var balancing struct {
-		Retries int `json:"retries"`
-	}
-	if raw, ok := h.ReverseProxy["load_balancing"]; ok && len(all) == 1 && h.ReverseProxy["dynamic_upstreams"] == nil {
-		if json.Unmarshal(raw, &balancing) == nil && balancing.Retries > 0 {
-			return fmt.Sprintf("lb_retries %d with a single upstream asks the same one again; add another, or remove it", balancing.Retries)
+// lint warns of what is allowed and yet often a mistake.
+func (p *plan) lint() []string {
+	var warnings []string
+	for _, g := range p.groups() {
+		for _, b := range g.backends {
+			warnings = append(warnings, b.lint(p.addresses)...)
+		}
+		if g.isDynamic() {
+			warnings = append(warnings, g.name+" has dynamic upstreams, which are known only at run time")
 		}
 	}
-	return ""
+	if p.ownTransport {
+		warnings = append(warnings, "the route's transport is not http, so that none of this holds: it speaks its own way to every upstream")
+	}
+	if lb := p.proxy.LoadBalancing; lb != nil && lb.Retries > 0 && !p.hasSeveral() {
+		warnings = append(warnings, fmt.Sprintf("lb_retries %d with a single upstream asks the same one again; add another, or remove it", lb.Retries))
+	}
+	return warnings
 }
 
 // cleartextPorts are ports where HTTPS is rarely found.
 var cleartextPorts = newPortSet([]int{80, 3000, 8000, 8080, 8081, 8888})
 
-// suspicions warns of what is allowed and yet often a mistake.
-func suspicions(b backend, route routeOptions) []string {
+// lint warns of what is allowed for an upstream and yet often a mistake.
+func (b backend) lint(route routeOptions) []string {
 	var all []string
 	warn := func(format string, args ...any) {
 		all = append(all, b.address.String()+": "+fmt.Sprintf(format, args...))

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 )
 
@@ -82,18 +83,26 @@ func explainRoutes(config []byte) ([]routeExplanation, error) {
 			Proxyos *App `json:"proxyos"`
 		} `json:"apps"`
 	}
-	decoder := json.NewDecoder(bytes.NewReader(config))
+	decoder := json.NewDecoder(bytes.NewReader(caddy.RemoveMetaFields(config)))
 	decoder.UseNumber()
 	if err := decoder.Decode(&decoded); err != nil {
 		return nil, err
 	}
 	ports := newPortSet(decoded.Apps.Proxyos.ports())
 	all := []routeExplanation{}
+	taken := make(map[string]bool)
 	for _, server := range slices.Sorted(maps.Keys(decoded.Apps.HTTP.Servers)) {
 		var routes []configuredRoute
 		findRoutes(decoded.Apps.HTTP.Servers[server], configuredRoute{server: server}, &routes)
 		for _, route := range routes {
-			all = append(all, explainRoute(route, ports))
+			e := explainRoute(route, ports)
+			if e.Error == "" && e.Name != "" {
+				if taken[e.Name] {
+					e.Error = errNameTaken(e.Name).Error()
+				}
+				taken[e.Name] = true
+			}
+			all = append(all, e)
 		}
 	}
 	return all, nil
@@ -136,69 +145,35 @@ func hostsOf(matchers any) []string {
 	return hosts
 }
 
-// explainRoute explains a route by the rules that its handler provisions itself by, but
-// loads no modules.
+// explainRoute explains a route by the plan that loading makes of its handler. It loads no
+// modules.
 func explainRoute(found configuredRoute, ports portSet) routeExplanation {
 	e := routeExplanation{Server: found.server, Hosts: found.hosts}
 	h := new(Handler)
-	err := json.Unmarshal(found.handler, h)
-	e.Name = h.Name
-	if err == nil {
-		h.options = routeOptions{httpsPorts: ports, skipTLSVerify: h.SkipTLSVerify}
-		err = e.settle(h)
+	if err := json.Unmarshal(found.handler, h); err != nil {
+		e.Error = err.Error()
+		return e
 	}
+	p, err := newPlan(h, ports)
+	e.describe(p)
 	if err != nil {
 		e.Error = err.Error()
 	}
 	return e
 }
 
-// settle settles the meaning of the route's upstreams, and looks for what is suspicious.
-func (e *routeExplanation) settle(h *Handler) error {
-	if h.TrafficSplit != nil {
-		e.Split = *h.TrafficSplit
-	}
-	c := composer{route: h}
-	if err := c.readTransport(); err != nil {
-		return fmt.Errorf("transport: %w", err)
-	}
-	if err := h.checkOptions(); err != nil {
-		return err
-	}
-	var err error
-	if c.loadBalancing, err = c.section("load_balancing"); err != nil {
-		return err
-	}
-	groups := []Staging{c.productionConfig()}
-	if h.Staging != nil {
-		groups = append(groups, *h.Staging)
-	}
-	var everybody []backend
-	for i, config := range groups {
-		name := []string{production, staging}[i]
-		backends, err := c.settleGroup(name, config)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		for _, b := range backends {
+// describe says what a plan is, as far as it goes, and warns of what looks wrong.
+func (e *routeExplanation) describe(p *plan) {
+	e.Name, e.Split = p.name, p.percent
+	for _, g := range p.groups() {
+		for _, b := range g.backends {
 			e.Upstreams = append(e.Upstreams, upstreamExplanation{
-				Group: name, explanation: b.explain(), Weight: b.weight,
+				Group: g.name, explanation: b.explain(), Weight: b.weight,
 				speaks: b.scheme + " (" + briefly[b.schemeReason] + ")", certificate: b.certificateCheck(),
 			})
-			e.Warnings = append(e.Warnings, suspicions(b, h.options)...)
 		}
-		if len(config.DynamicUpstreamsRaw) > 0 {
-			e.Warnings = append(e.Warnings, name+" has dynamic upstreams, which are known only at run time")
-		}
-		everybody = append(everybody, backends...)
 	}
-	if c.transport != nil {
-		e.Warnings = append(e.Warnings, "the route's transport is not http, so that none of this holds: it speaks its own way to every upstream")
-	}
-	if w := retriesInVain(h, everybody); w != "" {
-		e.Warnings = append(e.Warnings, w)
-	}
-	return checkMeanings(everybody)
+	e.Warnings = p.lint()
 }
 
 // certificateCheck says in a few words whether the certificate is checked, and why.

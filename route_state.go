@@ -1,11 +1,13 @@
 package proxyos
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
 // routeStates holds what named routes keep through config reloads, by name.
@@ -16,12 +18,10 @@ type routeState struct {
 	phase     atomic.Uint64 // of the split
 	positions atomic.Uint64 // of sticky clients: the last one given out
 	override  atomic.Pointer[override]
+	breaker   breaker
 
-	groups    [2]groupState // production, staging
-	fallbacks atomic.Uint64
-
-	mu        sync.Mutex
-	upstreams map[string]*upstreamState // by dial address
+	production, staging groupState
+	fallbacks           atomic.Uint64
 }
 
 // groupState counts the requests of a group.
@@ -29,25 +29,21 @@ type groupState struct {
 	inFlight  atomic.Int64
 	byClass   [6]atomic.Uint64 // by the first digit of the status; 0 for any other
 	durations durationHistogram
+
+	mu        sync.Mutex
+	upstreams map[string]*upstreamState // by dial address
 }
 
 // upstreamState counts the attempts at an upstream.
 type upstreamState struct {
 	requests atomic.Uint64
 	errors   atomic.Uint64
-}
 
-// override is a share that has been set while the route runs.
-type override struct {
-	share   share
-	Against float64     // the configured percentage that it replaces
-	Set     time.Time   // when
-	By      string      // who
-	retired atomic.Bool // the configured percentage has been edited since
+	holders []*reverseproxy.Upstream // of the configs that have it, the latest last
 }
 
 func newRouteState() *routeState {
-	s := &routeState{upstreams: make(map[string]*upstreamState)}
+	s := new(routeState)
 	s.phase.Store(halfway)
 	return s
 }
@@ -72,16 +68,51 @@ func releaseRouteState(name string) error {
 	return err
 }
 
-// upstream returns the state of the upstream at a dial address.
-func (s *routeState) upstream(dial string) *upstreamState {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	state, ok := s.upstreams[dial]
+// has tells whether a config has an upstream at a dial address.
+func (s *routeState) has(dial string) bool { return s.production.has(dial) || s.staging.has(dial) }
+
+// acquire returns the state of the upstream at a dial address, and the upstream that the
+// config before this one has there, if any. It must be released.
+func (g *groupState) acquire(upstream *reverseproxy.Upstream) (state *upstreamState, before *reverseproxy.Upstream) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	state, ok := g.upstreams[upstream.Dial]
 	if !ok {
+		if g.upstreams == nil {
+			g.upstreams = make(map[string]*upstreamState)
+		}
 		state = new(upstreamState)
-		s.upstreams[dial] = state
+		g.upstreams[upstream.Dial] = state
 	}
-	return state
+	for _, holder := range state.holders {
+		if holder.Host != nil { // not another one of this config, which is not provisioned yet
+			before = holder
+		}
+	}
+	state.holders = append(state.holders, upstream)
+	return state, before
+}
+
+// release gives up the state of an upstream, which is gone if no config has it any more. It
+// tells whether an older config still has it.
+func (g *groupState) release(upstream *reverseproxy.Upstream) (hasOlder bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	state := g.upstreams[upstream.Dial]
+	place := slices.Index(state.holders, upstream)
+	state.holders = slices.Delete(state.holders, place, place+1)
+	if len(state.holders) == 0 {
+		delete(g.upstreams, upstream.Dial)
+	}
+	return place > 0
+}
+
+// has tells whether a config has an upstream at a dial address in the group.
+func (g *groupState) has(dial string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, ok := g.upstreams[dial]
+	return ok
 }
 
 // served counts a request that was answered with a status.

@@ -67,7 +67,7 @@ func FuzzParseDocument(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q is read, and no longer once it is stored as\n%s\n%v", raw, encoded, err)
 		}
-		same := maps.EqualFunc(back.Routes, doc.Routes, func(a, b storedOverride) bool {
+		same := maps.EqualFunc(back.Routes, doc.Routes, func(a, b *override) bool {
 			return a.TrafficSplit == b.TrafficSplit && a.Against == b.Against && a.SetAt.Equal(b.SetAt) && a.SetBy == b.SetBy
 		})
 		if back.Version != doc.Version || !same {
@@ -124,12 +124,12 @@ func TestTheLastWriterWins(t *testing.T) {
 	one, storage, inForceOfOne := newOverrides(t)
 	other, _, inForceOfOther := newOverridesOn(storage)
 	for i, percent := range []float64{10, 20, 30, 40} {
-		writer := []*overrides{one, other}[i%2]
+		writer := []*overrideStore{one, other}[i%2]
 		if err := writer.change(t.Context(), set("app", percent)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, o := range []*overrides{one, other} {
+	for _, o := range []*overrideStore{one, other} {
 		if err := o.sync(t.Context(), false); err != nil {
 			t.Fatal(err)
 		}
@@ -264,16 +264,21 @@ func TestASlowStorageIsGivenUp(t *testing.T) {
 // splits is what overrides have put in force.
 type splits struct{ doc document }
 
-func (s *splits) of(route string) float64 { return s.doc.Routes[route].TrafficSplit }
+func (s *splits) of(route string) float64 {
+	if o := s.doc.Routes[route]; o != nil {
+		return o.TrafficSplit
+	}
+	return 0
+}
 
-func newOverrides(t *testing.T) (*overrides, *memoryStorage, *splits) {
+func newOverrides(t *testing.T) (*overrideStore, *memoryStorage, *splits) {
 	t.Helper()
 	return newOverridesOn(&memoryStorage{values: make(map[string][]byte)})
 }
 
-func newOverridesOn(storage *memoryStorage) (*overrides, *memoryStorage, *splits) {
+func newOverridesOn(storage *memoryStorage) (*overrideStore, *memoryStorage, *splits) {
 	s := new(splits)
-	return &overrides{
+	return &overrideStore{
 		storage: storage,
 		logger:  zap.NewNop(),
 		apply:   func(doc document, _ bool) { s.doc = doc },
@@ -283,7 +288,7 @@ func newOverridesOn(storage *memoryStorage) (*overrides, *memoryStorage, *splits
 
 func set(route string, percent float64) func(*document) bool {
 	return func(doc *document) bool {
-		doc.Routes[route] = storedOverride{TrafficSplit: percent, SetAt: time.Now()}
+		doc.Routes[route] = newOverride(percent, 0, "")
 		return true
 	}
 }

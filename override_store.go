@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -24,16 +25,34 @@ const storageTimeout = 30 * time.Second
 
 // document is all overrides as they are stored.
 type document struct {
-	Version uint64                    `json:"version"` // grows with each change; see firstVersion
-	Routes  map[string]storedOverride `json:"routes"`  // by name
+	Version uint64               `json:"version"` // grows with each change; see firstVersion
+	Routes  map[string]*override `json:"routes"`  // by name
 }
 
-// storedOverride is the override of one route.
-type storedOverride struct {
+// override is a traffic split that is set while the route runs. Read-only once it is in
+// force, but for retired.
+type override struct {
 	TrafficSplit float64   `json:"traffic_split"`
 	Against      float64   `json:"against"` // the configured split that it replaces
 	SetAt        time.Time `json:"set_at"`
 	SetBy        string    `json:"set_by,omitempty"`
+
+	share   share       // the traffic split
+	retired atomic.Bool // the configured split has been edited since
+}
+
+func newOverride(percent, against float64, by string) *override {
+	return &override{TrafficSplit: percent, Against: against, SetAt: time.Now().UTC().Round(0), SetBy: by, share: newShare(percent)}
+}
+
+// UnmarshalJSON decodes an override; unknown fields are rejected.
+func (o *override) UnmarshalJSON(data []byte) error {
+	type plain override
+	if err := caddy.StrictUnmarshalJSON(data, (*plain)(o)); err != nil {
+		return err
+	}
+	o.share = newShare(o.TrafficSplit)
+	return nil
 }
 
 // firstVersion returns the version of a document that is begun anew: larger than any of a
@@ -55,6 +74,10 @@ func parseDocument(raw []byte) (document, error) {
 		return document{}, fmt.Errorf("its version %d is outside 1 to %d", doc.Version, uint64(maxVersion))
 	}
 	for name, o := range doc.Routes {
+		if o == nil {
+			delete(doc.Routes, name)
+			continue
+		}
 		if err := errors.Join(checkPercent(o.TrafficSplit), checkPercent(o.Against)); err != nil {
 			return document{}, fmt.Errorf("route %q: the split %w", name, err)
 		}
@@ -62,10 +85,10 @@ func parseDocument(raw []byte) (document, error) {
 	return doc, nil
 }
 
-// overrides keeps the splits that were set at run time in Caddy's storage, from where all
+// overrideStore keeps the splits that were set at run time in Caddy's storage, from where all
 // instances of a cluster, and this one after a restart, take them. It never touches the
 // requests: what the storage does not deliver leaves the splits as they are.
-type overrides struct {
+type overrideStore struct {
 	storage certmagic.Storage
 	logger  *zap.Logger
 	held    func() document // the overrides in force
@@ -80,40 +103,40 @@ type overrides struct {
 
 // change changes the document in the storage, and then puts it in force. It writes nothing
 // if edit reports that there is nothing to change.
-func (o *overrides) change(ctx context.Context, edit func(*document) bool) error {
+func (s *overrideStore) change(ctx context.Context, edit func(*document) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if err := o.storage.Lock(ctx, overridesKey); err != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.storage.Lock(ctx, overridesKey); err != nil {
 		return fmt.Errorf("locking %s in the storage: %w", overridesKey, err)
 	}
-	doc, err := o.edit(ctx, edit)
+	doc, err := s.edit(ctx, edit)
 	// the lock must not outlive a context that has ended meanwhile
-	if unlockErr := o.storage.Unlock(context.WithoutCancel(ctx), overridesKey); unlockErr != nil {
-		o.logger.Error("unlocking the stored splits", zap.String("key", overridesKey), zap.Error(unlockErr))
+	if unlockErr := s.storage.Unlock(context.WithoutCancel(ctx), overridesKey); unlockErr != nil {
+		s.logger.Error("unlocking the stored splits", zap.String("key", overridesKey), zap.Error(unlockErr))
 	}
 	if err != nil {
 		return err
 	}
-	o.putInForce(doc, false)
+	s.putInForce(doc, false)
 	return nil
 }
 
 // edit reads, edits and writes the document, whose lock is held.
-func (o *overrides) edit(ctx context.Context, edit func(*document) bool) (document, error) {
-	doc, err := o.read(ctx)
+func (s *overrideStore) edit(ctx context.Context, edit func(*document) bool) (document, error) {
+	doc, err := s.read(ctx)
 	damaged, isDamaged := errors.AsType[*damagedError](err)
 	switch {
 	case isDamaged:
-		if doc, err = o.setAside(ctx, damaged); err != nil {
+		if doc, err = s.setAside(ctx, damaged); err != nil {
 			return document{}, err
 		}
 	case err != nil:
 		return document{}, err
 	}
 	if doc.Routes == nil {
-		doc.Routes = make(map[string]storedOverride)
+		doc.Routes = make(map[string]*override)
 	}
 	if !edit(&doc) && !isDamaged {
 		return doc, nil
@@ -121,12 +144,12 @@ func (o *overrides) edit(ctx context.Context, edit func(*document) bool) (docume
 	if doc.Version == 0 {
 		doc.Version = firstVersion()
 	}
-	doc.Version = max(doc.Version, o.version) + 1
+	doc.Version = max(doc.Version, s.version) + 1
 	encoded, err := json.MarshalIndent(doc, "", "\t")
 	if err != nil {
 		return document{}, err
 	}
-	if err := o.storage.Store(ctx, overridesKey, encoded); err != nil {
+	if err := s.storage.Store(ctx, overridesKey, encoded); err != nil {
 		return document{}, fmt.Errorf("writing %s to the storage: %w", overridesKey, err)
 	}
 	return doc, nil
@@ -143,8 +166,8 @@ func (e *damagedError) Error() string {
 }
 
 // read returns the stored document; a missing one is empty.
-func (o *overrides) read(ctx context.Context) (document, error) {
-	raw, err := o.storage.Load(ctx, overridesKey)
+func (s *overrideStore) read(ctx context.Context) (document, error) {
+	raw, err := s.storage.Load(ctx, overridesKey)
 	if errors.Is(err, fs.ErrNotExist) {
 		return document{}, nil
 	}
@@ -160,59 +183,59 @@ func (o *overrides) read(ctx context.Context) (document, error) {
 
 // setAside keeps a damaged document under another key, and returns what is in force here
 // in its place.
-func (o *overrides) setAside(ctx context.Context, damaged *damagedError) (document, error) {
+func (s *overrideStore) setAside(ctx context.Context, damaged *damagedError) (document, error) {
 	key := fmt.Sprintf("proxyos/overrides.damaged-%s.json", time.Now().UTC().Format("20060102T150405.000"))
-	if err := o.storage.Store(ctx, key, damaged.raw); err != nil {
+	if err := s.storage.Store(ctx, key, damaged.raw); err != nil {
 		return document{}, fmt.Errorf("setting %s aside as %s: %w", overridesKey, key, err)
 	}
-	o.logger.Error("the stored splits are damaged; they are set aside and replaced by those in force",
+	s.logger.Error("the stored splits are damaged; they are set aside and replaced by those in force",
 		zap.String("key", overridesKey), zap.String("set_aside_as", key), zap.Error(damaged.cause))
-	return o.held(), nil
+	return s.held(), nil
 }
 
 // sync puts the stored document in force if it is newer than the one that is, or if again
 // is true and it is not older: a change may be made here while the storage is read.
-func (o *overrides) sync(ctx context.Context, again bool) error {
+func (s *overrideStore) sync(ctx context.Context, again bool) error {
 	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
-	doc, err := o.read(ctx)
+	doc, err := s.read(ctx)
 	if _, damaged := errors.AsType[*damagedError](err); damaged {
-		err = o.change(ctx, func(*document) bool { return false }) // which sets it aside
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.report(ctx, err)
+		err = s.change(ctx, func(*document) bool { return false }) // which sets it aside
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.report(ctx, err)
 		return err
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.report(ctx, err); err != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.report(ctx, err); err != nil {
 		return err
 	}
-	if doc.Version == 0 && o.version > 0 {
+	if doc.Version == 0 && s.version > 0 {
 		// no document: it was deleted, or not yet written when it was looked for
-		if doc, err = o.read(ctx); err != nil {
+		if doc, err = s.read(ctx); err != nil {
 			return err
 		}
 	}
-	if doc.Version > o.version || doc.Version == 0 || again && doc.Version == o.version {
-		o.putInForce(doc, true)
+	if doc.Version > s.version || doc.Version == 0 || again && doc.Version == s.version {
+		s.putInForce(doc, true)
 	}
 	return nil
 }
 
 // report logs that the storage fails, once, and that it works again.
-func (o *overrides) report(ctx context.Context, err error) {
+func (s *overrideStore) report(ctx context.Context, err error) {
 	switch {
-	case err != nil && !o.failing && !errors.Is(ctx.Err(), context.Canceled):
-		o.logger.Error("the stored splits cannot be read; those in force stay", zap.Error(err))
-		o.failing = true
-	case err == nil && o.failing:
-		o.logger.Info("the stored splits can be read again")
-		o.failing = false
+	case err != nil && !s.failing && !errors.Is(ctx.Err(), context.Canceled):
+		s.logger.Error("the stored splits cannot be read; those in force stay", zap.Error(err))
+		s.failing = true
+	case err == nil && s.failing:
+		s.logger.Info("the stored splits can be read again")
+		s.failing = false
 	}
 }
 
-func (o *overrides) putInForce(doc document, followed bool) {
-	o.version = doc.Version
-	o.apply(doc, followed)
+func (s *overrideStore) putInForce(doc document, followed bool) {
+	s.version = doc.Version
+	s.apply(doc, followed)
 }

@@ -1,0 +1,154 @@
+package proxyos
+
+import (
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// breaker remembers the upstreams of a route that have failed and not answered since, by
+// dial address. The circuit of an upstream is closed while nothing is known against it,
+// open while it gets no request, and half-open after that: on trial, it gets one request at
+// a time until it has answered. So a dead upstream costs one request its first attempt each
+// time, not all that are under way.
+//
+// A circuit is open for the time that a new config needs to find out by itself that an
+// upstream is down which the config before knew to be. Other failures are for Caddy's
+// passive health check to count; when that has forgotten them, the circuit is half-open.
+//
+// Requests only read it, without a lock: it changes when an upstream fails or returns.
+type breaker struct {
+	known atomic.Pointer[circuits] // replaced rather than changed; nil while all are closed
+	mu    sync.Mutex               // held to replace it
+}
+
+// circuits are those that are not closed.
+type circuits map[string]*circuit
+
+type circuit struct {
+	until time.Time   // open until then, half-open from then on
+	tried atomic.Bool // a request is on trial
+}
+
+// isClosed tells whether all circuits are.
+func (b *breaker) isClosed() bool { return b.known.Load() == nil }
+
+// isOpen tells whether an upstream is to get no request yet.
+func (b *breaker) isOpen(dial string) bool {
+	c := b.of(dial)
+	return c != nil && time.Now().Before(c.until)
+}
+
+// isHalfOpen tells whether an upstream is on trial.
+func (b *breaker) isHalfOpen(dial string) bool {
+	c := b.of(dial)
+	return c != nil && !time.Now().Before(c.until)
+}
+
+// rejects tells whether an upstream is to get no request now: its circuit is open, or it is
+// on trial with another one.
+func (b *breaker) rejects(dial string) bool {
+	c := b.of(dial)
+	return c != nil && (c.tried.Load() || time.Now().Before(c.until))
+}
+
+// admit lets a request go to an upstream, unless that is on trial with another one.
+func (b *breaker) admit(dial string) bool {
+	c := b.of(dial)
+	return c == nil || c.tried.CompareAndSwap(false, true)
+}
+
+// failed opens the circuit of an upstream for a time; 0 puts it on trial at once. It never
+// shortens the time that is left.
+func (b *breaker) failed(dial string, openFor time.Duration) *circuit {
+	now := time.Now()
+	next := &circuit{until: now.Add(openFor)}
+	b.change(func(known circuits) {
+		if last := known[dial]; last != nil && last.until.After(next.until) {
+			next.until = last.until
+		}
+		known[dial] = next
+		// dynamic upstreams may never come up again
+		maps.DeleteFunc(known, func(_ string, c *circuit) bool { return now.Sub(c.until) > time.Hour })
+	})
+	return next
+}
+
+// succeeded is called when an upstream has answered. That closes its circuit; while it is
+// open the upstream has to do well for that.
+func (b *breaker) succeeded(dial string, status int) {
+	if status < 400 || !b.isOpen(dial) {
+		b.forget(dial)
+	}
+}
+
+// abandoned ends a trial that has shown nothing.
+func (b *breaker) abandoned(dial string) {
+	if c := b.of(dial); c != nil {
+		c.tried.Store(false)
+	}
+}
+
+// forget closes the circuit of an upstream.
+func (b *breaker) forget(dial string) {
+	if b.of(dial) != nil {
+		b.change(func(known circuits) { delete(known, dial) })
+	}
+}
+
+// forgetCircuit closes a circuit, unless another failure has replaced it.
+func (b *breaker) forgetCircuit(dial string, c *circuit) {
+	if c != nil && b.of(dial) == c {
+		b.change(func(known circuits) {
+			if known[dial] == c {
+				delete(known, dial)
+			}
+		})
+	}
+}
+
+// of returns the circuit of an upstream; nil if it is closed.
+func (b *breaker) of(dial string) *circuit {
+	if known := b.known.Load(); known != nil {
+		return (*known)[dial]
+	}
+	return nil
+}
+
+// change replaces what is known by what f makes of a copy.
+func (b *breaker) change(f func(circuits)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	known := make(circuits)
+	if last := b.known.Load(); last != nil {
+		maps.Copy(known, *last)
+	}
+	f(known)
+	if len(known) == 0 {
+		b.known.Store(nil)
+		return
+	}
+	b.known.Store(&known)
+}
+
+// timeToKnow returns how long a config needs to find out which upstreams are down.
+func timeToKnow(checks *reverseproxy.HealthChecks) time.Duration {
+	var needed time.Duration
+	if checks == nil {
+		return 0
+	}
+	if passive := checks.Passive; passive != nil {
+		needed = time.Duration(passive.FailDuration)
+	}
+	if active := checks.Active; active != nil && active.IsEnabled() {
+		timeout := time.Duration(active.Timeout)
+		if timeout == 0 {
+			timeout = 5 * time.Second // as Caddy has it
+		}
+		needed = max(needed, time.Duration(active.Fails-1)*time.Duration(active.Interval)+timeout+time.Second)
+	}
+	return needed
+}

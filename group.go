@@ -1,0 +1,193 @@
+package proxyos
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// A route's two groups.
+const (
+	production = "production"
+	staging    = "staging"
+)
+
+// group is the upstreams that share one purpose, production or staging.
+type group struct {
+	name    string
+	label   any // the name, as a placeholder's value
+	targets []*target
+	pool    reverseproxy.UpstreamPool   // the targets as Caddy's upstreams
+	dynamic reverseproxy.UpstreamSource // nil: the targets are all there is
+	byPort  *portLanes                  // to the upstreams of the dynamic source
+	policy  reverseproxy.Selector       // nil: the default one
+	turns   *turns                      // those of the default policy, which help another one out
+	breaker *breaker                    // the route's
+	state   *groupState
+
+	byUpstream map[*reverseproxy.Upstream]*target
+}
+
+// target is an upstream of a group, with the lane to it.
+type target struct {
+	*lane            // nil if the route's transport is not http
+	backend  backend // only its dial address and scheme are known of an upstream from a dynamic source
+	upstream *reverseproxy.Upstream
+	counts   *upstreamState         // nil for an upstream from a dynamic source
+	before   *reverseproxy.Upstream // in the config before this one, which has its health; nil if there is none
+	gate     *gate                  // nil if the dial address may stand for several servers
+}
+
+// newGroup returns a group of planned upstreams. The reverse proxy provisions the upstreams
+// of its pool, and a transport the lanes.
+func newGroup(p *groupPlan, pool reverseproxy.UpstreamPool, b *breaker, state *groupState) *group {
+	g := &group{name: p.name, label: p.name, pool: pool, breaker: b, state: state}
+	g.byUpstream = make(map[*reverseproxy.Upstream]*target, len(pool))
+	for i, backend := range p.backends {
+		t := &target{backend: backend, upstream: pool[i]}
+		t.counts, t.before = state.acquire(pool[i])
+		g.targets = append(g.targets, t)
+		g.byUpstream[pool[i]] = t
+	}
+	return g
+}
+
+// loadModules loads the group's own selection policy and source of upstreams, if it has any.
+func (g *group) loadModules(ctx caddy.Context, p *groupPlan) error {
+	if p.isDynamic() {
+		source, err := ctx.LoadModule(&p.config, "DynamicUpstreamsRaw")
+		if err != nil {
+			return fmt.Errorf("loading the source of dynamic upstreams: %w", err)
+		}
+		g.dynamic = source.(reverseproxy.UpstreamSource)
+	}
+	if p.policy() == nil {
+		g.turns = newTurns(g.pool, p.weights())
+		return nil
+	}
+	g.turns = newTurns(g.pool, nil)
+	policy, err := ctx.LoadModule(p.config.LoadBalancing, "SelectionPolicyRaw")
+	if err != nil {
+		return fmt.Errorf("loading the load balancing policy: %w", err)
+	}
+	g.policy = policy.(reverseproxy.Selector)
+	return nil
+}
+
+// targetOf returns the target that an upstream of the group is.
+func (g *group) targetOf(u *reverseproxy.Upstream) *target {
+	if t, ok := g.byUpstream[u]; ok {
+		return t
+	}
+	t := &target{backend: backend{dial: u.Dial}, upstream: u}
+	if g.byPort != nil {
+		t.lane = g.byPort.of(u.Dial)
+		t.backend.scheme = t.urlScheme
+	}
+	t.backend.address, _ = parseAddress(u.Dial)
+	return t
+}
+
+// pick returns an available upstream that the request has not tried, or nil.
+func (g *group) pick(j *journey, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
+	for {
+		upstream := g.choose(j, r, w)
+		if upstream == nil || g.breaker.isClosed() || g.breaker.admit(upstream.Dial) {
+			return upstream
+		}
+	}
+}
+
+func (g *group) choose(j *journey, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
+	pool := j.poolOf(g)
+	switch {
+	case len(pool) == 0:
+		return nil
+	case len(j.tried) > 0, g.policy != nil && !g.breaker.isClosed():
+		return g.chooseUntried(pool, j, r, w)
+	case g.policy != nil:
+		if upstream := g.policy.Select(pool, r, w); upstream != nil {
+			return upstream
+		}
+		// Caddy's round_robin may find nobody, though there is somebody, while other
+		// requests move it on
+		return g.chooseUntried(pool, j, r, w)
+	}
+	return g.turns.take(pool, g.available)
+}
+
+// chooseUntried is choose where some upstreams are to be left out, above all for a retry,
+// which takes no turn of its own.
+func (g *group) chooseUntried(pool reverseproxy.UpstreamPool, j *journey, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
+	untried := func(u *reverseproxy.Upstream) bool { return g.available(u) && !j.hasTried(u) }
+	if g.policy == nil {
+		return g.turns.search(pool, untried)
+	}
+	// Caddy's weights are those of the whole pool's places, and mean nothing in a part of it
+	weighted, byPlace := g.policy.(*reverseproxy.WeightedRoundRobinSelection)
+	var left reverseproxy.UpstreamPool
+	for i, upstream := range pool {
+		if untried(upstream) && (!byPlace || hasShare(weighted, i)) {
+			left = append(left, upstream)
+		}
+	}
+	switch {
+	case len(left) == 0:
+		return nil
+	case byPlace:
+		return left[g.turns.taken.Add(1)%uint64(len(left))]
+	}
+	return g.policy.Select(left, r, w)
+}
+
+// hasShare tells whether the upstream in a place of the pool gets any requests. With only
+// one weight, only the first does.
+func hasShare(policy *reverseproxy.WeightedRoundRobinSelection, place int) bool {
+	if len(policy.Weights) < 2 {
+		return place == 0
+	}
+	return place < len(policy.Weights) && policy.Weights[place] > 0
+}
+
+// lastResort picks an upstream where no available one is left untried: one that is
+// available still; or, where all are marked down, any that has room, since a marked-down
+// upstream is a guess and a refused connection a fact.
+func (g *group) lastResort(j *journey, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
+	pool := j.poolOf(g)
+	if len(pool) == 0 {
+		return nil
+	}
+	if len(j.tried) > 0 {
+		if g.policy != nil {
+			if upstream := g.policy.Select(pool, r, w); upstream != nil {
+				return upstream
+			}
+		} else if upstream := g.turns.search(pool, g.available); upstream != nil {
+			return upstream
+		}
+	}
+	g.turns.taken.Add(1)
+	if upstream := g.turns.search(pool, func(u *reverseproxy.Upstream) bool { return !u.Full() && !j.hasTried(u) }); upstream != nil {
+		return upstream
+	}
+	return g.turns.search(pool, func(u *reverseproxy.Upstream) bool { return !u.Full() })
+}
+
+// available tells whether an upstream of the group can be sent requests.
+func (g *group) available(u *reverseproxy.Upstream) bool {
+	return u.Available() && (g.breaker.isClosed() || !g.breaker.rejects(u.Dial))
+}
+
+// isUp tells whether any upstream of the group can be sent requests. It cannot know that
+// of dynamic upstreams.
+func (g *group) isUp() bool {
+	return g.dynamic != nil || slices.ContainsFunc(g.pool, g.isHealthy)
+}
+
+// isHealthy tells whether an upstream of the group is not known to be down.
+func (g *group) isHealthy(u *reverseproxy.Upstream) bool {
+	return u.Healthy() && (g.breaker.isClosed() || !g.breaker.isOpen(u.Dial))
+}

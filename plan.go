@@ -1,0 +1,343 @@
+package proxyos
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// Defaults for routes with two or more upstreams.
+const (
+	defaultRetries      = 2
+	defaultFailDuration = 10 * time.Second
+)
+
+// object is a JSON object whose fields are not decoded.
+type object = map[string]json.RawMessage
+
+// plan is what a Handler means: its groups with the meaning of each upstream settled, the
+// lanes to them, and Caddy's reverse proxy as it is to be provisioned. Loading builds a
+// route from it and explain prints it, so that no rule is written twice. Making one loads
+// no module and touches nothing outside.
+type plan struct {
+	name       string
+	production *groupPlan
+	staging    *groupPlan // nil if there is none
+	percent    float64    // for staging
+	fallback   bool
+	sticky     *Sticky
+	when       forcedConfig
+	addresses  routeOptions
+
+	base         *reverseproxy.HTTPTransport // the route's transport as written; nil if nothing is
+	ownTransport bool                        // it is not http: it speaks its own way to every upstream
+	proxy        *reverseproxy.Handler       // as written, with our defaults; without our guests
+	written      writtenFields               // of proxy
+}
+
+// groupPlan is what a Group means.
+type groupPlan struct {
+	name     string
+	config   Group
+	backends []backend
+	lanes    []lanePlan // one for each backend; none if the route's transport is not http
+	byPort   portLanePlans
+}
+
+// newPlan works out what a handler means. If something is wrong with the handler, the plan
+// is as far as it got.
+func newPlan(h *Handler, httpsPorts portSet) (*plan, error) {
+	p := &plan{
+		name:      h.Name,
+		fallback:  h.StagingFallback == nil || *h.StagingFallback,
+		sticky:    h.Sticky,
+		when:      forcedConfig{StagingWhen: h.StagingWhen, ProductionWhen: h.ProductionWhen},
+		addresses: routeOptions{httpsPorts: httpsPorts, skipTLSVerify: h.SkipTLSVerify},
+		proxy:     new(reverseproxy.Handler),
+		written:   h.ReverseProxy,
+	}
+	if h.TrafficSplit != nil {
+		p.percent = *h.TrafficSplit
+	}
+	if err := h.checkOptions(); err != nil {
+		return p, err
+	}
+	if err := p.readTransport(); err != nil {
+		return p, fmt.Errorf("transport: %w", err)
+	}
+	if err := p.readProxy(); err != nil {
+		return p, err
+	}
+	if err := p.planGroups(h); err != nil {
+		return p, err
+	}
+	p.setDefaults()
+	return p, nil
+}
+
+// groups returns those that have been planned: production, and staging if there is one.
+func (p *plan) groups() []*groupPlan {
+	return slices.DeleteFunc([]*groupPlan{p.production, p.staging}, func(g *groupPlan) bool { return g == nil })
+}
+
+// readTransport finds out whether the route's transport is http, and what it says.
+func (p *plan) readTransport() error {
+	raw, given := p.written["transport"]
+	if !given {
+		return nil
+	}
+	fields, err := decodeObject(raw)
+	if err != nil {
+		return err
+	}
+	var protocol string
+	if err := json.Unmarshal(fields["protocol"], &protocol); err != nil {
+		return errors.New("it has no protocol; write {\"protocol\": \"http\", …}")
+	}
+	if protocol != "http" {
+		p.ownTransport = true
+		p.proxy.TransportRaw = raw
+		p.addresses.httpsPorts = nil // what a port means is the transport's affair
+		return nil
+	}
+	delete(fields, "protocol")
+	p.base = new(reverseproxy.HTTPTransport)
+	if err := caddy.StrictUnmarshalJSON(encode(fields), p.base); err != nil {
+		return err
+	}
+	p.addresses.tls = p.base.TLS
+	p.addresses.cleartextH2 = slices.Contains(p.base.Versions, "h2c")
+	return nil
+}
+
+// readProxy decodes the other fields of reverse_proxy, strictly and one by one, so that an
+// error can name the field.
+func (p *plan) readProxy() error {
+	for _, name := range slices.Sorted(maps.Keys(p.written)) {
+		if name == "transport" {
+			continue
+		}
+		if err := caddy.StrictUnmarshalJSON(encode(object{name: p.written[name]}), p.proxy); err != nil {
+			if mismatch, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && mismatch.Field == name && mismatch.Type.Kind() == reflect.Struct {
+				err = errNotObject(p.written[name])
+			}
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	p.proxy.CBRaw = dropNull(p.proxy.CBRaw)
+	return nil
+}
+
+// planGroups settles production and staging. Their policies and dynamic sources are the
+// groups' and no longer the reverse proxy's.
+func (p *plan) planGroups(h *Handler) error {
+	config := Group{Upstreams: h.Upstreams, DynamicUpstreamsRaw: p.proxy.DynamicUpstreamsRaw}
+	p.proxy.DynamicUpstreamsRaw = nil
+	if lb := p.proxy.LoadBalancing; lb != nil {
+		config.LoadBalancing = &GroupLoadBalancing{SelectionPolicyRaw: dropNull(lb.SelectionPolicyRaw)}
+		lb.SelectionPolicyRaw = nil
+	}
+	p.production = &groupPlan{name: production, config: config}
+	if err := p.planGroup(p.production); err != nil {
+		return err
+	}
+	all := p.production.backends
+	if h.Staging != nil {
+		p.staging = &groupPlan{name: staging, config: *h.Staging}
+		if err := p.planGroup(p.staging); err != nil {
+			return fmt.Errorf("staging: %w", err)
+		}
+		all = slices.Concat(all, p.staging.backends)
+	}
+	return checkMeanings(all)
+}
+
+// planGroup settles the meaning of a group's upstreams and the lanes to them, and rejects
+// what does not go together.
+func (p *plan) planGroup(g *groupPlan) error {
+	config := g.config
+	if len(config.Upstreams) == 0 && !g.isDynamic() {
+		return errors.New("there is no upstream to send requests to; write one, such as app:3000")
+	}
+	if p.ownTransport {
+		if address := firstHTTPS(config.Upstreams); address != "" {
+			return fmt.Errorf("upstream %q: the route's transport is not http and has no TLS; write the address without https://", address)
+		}
+	}
+	var err error
+	if g.backends, err = resolve(config.Upstreams, config.SkipTLSVerify, p.addresses); err != nil {
+		return err
+	}
+	if g.policy() != nil && hasOwnWeights(config.Upstreams) {
+		return errors.New("weights belong to the default policy; remove lb_policy, or the weights")
+	}
+	if err := checkWeights(g.name, g.backends); err != nil {
+		return err
+	}
+	if p.ownTransport {
+		return nil
+	}
+	for _, b := range g.backends {
+		lane, err := p.planLane(b)
+		if err != nil {
+			return fmt.Errorf("upstream %q: %w", b.address, err)
+		}
+		g.lanes = append(g.lanes, lane)
+	}
+	if g.isDynamic() {
+		if g.byPort, err = p.planPortLanes(config.SkipTLSVerify); err != nil {
+			return fmt.Errorf("dynamic upstreams of %s: %w", g.name, err)
+		}
+	}
+	return nil
+}
+
+// isDynamic tells whether the group has a source of upstreams that are known only at
+// request time.
+func (g *groupPlan) isDynamic() bool { return len(g.config.DynamicUpstreamsRaw) > 0 }
+
+// policy returns the selection policy that is written for the group, or nil.
+func (g *groupPlan) policy() json.RawMessage {
+	if g.config.LoadBalancing == nil {
+		return nil
+	}
+	return g.config.LoadBalancing.SelectionPolicyRaw
+}
+
+// weights returns the weights of the group's upstreams.
+func (g *groupPlan) weights() []int {
+	weights := make([]int, len(g.backends))
+	for i, b := range g.backends {
+		weights[i] = b.weight
+	}
+	return weights
+}
+
+// hasSeveral tells whether there is another upstream to try where one fails. A dynamic
+// source counts as several.
+func (p *plan) hasSeveral() bool {
+	upstreams := 0
+	for _, g := range p.groups() {
+		upstreams += len(g.backends)
+		if g.isDynamic() {
+			upstreams += 2
+		}
+	}
+	return upstreams >= 2
+}
+
+// setDefaults completes the reverse proxy where the operator has said nothing.
+func (p *plan) setDefaults() {
+	for _, g := range p.groups() {
+		for _, b := range g.backends {
+			p.proxy.Upstreams = append(p.proxy.Upstreams, &reverseproxy.Upstream{Dial: b.dial, MaxRequests: b.maxRequests})
+		}
+	}
+	if p.proxy.LoadBalancing == nil {
+		p.proxy.LoadBalancing = new(reverseproxy.LoadBalancing)
+	}
+	if !p.ownTransport {
+		p.markHealthChecks()
+	}
+	if !p.hasSeveral() {
+		return
+	}
+	if !p.written.has("load_balancing", "retries") && !p.written.has("load_balancing", "try_duration") {
+		p.proxy.LoadBalancing.Retries = defaultRetries
+	}
+	if !p.written.has("health_checks", "passive", "fail_duration") {
+		if p.proxy.HealthChecks == nil {
+			p.proxy.HealthChecks = new(reverseproxy.HealthChecks)
+		}
+		if p.proxy.HealthChecks.Passive == nil {
+			p.proxy.HealthChecks.Passive = new(reverseproxy.PassiveHealthChecks)
+		}
+		p.proxy.HealthChecks.Passive.FailDuration = caddy.Duration(defaultFailDuration)
+	}
+}
+
+// markHealthChecks lets the transport know which upstream an active check is for where the
+// check goes to another port or host than the requests do.
+func (p *plan) markHealthChecks() {
+	checks := p.proxy.HealthChecks
+	if checks == nil || checks.Active == nil || checks.Active.Port == 0 && checks.Active.Upstream == "" {
+		return
+	}
+	if checks.Active.Headers == nil {
+		checks.Active.Headers = make(http.Header)
+	}
+	checks.Active.Headers[healthTargetHeader] = []string{"{http.reverse_proxy.active.target_upstream}"}
+}
+
+// unchecked lists the upstreams whose certificates are not checked only because of their
+// ports.
+func (p *plan) unchecked() []string {
+	var addresses []string
+	for _, g := range p.groups() {
+		addresses = append(addresses, detectedWithoutCheck(g.backends)...)
+	}
+	return addresses
+}
+
+// writtenFields are the fields of reverse_proxy as the operator wrote them. They answer
+// whether something was written at all, which a decoded zero cannot.
+type writtenFields object
+
+// has tells whether a field is written, the last name of the path being inside those before
+// it. A null counts as not written.
+func (w writtenFields) has(path ...string) bool {
+	fields := object(w)
+	for _, name := range path {
+		inner := json.RawMessage(nil)
+		for key, value := range fields {
+			if strings.EqualFold(key, name) {
+				inner = value
+			}
+		}
+		if inner = dropNull(inner); inner == nil {
+			return false
+		}
+		fields, _ = decodeObject(inner) // what is no object has no fields
+	}
+	return true
+}
+
+// decodeObject decodes the fields of a JSON object, those that are null left out.
+func decodeObject(raw json.RawMessage) (object, error) {
+	fields := make(object)
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return nil, errNotObject(raw)
+	}
+	maps.DeleteFunc(fields, func(_ string, value json.RawMessage) bool { return dropNull(value) == nil })
+	return fields, nil
+}
+
+func errNotObject(raw json.RawMessage) error {
+	return fmt.Errorf("%s is not an object; write {…}", raw)
+}
+
+// dropNull returns nil for a null.
+func dropNull(raw json.RawMessage) json.RawMessage {
+	if string(raw) == "null" {
+		return nil
+	}
+	return raw
+}
+
+// encode returns the JSON of a value that always has one.
+func encode(value any) json.RawMessage {
+	encoded, err := json.Marshal(value)
+	if err != nil {
+		panic("proxyos: encoding configuration: " + err.Error())
+	}
+	return encoded
+}
