@@ -2,6 +2,8 @@ package proxyos
 
 import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
 func (p *parser) to(upstreams *[]Upstream) error {
@@ -14,7 +16,7 @@ func (p *parser) to(upstreams *[]Upstream) error {
 
 func (p *parser) addresses(upstreams *[]Upstream, args []string) error {
 	for _, arg := range args {
-		if _, err := parseAddress(arg); err != nil {
+		if _, err := address.Parse(arg); err != nil {
 			return p.WrapErr(err)
 		}
 		*upstreams = append(*upstreams, Upstream{Address: arg})

@@ -13,6 +13,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
 // maxCertificates is how many certificates of one upstream are remembered: those of the
@@ -77,11 +79,11 @@ type certWatchers struct {
 // certificate is to be watched. Not every one can be: an address that is known only with a
 // request may stand for several servers, and HTTP/3 keeps its handshakes to itself.
 func watchTarget(b backend, config *reverseproxy.HTTPTransport) (dial, host string, ok bool) {
-	if b.scheme != schemeHTTPS || b.verify || b.dial == "" || slices.Contains(config.Versions, "3") {
+	if b.scheme != address.HTTPS || b.verify || b.dial == "" || slices.Contains(config.Versions, "3") {
 		return "", "", false
 	}
 	known := caddy.NewReplacer()
-	dial, host = known.ReplaceKnown(b.dial, ""), known.ReplaceKnown(b.address.host, "")
+	dial, host = known.ReplaceKnown(b.dial, ""), known.ReplaceKnown(b.address.Host, "")
 	if config.TLS.ServerName != "" {
 		host = config.TLS.ServerName
 	}

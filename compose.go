@@ -76,7 +76,7 @@ func (c *composer) readTransport() error {
 	}
 	delete(fields, "protocol")
 	switch protocol {
-	case schemeHTTP:
+	case "http":
 	case "proxyos":
 		return errGuest("proxyos")
 	default:

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
 // configuredRoute is a proxyos handler found in a configuration.
@@ -204,7 +206,7 @@ func (e *routeExplanation) settle(h *Handler) error {
 // certificateCheck says in a few words whether the certificate is checked, and why.
 func (b backend) certificateCheck() string {
 	switch {
-	case b.scheme != schemeHTTPS:
+	case b.scheme != address.HTTPS:
 		return "-"
 	case len(b.pins) > 0:
 		return "pinned"

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
 // hint says in one sentence what is probably wrong with an upstream and what to write
@@ -24,17 +26,17 @@ func (c cause) hint(b backend, err error) string {
 func (c cause) tell(b backend, err error) (what, advice string) {
 	switch c {
 	case causePlainHTTP:
-		return "it answers in plain HTTP but is spoken to in HTTPS" + since(b.schemeReason), "write " + b.address.as(schemeHTTP)
+		return "it answers in plain HTTP but is spoken to in HTTPS" + since(b.schemeReason), "write " + b.address.As(address.HTTP)
 	case causeNotTLS:
 		return "it is spoken to in HTTPS" + since(b.schemeReason) + ", and what listens there speaks no TLS", "check the port"
 	case causeSpeaksTLS:
-		return "it wants HTTPS but is spoken to in plain HTTP" + since(b.schemeReason), "write " + b.address.as(schemeHTTPS)
+		return "it wants HTTPS but is spoken to in plain HTTP" + since(b.schemeReason), "write " + b.address.As(address.HTTPS)
 	case causeRedirectLoop:
-		return "it sends plain HTTP requests back to HTTPS, and so a browser in circles", "write " + b.address.as(schemeHTTPS)
+		return "it sends plain HTTP requests back to HTTPS, and so a browser in circles", "write " + b.address.As(address.HTTPS)
 	case causeSpeaksHTTP1:
-		return "it speaks HTTP/1.1 and does not speak HTTP/2 cleartext", "write " + b.address.as(schemeHTTP)
+		return "it speaks HTTP/1.1 and does not speak HTTP/2 cleartext", "write " + b.address.As(address.HTTP)
 	case causeSpeaksH2C:
-		return "it speaks HTTP/2 cleartext only, as gRPC servers do", "write " + b.address.as(schemeH2C)
+		return "it speaks HTTP/2 cleartext only, as gRPC servers do", "write " + b.address.As(address.H2C)
 	case causeClientCert:
 		return "it demands a client certificate", "write `tls_client_auth <cert_file> <key_file>` for this upstream"
 	case causeOldTLS:
@@ -42,10 +44,10 @@ func (c cause) tell(b backend, err error) (what, advice string) {
 	case causeHandshakeRefused:
 		return "it refuses the TLS handshake", "it may demand a client certificate (`tls_client_auth`), know another name (`tls_server_name`), or have no cipher in common"
 	case causeHTTP2Refused:
-		if b.scheme == schemeHTTPS { // TLS 1.3 lets a server refuse a client after the handshake
+		if b.scheme == address.HTTPS { // TLS 1.3 lets a server refuse a client after the handshake
 			return "it ends the connection right after the TLS handshake", "it may demand a client certificate (`tls_client_auth`), or not speak HTTP/2 after all (`versions 1.1`)"
 		}
-		return "it does not speak HTTP/2 cleartext", "write " + b.address.as(schemeHTTP)
+		return "it does not speak HTTP/2 cleartext", "write " + b.address.As(address.HTTP)
 	case causeUnknownAuthority, causeWrongName, causeExpired, causeNotYetValid, causeBadCertificate, causeNotPinned:
 		return c.tellCertificate(b, err)
 	}
@@ -56,11 +58,11 @@ func (c cause) tell(b backend, err error) (what, advice string) {
 func (c cause) tellNetwork(b backend) (what, advice string) {
 	switch c {
 	case causeNoSuchHost:
-		return fmt.Sprintf("the name %q does not resolve here", b.address.host), "check its spelling, and in a container remember that only containers on the same network know each other by name"
+		return fmt.Sprintf("the name %q does not resolve here", b.address.Host), "check its spelling, and in a container remember that only containers on the same network know each other by name"
 	case causeNoResolver:
-		return fmt.Sprintf("the name %q could not be looked up, since no name server answers", b.address.host), "check /etc/resolv.conf, or write an IP address"
+		return fmt.Sprintf("the name %q could not be looked up, since no name server answers", b.address.Host), "check /etc/resolv.conf, or write an IP address"
 	case causeRefused:
-		if isLoopback(b.address.host) {
+		if isLoopback(b.address.Host) {
 			return "nothing listens there", "check that the service runs and its port, and in a container remember that localhost is the container itself: name the service's container or the host instead"
 		}
 		return "nothing listens there", "check that the service runs, its port, and that it listens on more than localhost"
@@ -75,10 +77,10 @@ func (c cause) tellNetwork(b backend) (what, advice string) {
 		if c == causeReset {
 			what = "it resets the connection"
 		}
-		if b.scheme == schemeHTTPS {
-			return what, fmt.Sprintf("it may not speak HTTPS (then write %s), demand a client certificate, or be crashing", b.address.as(schemeHTTP))
+		if b.scheme == address.HTTPS {
+			return what, fmt.Sprintf("it may not speak HTTPS (then write %s), demand a client certificate, or be crashing", b.address.As(address.HTTP))
 		}
-		return what, fmt.Sprintf("it may want HTTPS (then write %s), or be crashing", b.address.as(schemeHTTPS))
+		return what, fmt.Sprintf("it may want HTTPS (then write %s), or be crashing", b.address.As(address.HTTPS))
 	}
 	return "", ""
 }
@@ -86,7 +88,7 @@ func (c cause) tellNetwork(b backend) (what, advice string) {
 // tellCertificate is tell for a certificate that was refused.
 func (c cause) tellCertificate(b backend, err error) (what, advice string) {
 	leaf := refusedCertificate(err)
-	pinned := "`tls_pin <sha256>` for this upstream (`caddy proxyos probe " + b.address.as(schemeHTTPS) + "` prints it)"
+	pinned := "`tls_pin <sha256>` for this upstream (`caddy proxyos probe " + b.address.As(address.HTTPS) + "` prints it)"
 	switch c {
 	case causeUnknownAuthority:
 		if leaf != nil && isSelfSigned(leaf) {
@@ -98,7 +100,7 @@ func (c cause) tellCertificate(b backend, err error) (what, advice string) {
 		if leaf != nil && len(leaf.DNSNames)+len(leaf.IPAddresses) > 0 {
 			names = strings.Join(namesOf(leaf, 3), ", ")
 		}
-		host := b.address.host
+		host := b.address.Host
 		if mismatch, ok := errors.AsType[x509.HostnameError](err); ok {
 			host = mismatch.Host // tls_server_name, perhaps
 		}
@@ -121,27 +123,6 @@ func since(r reason) string {
 		return ""
 	}
 	return ", since " + string(r)
-}
-
-// as returns the address with another scheme, as it would be written.
-func (a address) as(scheme string) string {
-	if a.network == "unix" || strings.HasPrefix(a.network, "fd") {
-		switch scheme {
-		case schemeH2C:
-			return "unix+h2c/" + a.host
-		case schemeHTTPS:
-			return a.String() + " with `transport http { tls }`"
-		}
-		return a.network + "/" + a.host
-	}
-	if strings.Contains(a.host, "{") {
-		a.host = "<host>" // a placeholder cannot follow a scheme
-	}
-	if strings.Contains(a.port, "{") {
-		a.port = "<port>"
-	}
-	a.scheme = scheme
-	return a.String()
 }
 
 func isLoopback(host string) bool {

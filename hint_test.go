@@ -16,6 +16,8 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
 type timeoutError struct{ timeout bool }
@@ -83,7 +85,7 @@ func TestHintIsLoggedOnceAMinuteForEachUpstream(t *testing.T) {
 	d := newDiagnostician("lab", zap.New(core))
 	d.now = func() time.Time { return now }
 	fail := func(dial string) {
-		a, _ := parseAddress(dial)
+		a, _ := address.Parse(dial)
 		d.log(backend{dial: dial, address: a}, causeClosed, "the hint", io.EOF)
 	}
 	for range 100 {
@@ -226,7 +228,7 @@ func TestHealthChecksGiveHintsToo(t *testing.T) {
 func TestHintForAnUpstreamOfWhichNothingIsKnown(t *testing.T) {
 	core, logs := observer.New(zap.WarnLevel)
 	d := newDiagnostician("", zap.New(core))
-	if _, err := d.examine(target{leg: &leg{urlScheme: schemeHTTPS}, dial: "10.0.0.1:80"}, nil, tls.RecordHeaderError{RecordHeader: [5]byte([]byte("HTTP/"))}); !strings.Contains(err.Error(), "it answers in plain HTTP but is spoken to in HTTPS; write http://") {
+	if _, err := d.examine(target{leg: &leg{urlScheme: address.HTTPS}, dial: "10.0.0.1:80"}, nil, tls.RecordHeaderError{RecordHeader: [5]byte([]byte("HTTP/"))}); !strings.Contains(err.Error(), "it answers in plain HTTP but is spoken to in HTTPS; write http://") {
 		t.Error(err)
 	}
 	if logs.Len() != 1 {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
 // defaultIdleConnsPerHost is how many idle connections are kept to each upstream, unless
@@ -53,10 +55,10 @@ type legLoader struct {
 // connections, where neither they nor their routes say anything of the transport: with
 // many routes that saves most of the memory and the time to load them.
 func (l legLoader) load(b backend) (*leg, error) {
-	if l.shared == nil || b.tls != nil || len(b.pins) > 0 || b.scheme == schemeHTTPS && !b.verify {
+	if l.shared == nil || b.tls != nil || len(b.pins) > 0 || b.scheme == address.HTTPS && !b.verify {
 		return l.loadOwn(b)
 	}
-	key := b.scheme + " " + b.address.network
+	key := b.scheme + " " + b.address.Network
 	if leg, ok := l.shared[key]; ok {
 		return leg, nil
 	}
@@ -86,11 +88,11 @@ func (l legLoader) loadOwn(b backend) (*leg, error) {
 		return nil, err
 	}
 	l.guardCertificates(b, config, requests)
-	one := &leg{urlScheme: schemeHTTP, requests: requests, upgrades: requests}
+	one := &leg{urlScheme: address.HTTP, requests: requests, upgrades: requests}
 	switch b.scheme {
-	case schemeHTTPS:
-		one.urlScheme = schemeHTTPS
-	case schemeH2C:
+	case address.HTTPS:
+		one.urlScheme = address.HTTPS
+	case address.H2C:
 		// an upgrade is an HTTP/1.1 matter, and servers that speak h2c speak that too
 		config.Versions = []string{"1.1"}
 		if encoded, err = json.Marshal(config); err != nil {
@@ -108,7 +110,7 @@ func (l legLoader) loadOwn(b backend) (*leg, error) {
 func (l legLoader) loadByPort(g *group, route routeOptions) (portLegs, error) {
 	legs := portLegs{byPort: make(map[string]*leg), unchecked: make(portSet)}
 	load := func(port string) (*leg, error) {
-		b := backend{address: address{port: port}}
+		b := backend{address: address.Address{Port: port}}
 		b.meaning = infer(b.address, Upstream{}, g.skipTLSVerify, route)
 		if b.uncheckedByDetection() {
 			legs.unchecked[port] = struct{}{}
@@ -155,12 +157,12 @@ func transportConfig(base *reverseproxy.HTTPTransport, b backend) (*reverseproxy
 	if config.KeepAlive.MaxIdleConnsPerHost == 0 {
 		config.KeepAlive.MaxIdleConnsPerHost = defaultIdleConnsPerHost
 	}
-	if b.scheme != schemeHTTPS {
+	if b.scheme != address.HTTPS {
 		config.TLS = nil
 		if slices.Contains(config.Versions, "3") {
-			return nil, fmt.Errorf("the transport says `versions 3`, and HTTP/3 needs TLS; write https://%s", withoutScheme(b.address))
+			return nil, fmt.Errorf("the transport says `versions 3`, and HTTP/3 needs TLS; write https://%s", b.address.WithoutScheme())
 		}
-		if b.scheme == schemeH2C {
+		if b.scheme == address.H2C {
 			return config, config.EnableH2C()
 		}
 		return config, nil

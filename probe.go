@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
 // connectGrace is how long the other addresses of a name are waited for once one of them
@@ -215,9 +217,9 @@ func (p *prober) tryCleartext(ctx context.Context, f *findings) (show func()) {
 	var steps []step
 	quiet := *p
 	quiet.show = func(s step) { steps = append(steps, s) }
-	f.plain = quiet.request(ctx, "plain http", schemeHTTP)
-	if p.backend.scheme == schemeH2C || f.plain.err != nil && ctx.Err() == nil {
-		f.h2c = quiet.request(ctx, "h2c", schemeH2C)
+	f.plain = quiet.request(ctx, "plain http", address.HTTP)
+	if p.backend.scheme == address.H2C || f.plain.err != nil && ctx.Err() == nil {
+		f.h2c = quiet.request(ctx, "h2c", address.H2C)
 	}
 	return func() {
 		for _, s := range steps {

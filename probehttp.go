@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
 // answer is a response as far as a probe looks at it.
@@ -43,8 +45,8 @@ func (p *prober) ask(ctx context.Context, scheme string) (answer, error) {
 	if p.network == "unix" {
 		target.Host = "localhost"
 	}
-	if scheme == schemeH2C {
-		target.Scheme = schemeHTTP
+	if scheme == address.H2C {
+		target.Scheme = address.HTTP
 		t.Protocols = new(http.Protocols)
 		t.Protocols.SetUnencryptedHTTP2(true)
 	}
@@ -66,7 +68,7 @@ func (p *prober) ask(ctx context.Context, scheme string) (answer, error) {
 	switch {
 	case res.StatusCode == http.StatusBadRequest:
 		a.refusal = causeOfRefusal(peek(res))
-	case scheme != schemeHTTPS && leadsToHTTPS(res):
+	case scheme != address.HTTPS && leadsToHTTPS(res):
 		a.refusal = causeRedirectLoop
 	}
 	return a, nil
@@ -76,7 +78,7 @@ func (p *prober) ask(ctx context.Context, scheme string) (answer, error) {
 // although the request says that the client came by HTTPS.
 func leadsToHTTPS(res *http.Response) bool {
 	location, err := res.Location()
-	return err == nil && res.StatusCode/100 == 3 && location.Scheme == schemeHTTPS &&
+	return err == nil && res.StatusCode/100 == 3 && location.Scheme == address.HTTPS &&
 		strings.EqualFold(location.Hostname(), res.Request.URL.Hostname())
 }
 

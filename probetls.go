@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"strings"
 	"time"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
 // tlsConfig is what a handshake is made with.
@@ -76,7 +78,7 @@ func (p *prober) trySecure(ctx context.Context, f *findings) {
 		name = "tls checked"
 	}
 	p.show(step{Name: name, OK: true, Detail: detail, Milliseconds: took(start), certificate: f.cert})
-	f.https = p.request(ctx, "https", schemeHTTPS)
+	f.https = p.request(ctx, "https", address.HTTPS)
 	f.asked = p.asked.Load()
 }
 

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
 // routeStatus is what the admin API tells of a route.
@@ -85,7 +87,7 @@ func (h *Handler) upstreamStatus(g *group, b backend, u *reverseproxy.Upstream) 
 		Requests: stats.requests.Load(),
 		Errors:   stats.errors.Load(),
 	}
-	if b.scheme == schemeHTTPS {
+	if b.scheme == address.HTTPS {
 		s.TLSVerify = &b.verify
 	}
 	if t, ok := h.proxy.Transport.(*transport); ok {

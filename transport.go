@@ -9,6 +9,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
 func init() {
@@ -48,7 +50,7 @@ func (t target) known() backend {
 		return *t.backend
 	}
 	b := backend{dial: t.dial, meaning: meaning{scheme: t.urlScheme}}
-	b.address, _ = parseAddress(t.dial)
+	b.address, _ = address.Parse(t.dial)
 	return b
 }
 

@@ -8,6 +8,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
 func TestEachUpstreamHasTheTransportThatItsAddressAsksFor(t *testing.T) {
@@ -90,7 +92,7 @@ func TestUpstreamsSpokenToAlikeShareATransport(t *testing.T) {
 			t.Fatal(err)
 		}
 		different[leg] = true
-		if (leg.urlScheme == schemeHTTPS) != (b.scheme == schemeHTTPS) {
+		if (leg.urlScheme == address.HTTPS) != (b.scheme == address.HTTPS) {
 			t.Errorf("%s: the URL's scheme is %s", b.address, leg.urlScheme)
 		}
 	}

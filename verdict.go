@@ -3,6 +3,8 @@ package proxyos
 import (
 	"fmt"
 	"strings"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
 // verdict is what a probe comes to.
@@ -20,9 +22,9 @@ func (f findings) judge() verdict {
 		return f.blame(causeOf(f.lookup), f.lookup)
 	case f.connect != nil:
 		return f.blame(causeOf(f.connect), f.connect)
-	case f.backend.scheme == schemeHTTPS:
+	case f.backend.scheme == address.HTTPS:
 		return f.judgeHTTPS()
-	case f.backend.scheme == schemeH2C:
+	case f.backend.scheme == address.H2C:
 		return f.judgeCleartext(f.h2c)
 	}
 	return f.judgeCleartext(f.plain)
@@ -49,9 +51,9 @@ func (f findings) judgeHTTPS() verdict {
 	case f.https.worked(), f.refusesUnknownClients():
 		return f.suggestHTTPS(handshake)
 	case f.plain.worked():
-		return f.suggest(causePlainHTTP, f.backend.address.as(schemeHTTP))
+		return f.suggest(causePlainHTTP, f.backend.address.As(address.HTTP))
 	case f.h2c.worked():
-		return f.suggest(causeSpeaksH2C, f.backend.address.as(schemeH2C))
+		return f.suggest(causeSpeaksH2C, f.backend.address.As(address.H2C))
 	case f.https.made:
 		return f.blame(f.https.cause(), f.https.err)
 	case f.handshake.made:
@@ -78,12 +80,12 @@ func (f findings) judgeCleartext(asWritten trial) verdict {
 	case f.https.worked(), f.refusesUnknownClients():
 		return f.suggestHTTPS(asWritten)
 	case f.h2c.worked():
-		return f.suggest(causeSpeaksH2C, f.backend.address.as(schemeH2C))
+		return f.suggest(causeSpeaksH2C, f.backend.address.As(address.H2C))
 	case f.plain.worked():
-		return f.suggest(causeSpeaksHTTP1, f.backend.address.as(schemeHTTP))
-	case f.plain.made && f.plain.cause() == causeRedirectLoop && f.backend.address.port == "":
+		return f.suggest(causeSpeaksHTTP1, f.backend.address.As(address.HTTP))
+	case f.plain.made && f.plain.cause() == causeRedirectLoop && f.backend.address.Port == "":
 		// port 80 of a host whose HTTPS is elsewhere: 443, most likely
-		return f.suggest(causeRedirectLoop, f.backend.address.as(schemeHTTPS))
+		return f.suggest(causeRedirectLoop, f.backend.address.As(address.HTTPS))
 	case f.handshake.worked():
 		v := f.blame(f.https.cause(), f.https.err)
 		v.text = "It does not work: it speaks TLS, but does not answer HTTP requests over it."
@@ -116,14 +118,14 @@ func (f findings) suggest(c cause, address string) verdict {
 // suggestHTTPS is the verdict that HTTPS works if the certificate is handled in its way.
 func (f findings) suggestHTTPS(asWritten trial) verdict {
 	c, err := asWritten.cause(), asWritten.err
-	if f.backend.scheme != schemeHTTPS && c != causeRedirectLoop {
+	if f.backend.scheme != address.HTTPS && c != causeRedirectLoop {
 		c = causeSpeaksTLS
 	}
-	address := f.backend.address
-	if address.scheme != schemeHTTPS && f.backend.scheme != schemeHTTPS {
-		address.scheme, address.network = schemeHTTPS, ""
+	a := f.backend.address
+	if a.Scheme != address.HTTPS && f.backend.scheme != address.HTTPS {
+		a.Scheme, a.Network = address.HTTPS, ""
 	}
-	options := f.certificateOptions(address)
+	options := f.certificateOptions(a)
 	if f.refusesUnknownClients() {
 		options = append(options, "tls_client_auth <cert_file> <key_file>")
 		c, err = causeClientCert, f.https.err
@@ -144,12 +146,12 @@ func (f findings) suggestHTTPS(asWritten trial) verdict {
 	default:
 		text += "If this is its certificate, write these lines, which accept no other, not even its renewal:"
 	}
-	return verdict{cause: c, text: text, lines: directive(address.String(), options)}
+	return verdict{cause: c, text: text, lines: directive(a.String(), options)}
 }
 
 // certificateOptions returns the options by which an HTTPS upstream's certificate is
 // accepted, and none that anybody else could show.
-func (f findings) certificateOptions(a address) []string {
+func (f findings) certificateOptions(a address.Address) []string {
 	unchecked := !infer(a, Upstream{}, nil, defaultOptions()).verify
 	switch {
 	case f.cert == nil:
