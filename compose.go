@@ -8,6 +8,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/proxyos/caddy-proxyos/internal/turns"
 )
 
 // Defaults for routes with two or more upstreams.
@@ -168,8 +170,8 @@ func (c *composer) buildGroup(name string, config Staging) error {
 		for i, b := range g.backends {
 			weights[i] = b.weight
 		}
-		if schedule := buildSchedule(weights); len(schedule) > 0 {
-			g.order = newOrder(schedule, len(schedule))
+		if schedule := turns.Schedule(weights); len(schedule) > 0 {
+			g.order = turns.NewOrder(schedule, len(schedule))
 		}
 	}
 	h.groups = append(h.groups, g)

@@ -1,14 +1,14 @@
 package proxyos
 
 import (
-	"math"
-	"math/bits"
 	"net/http"
 	"slices"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/proxyos/caddy-proxyos/internal/turns"
 )
 
 // selectionPolicy is the route's guest in its reverse proxy that picks the upstream of
@@ -73,7 +73,7 @@ type group struct {
 
 	pool     reverseproxy.UpstreamPool // the backends as Caddy's upstreams
 	distrust *distrust                 // of its upstreams
-	order    order                     // of turns in the pool
+	order    turns.Order               // of turns in the pool
 	turns    atomic.Uint64             // how many have been taken
 }
 
@@ -109,8 +109,8 @@ func (g *group) choose(j *journey, r *http.Request, w http.ResponseWriter) *reve
 // that the other upstreams keep their proportions.
 func (g *group) takeTurn(pool reverseproxy.UpstreamPool) *reverseproxy.Upstream {
 	order := g.orderOf(pool)
-	for missed := range order.length {
-		if upstream := order.at(pool, g.turns.Add(1)-1); g.available(upstream) {
+	for missed := range order.Len() {
+		if upstream := pool[order.At(g.turns.Add(1)-1)]; g.available(upstream) {
 			return upstream
 		}
 		if missed == uint64(len(pool)) && !slices.ContainsFunc(pool, g.available) {
@@ -181,51 +181,26 @@ func (g *group) lastResort(j *journey, r *http.Request, w http.ResponseWriter) *
 // taking any.
 func (g *group) search(pool reverseproxy.UpstreamPool, fits func(*reverseproxy.Upstream) bool) *reverseproxy.Upstream {
 	order, turn := g.orderOf(pool), g.turns.Load()
-	for ahead := range min(order.length, 2*uint64(len(pool))) {
-		if upstream := order.at(pool, turn+ahead); fits(upstream) {
+	for ahead := range min(order.Len(), 2*uint64(len(pool))) {
+		if upstream := pool[order.At(turn+ahead)]; fits(upstream) {
 			return upstream
 		}
 	}
 	for i, upstream := range pool {
-		if (len(order.schedule) == 0 || g.backends[i].weight > 0) && fits(upstream) {
+		if (!order.IsScheduled() || g.backends[i].weight > 0) && fits(upstream) {
 			return upstream
 		}
 	}
 	return nil
 }
 
-// order is the order in which the upstreams of a pool take turns.
-type order struct {
-	schedule []uint32 // as indices of the pool; empty: one after the other
-	length   uint64   // the turns after which it begins again
-	inverse  uint64   // 2⁶⁴ divided by the length
-}
-
-func newOrder(schedule []uint32, length int) order {
-	return order{schedule: schedule, length: uint64(length), inverse: math.MaxUint64 / uint64(length)}
-}
-
 // orderOf returns the order for a pool: the one made for the configured upstreams, unless
 // the pool is from a dynamic source or ruled by another policy.
-func (g *group) orderOf(pool reverseproxy.UpstreamPool) order {
-	if g.order.length > 0 && &pool[0] == &g.pool[0] {
+func (g *group) orderOf(pool reverseproxy.UpstreamPool) turns.Order {
+	if !g.order.IsZero() && &pool[0] == &g.pool[0] {
 		return g.order
 	}
-	return newOrder(nil, len(pool))
-}
-
-// at returns the upstream whose turn it is. It divides by multiplying, which is much
-// faster and leaves a remainder that is too large by the divisor at most.
-func (o *order) at(pool reverseproxy.UpstreamPool, turn uint64) *reverseproxy.Upstream {
-	quotient, _ := bits.Mul64(turn, o.inverse)
-	slot := turn - quotient*o.length
-	for slot >= o.length {
-		slot -= o.length
-	}
-	if len(o.schedule) == 0 {
-		return pool[slot]
-	}
-	return pool[o.schedule[slot]]
+	return turns.NewOrder(nil, len(pool))
 }
 
 // Interface guard
