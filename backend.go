@@ -11,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/certs"
 )
 
 // maxWeight is the largest weight of an upstream.
@@ -25,7 +26,7 @@ type backend struct {
 	weight      int
 	maxRequests int
 	tls         *reverseproxy.TLSConfig // its own; nil if it has none
-	pins        []pin                   // the only certificates to accept; none if any will do
+	pins        []certs.Pin             // the only certificates to accept; none if any will do
 }
 
 // resolve settles the meaning of the upstreams of one group.
@@ -39,7 +40,7 @@ func resolve(upstreams []Upstream, groupSkip *bool, route routeOptions) ([]backe
 		if err := checkOptions(u); err != nil {
 			return nil, fmt.Errorf("upstream %q: %w", u.Address, err)
 		}
-		pins, err := parsePins(u.TLSPins)
+		pins, err := certs.ParsePins(u.TLSPins)
 		if err != nil {
 			return nil, fmt.Errorf("upstream %q: %w", u.Address, err)
 		}
@@ -71,7 +72,7 @@ func checkOptions(u Upstream) error {
 	if u.Weight != nil && (*u.Weight < 0 || *u.Weight > maxWeight) {
 		return fmt.Errorf("weight %d is outside 0 to %d", *u.Weight, maxWeight)
 	}
-	if _, err := parsePins(u.TLSPins); err != nil {
+	if _, err := certs.ParsePins(u.TLSPins); err != nil {
 		return err
 	}
 	if u.MaxRequests < 0 {

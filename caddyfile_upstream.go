@@ -4,6 +4,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/certs"
 )
 
 func (p *parser) to(upstreams *[]Upstream) error {
@@ -41,7 +42,7 @@ func (p *parser) upstream(upstreams *[]Upstream) error {
 			if len(pins) == 0 {
 				return p.ArgErr()
 			}
-			if _, err := parsePins(pins); err != nil {
+			if _, err := certs.ParsePins(pins); err != nil {
 				return p.WrapErr(err)
 			}
 			u.TLSPins = append(u.TLSPins, pins...)

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"strings"
 	"syscall"
+
+	"github.com/proxyos/caddy-proxyos/internal/certs"
 )
 
 // cause is why an upstream did not answer, as far as an error tells.
@@ -70,7 +72,7 @@ func causeOf(err error) cause {
 
 // certificateCause is causeOf for a certificate that was refused here.
 func certificateCause(err error) cause {
-	if _, ok := errors.AsType[*pinError](err); ok {
+	if _, ok := errors.AsType[*certs.PinError](err); ok {
 		return causeNotPinned
 	}
 	if _, ok := errors.AsType[x509.HostnameError](err); ok {

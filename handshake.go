@@ -6,6 +6,8 @@ import (
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/proxyos/caddy-proxyos/internal/certs"
 )
 
 // handshakeError is an error of a TLS handshake that this side has ended. Nothing of the
@@ -41,7 +43,7 @@ func endsHandshake(err error) bool {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return true
 	}
-	if _, ok := errors.AsType[*pinError](err); ok {
+	if _, ok := errors.AsType[*certs.PinError](err); ok {
 		return true
 	}
 	record, ok := errors.AsType[tls.RecordHeaderError](err)

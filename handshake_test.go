@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+
+	"github.com/proxyos/caddy-proxyos/internal/certs"
 )
 
 func TestFailedHandshakesAreFailedDials(t *testing.T) {
@@ -18,7 +20,7 @@ func TestFailedHandshakesAreFailedDials(t *testing.T) {
 		want bool
 	}{
 		{"an unknown authority", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, true},
-		{"a certificate that is not pinned", &pinError{}, true},
+		{"a certificate that is not pinned", &certs.PinError{}, true},
 		{"plain HTTP", tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, true},
 		{"a bad record later on", tls.RecordHeaderError{Msg: "unsupported SSLv2 handshake received"}, false},
 		{"a refusal by the other side", &net.OpError{Op: "remote error", Err: tls.AlertError(116)}, false},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/certs"
 )
 
 // hint says in one sentence what is probably wrong with an upstream and what to write
@@ -91,7 +92,7 @@ func (c cause) tellCertificate(b backend, err error) (what, advice string) {
 	pinned := "`tls_pin <sha256>` for this upstream (`caddy proxyos probe " + b.address.As(address.HTTPS) + "` prints it)"
 	switch c {
 	case causeUnknownAuthority:
-		if leaf != nil && isSelfSigned(leaf) {
+		if leaf != nil && certs.IsSelfSigned(leaf) {
 			return "its certificate is self-signed", "write " + pinned
 		}
 		return "its certificate is signed by an authority that this machine does not trust", "write `tls_trust_pool file <ca.pem>` with the authority's certificate, or " + pinned
@@ -110,8 +111,8 @@ func (c cause) tellCertificate(b backend, err error) (what, advice string) {
 	case causeNotYetValid:
 		return "its certificate is not valid yet" + onDate(leaf, true), "check the clock of this machine and of the upstream's, or write " + pinned
 	case causeNotPinned:
-		if refused, ok := errors.AsType[*pinError](err); ok {
-			return "its certificate is none of those pinned", fmt.Sprintf("if it was exchanged on purpose, add `tls_pin %s`, and if not, somebody may be posing as the upstream", refused.shown)
+		if refused, ok := errors.AsType[*certs.PinError](err); ok {
+			return "its certificate is none of those pinned", fmt.Sprintf("if it was exchanged on purpose, add `tls_pin %s`, and if not, somebody may be posing as the upstream", refused.Shown)
 		}
 	}
 	return "its certificate cannot be checked", "write " + pinned

@@ -14,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/certs"
 )
 
 // connectGrace is how long the other addresses of a name are waited for once one of them
@@ -27,7 +28,7 @@ type step struct {
 	Detail       string `json:"detail"`
 	Milliseconds int64  `json:"ms"`
 
-	certificate *certificate // to show below it
+	certificate *certs.Description // to show below it
 }
 
 // prober looks at one upstream, step by step.
@@ -54,7 +55,7 @@ type findings struct {
 	verified  trial
 	handshake trial // with no matter what certificate
 	chain     []*x509.Certificate
-	cert      *certificate
+	cert      *certs.Description
 	otherName string // a name by which the certificate would pass the check, if its host does not
 	https     trial
 	plain     trial

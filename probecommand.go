@@ -10,17 +10,19 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/proxyos/caddy-proxyos/internal/certs"
 )
 
 // probeReport is what `caddy proxyos probe --json` prints for an address.
 type probeReport struct {
 	explanation
-	Steps       []step       `json:"steps,omitempty"`
-	Certificate *certificate `json:"certificate,omitempty"`
-	Works       bool         `json:"works"`
-	Cause       cause        `json:"cause,omitempty"`
-	Verdict     string       `json:"verdict,omitempty"`
-	Caddyfile   string       `json:"caddyfile,omitempty"`
+	Steps       []step             `json:"steps,omitempty"`
+	Certificate *certs.Description `json:"certificate,omitempty"`
+	Works       bool               `json:"works"`
+	Cause       cause              `json:"cause,omitempty"`
+	Verdict     string             `json:"verdict,omitempty"`
+	Caddyfile   string             `json:"caddyfile,omitempty"`
 }
 
 func probeCommand() *cobra.Command {
@@ -116,12 +118,12 @@ func (s step) print(w io.Writer) {
 	}
 	fmt.Fprintln(w, wrapped(fmt.Sprintf("  %-14s %s  ", s.Name, result), fmt.Sprintf("%s (%dms)", s.Detail, s.Milliseconds)))
 	if s.certificate != nil {
-		s.certificate.print(w)
+		printCertificate(w, *s.certificate)
 	}
 }
 
-// print prints the certificate for people.
-func (c certificate) print(w io.Writer) {
+// printCertificate prints a certificate for people.
+func printCertificate(w io.Writer, c certs.Description) {
 	issuer := c.Issuer
 	if c.SelfSigned {
 		issuer = "itself"

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/certs"
 )
 
 // tlsConfig is what a handshake is made with.
@@ -65,7 +66,7 @@ func (p *prober) trySecure(ctx context.Context, f *findings) {
 	f.handshake.made = true
 	f.chain = state.PeerCertificates
 	if len(f.chain) > 0 {
-		shown := describeCertificate(f.chain, p.tlsConfig(true).ServerName, p.roots)
+		shown := certs.Describe(f.chain, p.tlsConfig(true).ServerName, p.roots)
 		f.cert = &shown
 		f.otherName = verifyingName(f.chain, p.roots)
 	}
@@ -100,7 +101,7 @@ func (p *prober) tryOldTLS(ctx context.Context) {
 // verifyingName returns a name of the certificate by which it passes the check.
 func verifyingName(chain []*x509.Certificate, roots *x509.CertPool) string {
 	for _, name := range chain[0].DNSNames {
-		if !strings.Contains(name, "*") && verifyChain(chain, name, roots) == nil {
+		if !strings.Contains(name, "*") && certs.Verify(chain, name, roots) == nil {
 			return name
 		}
 	}

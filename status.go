@@ -6,6 +6,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/certs"
 )
 
 // routeStatus is what the admin API tells of a route.
@@ -50,7 +51,7 @@ type upstreamStatus struct {
 	Errors    uint64 `json:"errors"`
 
 	// What an upstream whose certificate is not checked showed in the latest handshake.
-	Certificate *certificate `json:"certificate,omitempty"`
+	Certificate *certs.Description `json:"certificate,omitempty"`
 }
 
 func (h *Handler) status() routeStatus {

@@ -10,6 +10,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/certs"
 )
 
 func TestEachUpstreamHasTheTransportThatItsAddressAsksFor(t *testing.T) {
@@ -74,7 +75,7 @@ func TestEachUpstreamHasTheTransportThatItsAddressAsksFor(t *testing.T) {
 func TestUpstreamsSpokenToAlikeShareATransport(t *testing.T) {
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
 	defer cancel()
-	certs := &certWatchers{logger: zap.NewNop(), byDial: make(map[string]*certWatch)}
+	certs := &certWatchers{logger: zap.NewNop(), byDial: make(map[string]*certs.Watch)}
 	defer func() {
 		if err := certs.release(); err != nil {
 			t.Error(err)

@@ -1,13 +1,10 @@
 package proxyos
 
 import (
-	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"slices"
 	"strings"
-	"sync"
 
 	"go.uber.org/zap"
 
@@ -15,63 +12,18 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/certs"
 )
 
-// maxCertificates is how many certificates of one upstream are remembered: those of the
-// machines behind one name, say.
-const maxCertificates = 16
-
 // certWatches keeps what is remembered of certificates over reloads of the configuration,
-// so that an exchange during one does not go unnoticed. By dial address and server name.
+// so that a change during one does not go unnoticed. By dial address and server name.
 var certWatches = caddy.NewUsagePool()
-
-// certWatch remembers the certificates that an upstream has shown which are not checked.
-type certWatch struct {
-	mu   sync.Mutex
-	seen []certificate // the latest last
-}
-
-// observe notes the chain that a server has shown. It tells whether the server's
-// certificate is new, and which one was the latest before it, if any.
-func (w *certWatch) observe(chain []*x509.Certificate, host string, roots *x509.CertPool) (shown, before certificate, isNew bool) {
-	sum := pin(sha256.Sum256(chain[0].Raw)).String()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if last := len(w.seen) - 1; last >= 0 {
-		before = w.seen[last]
-		for i, known := range w.seen {
-			if known.SHA256 == sum {
-				w.seen = append(slices.Delete(w.seen, i, i+1), known)
-				return known, before, false
-			}
-		}
-	}
-	shown = describeCertificate(chain, host, roots)
-	if len(w.seen) == maxCertificates {
-		w.seen = slices.Delete(w.seen, 0, 1)
-	}
-	w.seen = append(w.seen, shown)
-	return shown, before, true
-}
-
-// latest returns the certificate of the latest handshake.
-func (w *certWatch) latest() (certificate, bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.seen) == 0 {
-		return certificate{}, false
-	}
-	return w.seen[len(w.seen)-1], true
-}
-
-// Destruct has nothing to do: a watch holds nothing but memory.
-func (*certWatch) Destruct() error { return nil }
 
 // certWatchers are the watches of one transport.
 type certWatchers struct {
 	route  string
 	logger *zap.Logger
-	byDial map[string]*certWatch
+	byDial map[string]*certs.Watch
 	keys   []string // in certWatches
 }
 
@@ -93,11 +45,11 @@ func watchTarget(b backend, config *reverseproxy.HTTPTransport) (dial, host stri
 // watch notes the certificates of an upstream in the log as they come. It changes tlsConfig.
 func (w *certWatchers) watch(b backend, dial, host string, tlsConfig *tls.Config) {
 	key := dial + " " + host
-	value, _ := certWatches.LoadOrStore(key, new(certWatch))
+	value, _ := certWatches.LoadOrStore(key, new(certs.Watch))
 	w.keys = append(w.keys, key)
-	watch := value.(*certWatch)
+	watch := value.(*certs.Watch)
 	if w.byDial == nil {
-		w.byDial = make(map[string]*certWatch)
+		w.byDial = make(map[string]*certs.Watch)
 	}
 	w.byDial[b.dial], w.byDial[dial] = watch, watch
 
@@ -106,7 +58,7 @@ func (w *certWatchers) watch(b backend, dial, host string, tlsConfig *tls.Config
 		if len(state.PeerCertificates) == 0 {
 			return nil
 		}
-		shown, before, isNew := watch.observe(state.PeerCertificates, host, roots)
+		shown, before, isNew := watch.Observe(state.PeerCertificates, host, roots)
 		if !isNew {
 			return nil
 		}
@@ -148,7 +100,7 @@ func (l legLoader) guardCertificates(b backend, config *reverseproxy.HTTPTranspo
 	}
 	if len(b.pins) > 0 {
 		transport.Transport.TLSClientConfig.VerifyConnection = func(state tls.ConnectionState) error {
-			return checkPins(b.pins, state)
+			return certs.CheckPins(b.pins, state)
 		}
 		return
 	}
@@ -169,12 +121,12 @@ func legKey(b backend, config *reverseproxy.HTTPTransport) string {
 
 // certificateOf returns the certificate that an upstream with an unchecked certificate
 // showed in the latest handshake, by the upstream's dial address.
-func (t *transport) certificateOf(dial string) (certificate, bool) {
+func (t *transport) certificateOf(dial string) (certs.Description, bool) {
 	watch, ok := t.certs.byDial[dial]
 	if !ok {
-		return certificate{}, false
+		return certs.Description{}, false
 	}
-	return watch.latest()
+	return watch.Latest()
 }
 
 // Cleanup lets go of what is remembered of certificates.
@@ -188,5 +140,5 @@ func (t *transport) Cleanup() error {
 // Interface guards
 var (
 	_ caddy.CleanerUpper = (*transport)(nil)
-	_ caddy.Destructor   = (*certWatch)(nil)
+	_ caddy.Destructor   = (*certs.Watch)(nil)
 )
