@@ -12,6 +12,7 @@ import (
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
 	"github.com/proxyos/caddy-proxyos/internal/certs"
+	"github.com/proxyos/caddy-proxyos/internal/diagnose"
 )
 
 // maxWeight is the largest weight of an upstream.
@@ -135,6 +136,11 @@ func (b backend) describe() string {
 		return "HTTPS, certificate checked, with TLS settings of its own"
 	}
 	return "HTTPS, certificate checked"
+}
+
+// diagnosed returns what a hint needs to know of the backend.
+func (b backend) diagnosed() diagnose.Upstream {
+	return diagnose.Upstream{Address: b.address, Scheme: b.scheme, SchemeReason: string(b.schemeReason)}
 }
 
 // checkWeights refuses a group in which nobody gets requests.

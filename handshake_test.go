@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/proxyos/caddy-proxyos/internal/certs"
+	"github.com/proxyos/caddy-proxyos/internal/diagnose"
 )
 
 func TestFailedHandshakesAreFailedDials(t *testing.T) {
@@ -30,7 +31,7 @@ func TestFailedHandshakesAreFailedDials(t *testing.T) {
 		if isDialError(err) != c.want {
 			t.Errorf("%s: a failed dial is %t, want %t", c.name, isDialError(err), c.want)
 		}
-		if !errors.Is(err, c.err) || err.Error() != c.err.Error() || causeOf(err) != causeOf(c.err) {
+		if !errors.Is(err, c.err) || err.Error() != c.err.Error() || diagnose.Of(err) != diagnose.Of(c.err) {
 			t.Errorf("%s: the cause is hidden in %q", c.name, err)
 		}
 	}

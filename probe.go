@@ -15,6 +15,7 @@ import (
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
 	"github.com/proxyos/caddy-proxyos/internal/certs"
+	"github.com/proxyos/caddy-proxyos/internal/diagnose"
 )
 
 // connectGrace is how long the other addresses of a name are waited for once one of them
@@ -71,15 +72,15 @@ type trial struct {
 
 // worked tells whether there was an answer that is no refusal.
 func (t trial) worked() bool {
-	return t.made && t.err == nil && (t.answer == nil || t.answer.refusal == causeUnknown)
+	return t.made && t.err == nil && (t.answer == nil || t.answer.refusal == diagnose.Unknown)
 }
 
 // cause tells why the trial did not work.
-func (t trial) cause() cause {
+func (t trial) cause() diagnose.Cause {
 	if t.err == nil && t.answer != nil {
 		return t.answer.refusal
 	}
-	return causeOf(t.err)
+	return diagnose.Of(t.err)
 }
 
 // run takes all steps and returns what they have found.
@@ -122,7 +123,7 @@ func (p *prober) run(ctx context.Context) findings {
 
 // inShort is an error as a step shows it.
 func inShort(err error) string {
-	if causeOf(err) == causeTimeout {
+	if diagnose.Of(err) == diagnose.Timeout {
 		return "no answer in time"
 	}
 	return err.Error()

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/proxyos/caddy-proxyos/internal/certs"
+	"github.com/proxyos/caddy-proxyos/internal/diagnose"
 )
 
 // probeReport is what `caddy proxyos probe --json` prints for an address.
@@ -20,7 +21,7 @@ type probeReport struct {
 	Steps       []step             `json:"steps,omitempty"`
 	Certificate *certs.Description `json:"certificate,omitempty"`
 	Works       bool               `json:"works"`
-	Cause       cause              `json:"cause,omitempty"`
+	Cause       diagnose.Cause     `json:"cause,omitempty"`
 	Verdict     string             `json:"verdict,omitempty"`
 	Caddyfile   string             `json:"caddyfile,omitempty"`
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/diagnose"
 )
 
 // answer is a response as far as a probe looks at it.
@@ -16,7 +17,7 @@ type answer struct {
 	status   string // with the version of HTTP
 	server   string // what it says it is
 	location string
-	refusal  cause // a response that says that this is the wrong way to ask
+	refusal  diagnose.Cause // a response that says that this is the wrong way to ask
 }
 
 // request makes one request the way Caddy would on behalf of a browser that came by
@@ -28,7 +29,7 @@ func (p *prober) request(ctx context.Context, name, scheme string) trial {
 		p.show(step{Name: name, Detail: inShort(err), Milliseconds: took(start)})
 		return trial{made: true, err: err}
 	}
-	p.show(step{Name: name, OK: a.refusal == causeUnknown, Detail: a.String(), Milliseconds: took(start)})
+	p.show(step{Name: name, OK: a.refusal == diagnose.Unknown, Detail: a.String(), Milliseconds: took(start)})
 	return trial{made: true, answer: &a}
 }
 
@@ -67,9 +68,9 @@ func (p *prober) ask(ctx context.Context, scheme string) (answer, error) {
 	a := answer{status: res.Proto + " " + res.Status, server: res.Header.Get("Server"), location: res.Header.Get("Location")}
 	switch {
 	case res.StatusCode == http.StatusBadRequest:
-		a.refusal = causeOfRefusal(peek(res))
+		a.refusal = diagnose.OfRefusal(diagnose.Peek(res))
 	case scheme != address.HTTPS && leadsToHTTPS(res):
-		a.refusal = causeRedirectLoop
+		a.refusal = diagnose.RedirectLoop
 	}
 	return a, nil
 }

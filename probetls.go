@@ -9,6 +9,7 @@ import (
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
 	"github.com/proxyos/caddy-proxyos/internal/certs"
+	"github.com/proxyos/caddy-proxyos/internal/diagnose"
 )
 
 // tlsConfig is what a handshake is made with.
@@ -57,7 +58,7 @@ func (p *prober) trySecure(ctx context.Context, f *findings) {
 		if state, err = p.shakeHands(ctx, p.tlsConfig(false)); err != nil {
 			f.handshake, f.asked = trial{made: true, err: err}, p.asked.Load()
 			p.show(step{Name: "tls unchecked", Detail: inShort(err), Milliseconds: took(start)})
-			if causeOf(err) == causeOldTLS {
+			if diagnose.Of(err) == diagnose.OldTLS {
 				p.tryOldTLS(ctx)
 			}
 			return

@@ -5,23 +5,24 @@ import (
 	"strings"
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/diagnose"
 )
 
 // verdict is what a probe comes to.
 type verdict struct {
-	works bool   // the address as written
-	cause cause  // why not, if known
-	text  string // for people
-	lines string // for the Caddyfile; empty if nothing written there would help
+	works bool           // the address as written
+	cause diagnose.Cause // why not, if known
+	text  string         // for people
+	lines string         // for the Caddyfile; empty if nothing written there would help
 }
 
 // judge comes to the verdict on what a probe has found.
 func (f findings) judge() verdict {
 	switch {
 	case f.lookup != nil:
-		return f.blame(causeOf(f.lookup), f.lookup)
+		return f.blame(diagnose.Of(f.lookup), f.lookup)
 	case f.connect != nil:
-		return f.blame(causeOf(f.connect), f.connect)
+		return f.blame(diagnose.Of(f.connect), f.connect)
 	case f.backend.scheme == address.HTTPS:
 		return f.judgeHTTPS()
 	case f.backend.scheme == address.H2C:
@@ -31,9 +32,9 @@ func (f findings) judge() verdict {
 }
 
 // blame is the verdict that nothing written in the Caddyfile would help.
-func (f findings) blame(c cause, err error) verdict {
-	v := verdict{cause: c, text: "It does not work: " + c.hint(f.backend, err) + "."}
-	if c.hint(f.backend, err) == "" && err != nil {
+func (f findings) blame(c diagnose.Cause, err error) verdict {
+	v := verdict{cause: c, text: "It does not work: " + c.Hint(f.backend.diagnosed(), err) + "."}
+	if c.Hint(f.backend.diagnosed(), err) == "" && err != nil {
 		v.text = fmt.Sprintf("It does not work: %v.", err)
 	}
 	return v
@@ -51,9 +52,9 @@ func (f findings) judgeHTTPS() verdict {
 	case f.https.worked(), f.refusesUnknownClients():
 		return f.suggestHTTPS(handshake)
 	case f.plain.worked():
-		return f.suggest(causePlainHTTP, f.backend.address.As(address.HTTP))
+		return f.suggest(diagnose.PlainHTTP, f.backend.address.As(address.HTTP))
 	case f.h2c.worked():
-		return f.suggest(causeSpeaksH2C, f.backend.address.As(address.H2C))
+		return f.suggest(diagnose.SpeaksH2C, f.backend.address.As(address.H2C))
 	case f.https.made:
 		return f.blame(f.https.cause(), f.https.err)
 	case f.handshake.made:
@@ -69,7 +70,7 @@ func (f findings) refusesUnknownClients() bool {
 		last = f.https
 	}
 	c := last.cause()
-	return c == causeClientCert || f.asked && !last.worked() && c != causeTimeout
+	return c == diagnose.ClientCert || f.asked && !last.worked() && c != diagnose.Timeout
 }
 
 // judgeCleartext is judge for an address that means HTTP or HTTP/2 cleartext.
@@ -80,12 +81,12 @@ func (f findings) judgeCleartext(asWritten trial) verdict {
 	case f.https.worked(), f.refusesUnknownClients():
 		return f.suggestHTTPS(asWritten)
 	case f.h2c.worked():
-		return f.suggest(causeSpeaksH2C, f.backend.address.As(address.H2C))
+		return f.suggest(diagnose.SpeaksH2C, f.backend.address.As(address.H2C))
 	case f.plain.worked():
-		return f.suggest(causeSpeaksHTTP1, f.backend.address.As(address.HTTP))
-	case f.plain.made && f.plain.cause() == causeRedirectLoop && f.backend.address.Port == "":
+		return f.suggest(diagnose.SpeaksHTTP1, f.backend.address.As(address.HTTP))
+	case f.plain.made && f.plain.cause() == diagnose.RedirectLoop && f.backend.address.Port == "":
 		// port 80 of a host whose HTTPS is elsewhere: 443, most likely
-		return f.suggest(causeRedirectLoop, f.backend.address.As(address.HTTPS))
+		return f.suggest(diagnose.RedirectLoop, f.backend.address.As(address.HTTPS))
 	case f.handshake.worked():
 		v := f.blame(f.https.cause(), f.https.err)
 		v.text = "It does not work: it speaks TLS, but does not answer HTTP requests over it."
@@ -110,16 +111,16 @@ func (f findings) praise() verdict {
 }
 
 // suggest is the verdict that another address would work.
-func (f findings) suggest(c cause, address string) verdict {
-	what, _ := c.tell(f.backend, nil)
+func (f findings) suggest(c diagnose.Cause, address string) verdict {
+	what, _ := c.Tell(f.backend.diagnosed(), nil)
 	return verdict{cause: c, text: fmt.Sprintf("It does not work as written: %s. Write:", what), lines: "proxyos " + address}
 }
 
 // suggestHTTPS is the verdict that HTTPS works if the certificate is handled in its way.
 func (f findings) suggestHTTPS(asWritten trial) verdict {
 	c, err := asWritten.cause(), asWritten.err
-	if f.backend.scheme != address.HTTPS && c != causeRedirectLoop {
-		c = causeSpeaksTLS
+	if f.backend.scheme != address.HTTPS && c != diagnose.RedirectLoop {
+		c = diagnose.SpeaksTLS
 	}
 	a := f.backend.address
 	if a.Scheme != address.HTTPS && f.backend.scheme != address.HTTPS {
@@ -128,20 +129,20 @@ func (f findings) suggestHTTPS(asWritten trial) verdict {
 	options := f.certificateOptions(a)
 	if f.refusesUnknownClients() {
 		options = append(options, "tls_client_auth <cert_file> <key_file>")
-		c, err = causeClientCert, f.https.err
+		c, err = diagnose.ClientCert, f.https.err
 	}
-	what, _ := c.tell(f.backend, err)
+	what, _ := c.Tell(f.backend.diagnosed(), err)
 	text := fmt.Sprintf("It does not work as written: %s. ", what)
 	switch option := strings.Join(options, " "); {
-	case c == causeClientCert:
+	case c == diagnose.ClientCert:
 		text += "Write, with the certificate and key that it accepts:"
 	case !strings.HasPrefix(option, "tls_pin"):
 		text += "Write:"
-	case c == causeExpired:
+	case c == diagnose.Expired:
 		text += "Renew it, or write these lines, which accept this certificate alone:"
-	case c == causeNotYetValid:
+	case c == diagnose.NotYetValid:
 		text += "Check the clocks, or write these lines, which accept this certificate alone:"
-	case c == causeUnknownAuthority && !f.cert.SelfSigned:
+	case c == diagnose.UnknownAuthority && !f.cert.SelfSigned:
 		text += "Write `tls_trust_pool file <ca.pem>` with the authority's certificate, or these lines, which accept this certificate alone and not its renewal:"
 	default:
 		text += "If this is its certificate, write these lines, which accept no other, not even its renewal:"
