@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/proxyos/caddy-proxyos/internal/diagnose"
+	"github.com/proxyos/caddy-proxyos/internal/probe"
 )
 
 // labCase is an upstream that does not answer as it should.
@@ -216,7 +217,7 @@ func probeOnce(t *testing.T, written string) probeReport {
 		t.Fatal(err)
 	}
 	var output bytes.Buffer
-	report := (&prober{backend: backends[0], timeout: 2 * time.Second}).report(context.Background(), &output)
+	report := probeBackend(context.Background(), backends[0], &probe.Prober{Timeout: 2 * time.Second}, &output)
 	for line := range strings.Lines(output.String()) {
 		if width := len([]rune(strings.TrimRight(line, "\n"))); width > lineWidth && !strings.Contains(line, "tls_pin") {
 			t.Errorf("%d columns: %s", width, line)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
 	"github.com/proxyos/caddy-proxyos/internal/diagnose"
+	"github.com/proxyos/caddy-proxyos/internal/probe"
 )
 
 func TestHintIsLoggedOnceAMinuteForEachUpstream(t *testing.T) {
@@ -69,7 +70,7 @@ func TestNoSuchHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report := (&prober{backend: backends[0], timeout: 2 * time.Second, resolver: resolver}).report(t.Context(), io.Discard)
+	report := probeBackend(t.Context(), backends[0], &probe.Prober{Timeout: 2 * time.Second, Resolver: resolver}, io.Discard)
 	if report.Works || report.Cause != diagnose.NoSuchHost || !strings.Contains(report.Verdict, "containers on the same network") {
 		t.Errorf("the probe says %+v", report)
 	}

@@ -1,4 +1,4 @@
-package proxyos
+package probe
 
 import (
 	"context"
@@ -22,19 +22,19 @@ type answer struct {
 
 // request makes one request the way Caddy would on behalf of a browser that came by
 // HTTPS, and shows it as a step.
-func (p *prober) request(ctx context.Context, name, scheme string) trial {
+func (p *Prober) request(ctx context.Context, name, scheme string) trial {
 	start := time.Now()
 	a, err := p.ask(ctx, scheme)
 	if err != nil {
-		p.show(step{Name: name, Detail: inShort(err), Milliseconds: took(start)})
+		p.show(Step{Name: name, Detail: inShort(err), Milliseconds: took(start)})
 		return trial{made: true, err: err}
 	}
-	p.show(step{Name: name, OK: a.refusal == diagnose.Unknown, Detail: a.String(), Milliseconds: took(start)})
+	p.show(Step{Name: name, OK: a.refusal == diagnose.Unknown, Detail: a.String(), Milliseconds: took(start)})
 	return trial{made: true, answer: &a}
 }
 
 // ask makes a request for / over a connection of its own, and follows no redirect.
-func (p *prober) ask(ctx context.Context, scheme string) (answer, error) {
+func (p *Prober) ask(ctx context.Context, scheme string) (answer, error) {
 	t := &http.Transport{
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx) },
 		TLSClientConfig:   p.tlsConfig(false),
