@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
 // defaultHTTPSPorts are the ports that mean HTTPS with an unchecked certificate where an
@@ -74,41 +76,41 @@ type meaning struct {
 
 // infer decides how the upstream at a is spoken to. u and group hold what was written
 // for the upstream and its group.
-func infer(a address, u Upstream, group *bool, route routeOptions) meaning {
+func infer(a address.Address, u Upstream, group *bool, route routeOptions) meaning {
 	var m meaning
 	m.scheme, m.schemeReason = inferScheme(a, route)
-	if m.scheme == schemeHTTPS {
+	if m.scheme == address.HTTPS {
 		m.verify, m.verifyReason = inferVerify(a, u, group, route)
 	}
 	return m
 }
 
-func inferScheme(a address, route routeOptions) (string, reason) {
-	cleartext := schemeHTTP
+func inferScheme(a address.Address, route routeOptions) (string, reason) {
+	cleartext := address.HTTP
 	if route.cleartextH2 {
-		cleartext = schemeH2C
+		cleartext = address.H2C
 	}
 	switch {
-	case a.scheme == schemeHTTP:
+	case a.Scheme == address.HTTP:
 		return cleartext, becauseWritten
-	case a.scheme == schemeH2C:
-		return schemeH2C, becauseWritten
-	case route.tls != nil && slices.Contains(route.tls.ExceptPorts, a.dialPort()):
+	case a.Scheme == address.H2C:
+		return address.H2C, becauseWritten
+	case route.tls != nil && slices.Contains(route.tls.ExceptPorts, a.DialPort()):
 		return cleartext, becauseException
-	case a.scheme == schemeHTTPS:
-		return schemeHTTPS, becauseWritten
+	case a.Scheme == address.HTTPS:
+		return address.HTTPS, becauseWritten
 	case route.tls != nil:
-		return schemeHTTPS, becauseTransport
-	case route.httpsPorts.has(a.port):
-		return schemeHTTPS, becauseDetected
-	case a.network == "unix":
+		return address.HTTPS, becauseTransport
+	case route.httpsPorts.has(a.Port):
+		return address.HTTPS, becauseDetected
+	case a.Network == "unix":
 		return cleartext, becauseSocket
 	}
 	return cleartext, becausePlain
 }
 
 // inferVerify decides whether a certificate is checked: the first rule that applies.
-func inferVerify(a address, u Upstream, group *bool, route routeOptions) (bool, reason) {
+func inferVerify(a address.Address, u Upstream, group *bool, route routeOptions) (bool, reason) {
 	switch {
 	case u.SkipTLSVerify != nil:
 		return !*u.SkipTLSVerify, becauseOfUpstream
@@ -122,7 +124,7 @@ func inferVerify(a address, u Upstream, group *bool, route routeOptions) (bool, 
 		return !u.TLS.InsecureSkipVerify, becauseOfTrust
 	case route.tls != nil:
 		return !route.tls.InsecureSkipVerify, becauseTransport
-	case route.httpsPorts.has(a.port):
+	case route.httpsPorts.has(a.Port):
 		return false, becauseDetected
 	}
 	return true, becauseDefault
@@ -131,7 +133,7 @@ func inferVerify(a address, u Upstream, group *bool, route routeOptions) (bool, 
 // uncheckedByDetection tells whether the certificate is unchecked for no other reason
 // than the port, which the operator is warned of.
 func (m meaning) uncheckedByDetection() bool {
-	return m.scheme == schemeHTTPS && !m.verify && m.verifyReason == becauseDetected
+	return m.scheme == address.HTTPS && !m.verify && m.verifyReason == becauseDetected
 }
 
 // parseHTTPSPorts applies the arguments of the https_ports option to the default list.
@@ -158,7 +160,7 @@ func parseHTTPSPorts(args []string) ([]int, error) {
 		if digits == "" && arg != "" && i < len(args)-1 {
 			continue // a sign of its own: "+ 8444 5001"
 		}
-		port, err := portNumber(digits)
+		port, err := address.ParsePort(digits)
 		if err != nil {
 			return nil, fmt.Errorf("https_ports: %w", err)
 		}

@@ -6,11 +6,13 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
 // spoken says how an upstream is spoken to, in a form that reads well in tables.
 func spoken(b backend) string {
-	if b.scheme != schemeHTTPS {
+	if b.scheme != address.HTTPS {
 		return b.scheme + " " + b.dial
 	}
 	if b.verify {
@@ -83,8 +85,8 @@ func TestAddressTable(t *testing.T) {
 func TestDetectedPortsAreTheDocumentedOnes(t *testing.T) {
 	var detected []int
 	for port := 1; port <= 65535; port++ {
-		a := address{host: "h", port: fmt.Sprint(port)}
-		if scheme, _ := inferScheme(a, routeOptions{httpsPorts: newPortSet(defaultHTTPSPorts)}); scheme == schemeHTTPS {
+		a := address.Address{Host: "h", Port: fmt.Sprint(port)}
+		if scheme, _ := inferScheme(a, routeOptions{httpsPorts: newPortSet(defaultHTTPSPorts)}); scheme == address.HTTPS {
 			detected = append(detected, port)
 		}
 	}
@@ -163,8 +165,8 @@ func TestFirstRuleThatAppliesDecidesTheCertificateCheck(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			u := Upstream{Address: c.address, SkipTLSVerify: c.upstream, TLS: c.own}
 			route := routeOptions{httpsPorts: newPortSet(defaultHTTPSPorts), skipTLSVerify: c.route, tls: c.tls}
-			m := infer(mustParse(t, c.address), u, c.group, route)
-			if m.scheme != schemeHTTPS || m.verify != c.verified || m.verifyReason != c.because {
+			m := infer(mustParseAddress(t, c.address), u, c.group, route)
+			if m.scheme != address.HTTPS || m.verify != c.verified || m.verifyReason != c.because {
 				t.Errorf("got %+v, want verify %v since %s", m, c.verified, c.because)
 			}
 			if warns := m.uncheckedByDetection(); warns != (c.because == becauseDetected) {
@@ -178,8 +180,8 @@ func TestSkipTLSVerifyNeverTurnsTLSOn(t *testing.T) {
 	on := true
 	for _, text := range []string{"h:3000", "http://h:8443", "h2c://h:9000", "unix//run/s", "h"} {
 		u := Upstream{Address: text, SkipTLSVerify: &on}
-		m := infer(mustParse(t, text), u, &on, routeOptions{httpsPorts: newPortSet(defaultHTTPSPorts), skipTLSVerify: &on})
-		if m.scheme == schemeHTTPS || m.verifyReason != "" {
+		m := infer(mustParseAddress(t, text), u, &on, routeOptions{httpsPorts: newPortSet(defaultHTTPSPorts), skipTLSVerify: &on})
+		if m.scheme == address.HTTPS || m.verifyReason != "" {
 			t.Errorf("%s: %+v", text, m)
 		}
 	}
@@ -253,4 +255,13 @@ func TestChangedPortsAreTheOnesDetected(t *testing.T) {
 	if got := speak(t, Upstream{Address: "h:443"}, nil, routeOptions{httpsPorts: portSet{}}); got[0] != "http h:443" {
 		t.Errorf("with the detection off: %q", got)
 	}
+}
+
+func mustParseAddress(t testing.TB, text string) address.Address {
+	t.Helper()
+	a, err := address.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
 }

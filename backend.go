@@ -9,6 +9,10 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/certs"
+	"github.com/proxyos/caddy-proxyos/internal/diagnose"
 )
 
 // maxWeight is the largest weight of an upstream.
@@ -18,26 +22,26 @@ const maxWeight = 1000
 // expanded and rules applied.
 type backend struct {
 	meaning
-	address     address
+	address     address.Address
 	dial        string
 	weight      int
 	maxRequests int
 	tls         *reverseproxy.TLSConfig // its own; nil if it has none
-	pins        []pin                   // the only certificates to accept; none if any will do
+	pins        []certs.Pin             // the only certificates to accept; none if any will do
 }
 
 // resolve settles the meaning of the upstreams of one group.
 func resolve(upstreams []Upstream, groupSkip *bool, route routeOptions) ([]backend, error) {
 	var backends []backend
 	for _, u := range upstreams {
-		a, err := parseAddress(u.Address)
+		a, err := address.Parse(u.Address)
 		if err != nil {
 			return nil, err
 		}
 		if err := checkOptions(u); err != nil {
 			return nil, fmt.Errorf("upstream %q: %w", u.Address, err)
 		}
-		pins, err := parsePins(u.TLSPins)
+		pins, err := certs.ParsePins(u.TLSPins)
 		if err != nil {
 			return nil, fmt.Errorf("upstream %q: %w", u.Address, err)
 		}
@@ -46,20 +50,20 @@ func resolve(upstreams []Upstream, groupSkip *bool, route routeOptions) ([]backe
 			weight = *u.Weight
 		}
 		speaksHTTPS := false
-		for _, one := range a.expand() {
+		for _, one := range a.Expand() {
 			m := infer(one, u, groupSkip, route)
-			speaksHTTPS = speaksHTTPS || m.scheme == schemeHTTPS
+			speaksHTTPS = speaksHTTPS || m.scheme == address.HTTPS
 			if err := checkPinned(u, one, m); err != nil {
 				return nil, fmt.Errorf("upstream %q: %w", u.Address, err)
 			}
 			backends = append(backends, backend{
-				meaning: m, address: one, dial: one.dial(),
+				meaning: m, address: one, dial: one.Dial(),
 				weight: weight, maxRequests: u.MaxRequests, tls: u.TLS, pins: pins,
 			})
 		}
 		if u.TLS != nil && !speaksHTTPS {
 			return nil, fmt.Errorf("upstream %q: it has TLS settings but speaks HTTP, since %s; write https://%s",
-				u.Address, backends[len(backends)-1].schemeReason, withoutScheme(a))
+				u.Address, backends[len(backends)-1].schemeReason, a.WithoutScheme())
 		}
 	}
 	return backends, nil
@@ -76,23 +80,18 @@ func checkOptions(u Upstream) error {
 }
 
 // checkPinned refuses a pin that would not be looked at.
-func checkPinned(u Upstream, a address, m meaning) error {
+func checkPinned(u Upstream, a address.Address, m meaning) error {
 	switch {
 	case len(u.TLSPins) == 0:
 		return nil
-	case m.scheme != schemeHTTPS:
-		return fmt.Errorf("it has a tls_pin but speaks HTTP, since %s; write %s", m.schemeReason, a.as(schemeHTTPS))
+	case m.scheme != address.HTTPS:
+		return fmt.Errorf("it has a tls_pin but speaks HTTP, since %s; write %s", m.schemeReason, a.As(address.HTTPS))
 	case !m.verify:
 		return fmt.Errorf("its certificate is pinned and yet not to be checked, since %s; remove that, or write `skip_tls_verify off` for this upstream", m.verifyReason)
 	case u.TLS != nil && u.TLS.CARaw != nil:
 		return errors.New("tls_pin accepts a certificate whoever has signed it, and so leaves nothing to do for tls_trust_pool; remove one of them")
 	}
 	return nil
-}
-
-func withoutScheme(a address) string {
-	a.scheme = ""
-	return a.String()
 }
 
 // checkMeanings refuses backends of one route that share a dial address and are to be
@@ -122,9 +121,9 @@ func sameTLS(a, b *reverseproxy.TLSConfig) bool {
 // describe says in a few words how the backend is spoken to.
 func (b backend) describe() string {
 	switch {
-	case b.scheme == schemeH2C:
+	case b.scheme == address.H2C:
 		return "HTTP/2 cleartext"
-	case b.scheme == schemeHTTP:
+	case b.scheme == address.HTTP:
 		return "HTTP"
 	case !b.verify:
 		return "HTTPS, certificate not checked"
@@ -134,6 +133,11 @@ func (b backend) describe() string {
 		return "HTTPS, certificate checked, with TLS settings of its own"
 	}
 	return "HTTPS, certificate checked"
+}
+
+// diagnosed returns what a hint needs to know of the backend.
+func (b backend) diagnosed() diagnose.Upstream {
+	return diagnose.Upstream{Address: b.address, Scheme: b.scheme, SchemeReason: string(b.schemeReason)}
 }
 
 // checkWeights refuses a group in which nobody gets requests.

@@ -4,6 +4,9 @@ import (
 	"fmt"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/certs"
 )
 
 func (p *parser) to(upstreams *[]Upstream) error {
@@ -16,7 +19,7 @@ func (p *parser) to(upstreams *[]Upstream) error {
 
 func (p *parser) addresses(upstreams *[]Upstream, args []string) error {
 	for _, arg := range args {
-		if _, err := parseAddress(arg); err != nil {
+		if _, err := address.Parse(arg); err != nil {
 			return p.WrapErr(err)
 		}
 		*upstreams = append(*upstreams, Upstream{Address: arg})
@@ -75,7 +78,7 @@ func readPins(p *parser, u *Upstream) error {
 	if len(pins) == 0 {
 		return errArgumentCount
 	}
-	if _, err := parsePins(pins); err != nil {
+	if _, err := certs.ParsePins(pins); err != nil {
 		return p.WrapErr(err)
 	}
 	u.TLSPins = append(u.TLSPins, pins...)

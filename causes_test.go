@@ -14,18 +14,21 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/proxyos/caddy-proxyos/internal/diagnose"
+	"github.com/proxyos/caddy-proxyos/internal/probe"
 )
 
 // labCase is an upstream that does not answer as it should.
 type labCase struct {
 	name    string
 	start   func(t *testing.T) (address string)
-	cause   cause  // of the probe's verdict
-	hint    string // a part of what Caddy logs; empty if there is nothing to log
-	status  int    // that the client gets for the address as written
-	lines   string // a part of what the probe suggests; empty for no suggestion
-	works   bool   // as written
-	options string // of the route
+	cause   diagnose.Cause // of the probe's verdict
+	hint    string         // a part of what Caddy logs; empty if there is nothing to log
+	status  int            // that the client gets for the address as written
+	lines   string         // a part of what the probe suggests; empty for no suggestion
+	works   bool           // as written
+	options string         // of the route
 }
 
 // labCases are a case for every known cause.
@@ -78,45 +81,45 @@ func labCases(t *testing.T) []labCase {
 			listener := labListen(t, 9090)
 			labServe(t, listener, nil)
 			return listener.Addr().String()
-		}, causePlainHTTP, "it answers in plain HTTP but is spoken to in HTTPS, since its port is a well-known HTTPS port; write http://127.0.0.", 502, "proxyos http://127.0.0.", false, ""},
+		}, diagnose.PlainHTTP, "it answers in plain HTTP but is spoken to in HTTPS, since its port is a well-known HTTPS port; write http://127.0.0.", 502, "proxyos http://127.0.0.", false, ""},
 		{"TLS on a plain port, a polite refusal by Go", func(t *testing.T) string {
 			listener := labListen(t, 0)
 			labServe(t, listener, &tls.Config{Certificates: []tls.Certificate{labCertFor(t, nil, listener.Addr().String())}})
 			return listener.Addr().String()
-		}, causeSpeaksTLS, "it wants HTTPS but is spoken to in plain HTTP, since it has no scheme and no well-known HTTPS port; write https://127.0.0.", 400, "tls_pin", false, ""},
-		{"TLS on a plain port, a polite refusal by nginx", refusing(nginxRefusal), causeSpeaksTLS, "it wants HTTPS", 400, "tls_pin", false, ""},
-		{"TLS on a plain port, a polite refusal by Apache", refusing(apacheRefusal), causeSpeaksTLS, "it wants HTTPS", 400, "tls_pin", false, ""},
-		{"TLS on a plain port, an alert", refusing("\x15\x03\x01\x00\x02\x02\x46"), causeSpeaksTLS, "it wants HTTPS", 502, "tls_pin", false, ""},
-		{"TLS on a plain port, no word", refusing(""), causeSpeaksTLS, "it may want HTTPS (then write https://127.0.0.", 502, "tls_pin", false, ""},
-		{"self-signed", secure(nil, -hour, hour), causeUnknownAuthority, "its certificate is self-signed; write `tls_pin <sha256>`", 502, "tls_pin", false, ""},
-		{"private CA", secure(&private, -hour, hour), causeUnknownAuthority, "its certificate is signed by an authority that this machine does not trust; write `tls_trust_pool file <ca.pem>`", 502, "tls_pin", false, ""},
-		{"wrong name", secure(&labTrusted, -hour, hour, "pve.lan", "pve"), causeWrongName, "its certificate is for pve.lan, pve, not for 127.0.0.", 502, "tls_server_name pve.lan", false, ""},
-		{"wrong name and self-signed", secure(nil, -hour, hour, "pve.lan"), causeWrongName, "its certificate is for pve.lan, not for 127.0.0.", 502, "tls_pin", false, ""},
-		{"expired", secure(&labTrusted, -2*hour, -hour), causeExpired, "its certificate has expired on 20", 502, "tls_pin", false, ""},
-		{"not yet valid", secure(&labTrusted, hour, 2*hour), causeNotYetValid, "its certificate is not valid yet, but from 20", 502, "tls_pin", false, ""},
-		{"client certificate demanded, TLS 1.3", withConfig("https://", demand(tls.VersionTLS13)), causeClientCert, "a client certificate", // HTTP/2 may lose the alert that says so
+		}, diagnose.SpeaksTLS, "it wants HTTPS but is spoken to in plain HTTP, since it has no scheme and no well-known HTTPS port; write https://127.0.0.", 400, "tls_pin", false, ""},
+		{"TLS on a plain port, a polite refusal by nginx", refusing(nginxRefusal), diagnose.SpeaksTLS, "it wants HTTPS", 400, "tls_pin", false, ""},
+		{"TLS on a plain port, a polite refusal by Apache", refusing(apacheRefusal), diagnose.SpeaksTLS, "it wants HTTPS", 400, "tls_pin", false, ""},
+		{"TLS on a plain port, an alert", refusing("\x15\x03\x01\x00\x02\x02\x46"), diagnose.SpeaksTLS, "it wants HTTPS", 502, "tls_pin", false, ""},
+		{"TLS on a plain port, no word", refusing(""), diagnose.SpeaksTLS, "it may want HTTPS (then write https://127.0.0.", 502, "tls_pin", false, ""},
+		{"self-signed", secure(nil, -hour, hour), diagnose.UnknownAuthority, "its certificate is self-signed; write `tls_pin <sha256>`", 502, "tls_pin", false, ""},
+		{"private CA", secure(&private, -hour, hour), diagnose.UnknownAuthority, "its certificate is signed by an authority that this machine does not trust; write `tls_trust_pool file <ca.pem>`", 502, "tls_pin", false, ""},
+		{"wrong name", secure(&labTrusted, -hour, hour, "pve.lan", "pve"), diagnose.WrongName, "its certificate is for pve.lan, pve, not for 127.0.0.", 502, "tls_server_name pve.lan", false, ""},
+		{"wrong name and self-signed", secure(nil, -hour, hour, "pve.lan"), diagnose.WrongName, "its certificate is for pve.lan, not for 127.0.0.", 502, "tls_pin", false, ""},
+		{"expired", secure(&labTrusted, -2*hour, -hour), diagnose.Expired, "its certificate has expired on 20", 502, "tls_pin", false, ""},
+		{"not yet valid", secure(&labTrusted, hour, 2*hour), diagnose.NotYetValid, "its certificate is not valid yet, but from 20", 502, "tls_pin", false, ""},
+		{"client certificate demanded, TLS 1.3", withConfig("https://", demand(tls.VersionTLS13)), diagnose.ClientCert, "a client certificate", // HTTP/2 may lose the alert that says so
 			502, "tls_client_auth", false, ""},
-		{"client certificate demanded, TLS 1.2", withConfig("https://", demand(tls.VersionTLS12)), causeClientCert, "it refuses the TLS handshake; it may demand a client certificate (`tls_client_auth`)", 502, "tls_client_auth", false, ""},
+		{"client certificate demanded, TLS 1.2", withConfig("https://", demand(tls.VersionTLS12)), diagnose.ClientCert, "it refuses the TLS handshake; it may demand a client certificate (`tls_client_auth`)", 502, "tls_client_auth", false, ""},
 		{"TLS 1.0 only", withConfig("https://", func(config *tls.Config) {
 			config.MinVersion, config.MaxVersion = tls.VersionTLS10, tls.VersionTLS10
-		}), causeOldTLS, "it speaks only TLS older than 1.2", 502, "", false, ""},
+		}), diagnose.OldTLS, "it speaks only TLS older than 1.2", 502, "", false, ""},
 		{"connection reset", raw("", func(conn net.Conn) {
 			_, _ = conn.Read(make([]byte, 1))
 			_ = conn.(*net.TCPConn).SetLinger(0)
-		}), causeReset, "it resets the connection; it may want HTTPS", 502, "", false, ""},
+		}), diagnose.Reset, "it resets the connection; it may want HTTPS", 502, "", false, ""},
 		{"connection reset, HTTPS", raw("https://", func(conn net.Conn) {
 			_, _ = conn.Read(make([]byte, 1))
 			_ = conn.(*net.TCPConn).SetLinger(0)
-		}), causeReset, "it resets the connection; it may not speak HTTPS", 502, "", false, ""},
+		}), diagnose.Reset, "it resets the connection; it may not speak HTTPS", 502, "", false, ""},
 		{"another protocol", raw("https://", func(conn net.Conn) {
 			_, _ = io.WriteString(conn, "SSH-2.0-OpenSSH_10.0\r\n")
 			_, _ = io.Copy(io.Discard, conn)
-		}), causeNotTLS, "what listens there speaks no TLS; check the port", 502, "", false, ""},
-		{"nothing listens", labRefusedAddress, causeRefused, "nothing listens there; check that the service runs", 502, "", false, ""},
-		{"black hole", func(t *testing.T) string { return labBlackHole(t) }, causeConnectTimeout, "nothing answers there, not even with a refusal", 502, "", false, "transport http {\n dial_timeout 300ms\n}"},
-		{"accepts and hangs", raw("", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }), causeTimeout,
+		}), diagnose.NotTLS, "what listens there speaks no TLS; check the port", 502, "", false, ""},
+		{"nothing listens", labRefusedAddress, diagnose.Refused, "nothing listens there; check that the service runs", 502, "", false, ""},
+		{"black hole", func(t *testing.T) string { return labBlackHole(t) }, diagnose.ConnectTimeout, "nothing answers there, not even with a refusal", 502, "", false, "transport http {\n dial_timeout 300ms\n}"},
+		{"accepts and hangs", raw("", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }), diagnose.Timeout,
 			"it accepts connections but does not answer in time", 504, "", false, "transport http {\n response_header_timeout 300ms\n}"},
-		{"accepts and hangs, HTTPS", raw("https://", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }), causeTimeout,
+		{"accepts and hangs, HTTPS", raw("https://", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }), diagnose.Timeout,
 			"it accepts connections but does not answer in time", 504, "", false, "transport http {\n tls_timeout 300ms\n}\nskip_tls_verify off"},
 		{"HTTP/2 cleartext only", func(t *testing.T) string {
 			listener := labListen(t, 0)
@@ -125,7 +128,7 @@ func labCases(t *testing.T) []labCase {
 			go func() { _ = server.Serve(listener) }()
 			t.Cleanup(func() { _ = server.Close() })
 			return listener.Addr().String()
-		}, causeSpeaksH2C, "it resets the connection; it may want HTTPS", 502, "proxyos h2c://127.0.0.", false, ""},
+		}, diagnose.SpeaksH2C, "it resets the connection; it may want HTTPS", 502, "proxyos h2c://127.0.0.", false, ""},
 		{"HTTP/1.1 where h2c is written", func(t *testing.T) string {
 			listener := labListen(t, 0)
 			server := &http.Server{Handler: http.HandlerFunc(labHandler), Protocols: new(http.Protocols), ErrorLog: quietLog}
@@ -133,30 +136,30 @@ func labCases(t *testing.T) []labCase {
 			go func() { _ = server.Serve(listener) }()
 			t.Cleanup(func() { _ = server.Close() })
 			return "h2c://" + listener.Addr().String()
-		}, causeSpeaksHTTP1, "not speak HTTP/2 cleartext; write http://127.0.0.", 502, "proxyos http://127.0.0.", false, ""},
+		}, diagnose.SpeaksHTTP1, "not speak HTTP/2 cleartext; write http://127.0.0.", 502, "proxyos http://127.0.0.", false, ""},
 		{"redirects plain HTTP to HTTPS", func(t *testing.T) string {
 			listener := labListen(t, 0)
 			cert := labCertFor(t, nil, listener.Addr().String())
 			labSniffing(t, listener, &tls.Config{Certificates: []tls.Certificate{cert}},
 				"HTTP/1.1 301 Moved Permanently\r\nLocation: https://"+listener.Addr().String()+"/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 			return listener.Addr().String()
-		}, causeRedirectLoop, "", 301, "tls_pin", false, ""},
+		}, diagnose.RedirectLoop, "", 301, "tls_pin", false, ""},
 		{"as it should be: plain", func(t *testing.T) string {
 			listener := labListen(t, 0)
 			labServe(t, listener, nil)
 			return listener.Addr().String()
-		}, causeUnknown, "", 200, "proxyos 127.0.0.", true, ""},
-		{"as it should be: verified", secure(&labTrusted, -hour, hour), causeUnknown, "", 200, "proxyos https://127.0.0.", true, ""},
+		}, diagnose.Unknown, "", 200, "proxyos 127.0.0.", true, ""},
+		{"as it should be: verified", secure(&labTrusted, -hour, hour), diagnose.Unknown, "", 200, "proxyos https://127.0.0.", true, ""},
 		{"as it should be: self-signed on a detected port", func(t *testing.T) string {
 			listener := labListen(t, 8006)
 			labServe(t, listener, &tls.Config{Certificates: []tls.Certificate{labCertFor(t, nil, listener.Addr().String())}})
 			return listener.Addr().String()
-		}, causeUnknown, "", 200, "tls_pin", true, ""},
+		}, diagnose.Unknown, "", 200, "tls_pin", true, ""},
 		{"as it should be: verified on a detected port", func(t *testing.T) string {
 			listener := labListen(t, 8443)
 			labServe(t, listener, &tls.Config{Certificates: []tls.Certificate{labCertFor(t, &labTrusted, listener.Addr().String())}})
 			return listener.Addr().String()
-		}, causeUnknown, "", 200, "skip_tls_verify off", true, ""},
+		}, diagnose.Unknown, "", 200, "skip_tls_verify off", true, ""},
 	}
 }
 
@@ -214,7 +217,7 @@ func probeOnce(t *testing.T, written string) probeReport {
 		t.Fatal(err)
 	}
 	var output bytes.Buffer
-	report := (&prober{backend: backends[0], timeout: 2 * time.Second}).report(context.Background(), &output)
+	report := probeBackend(context.Background(), backends[0], &probe.Prober{Timeout: 2 * time.Second}, &output)
 	for line := range strings.Lines(output.String()) {
 		if width := len([]rune(strings.TrimRight(line, "\n"))); width > lineWidth && !strings.Contains(line, "tls_pin") {
 			t.Errorf("%d columns: %s", width, line)

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
 // explanation says how an address is understood, or what is wrong with it.
@@ -40,7 +42,7 @@ func explain(text string, route routeOptions) []explanation {
 // explain says how the backend is spoken to, and why.
 func (b backend) explain() explanation {
 	e := explanation{Address: b.address.String(), Scheme: b.scheme, Dial: b.dial, Reason: b.sentence()}
-	if b.scheme == schemeHTTPS {
+	if b.scheme == address.HTTPS {
 		e.TLSVerify = &b.verify
 	}
 	return e
@@ -49,9 +51,9 @@ func (b backend) explain() explanation {
 // sentence says how an upstream is spoken to, and why.
 func (m meaning) sentence() string {
 	switch m.scheme {
-	case schemeHTTP:
+	case address.HTTP:
 		return fmt.Sprintf("HTTP, since %s.", m.schemeReason)
-	case schemeH2C:
+	case address.H2C:
 		return fmt.Sprintf("HTTP/2 cleartext, since %s.", m.schemeReason)
 	}
 	checked := "checked"

@@ -12,6 +12,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
 // configuredRoute is a proxyos handler found in a configuration.
@@ -179,7 +181,7 @@ func (e *routeExplanation) describe(p *plan) {
 // certificateCheck says in a few words whether the certificate is checked, and why.
 func (b backend) certificateCheck() string {
 	switch {
-	case b.scheme != schemeHTTPS:
+	case b.scheme != address.HTTPS:
 		return "-"
 	case len(b.pins) > 0:
 		return "pinned"

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/proxyos/caddy-proxyos/internal/certs"
 )
 
 // gate lets one request make the first connection to an upstream, and shares the outcome
@@ -131,7 +133,7 @@ func endsHandshake(err error) bool {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return true
 	}
-	if _, ok := errors.AsType[*pinError](err); ok {
+	if _, ok := errors.AsType[*certs.PinError](err); ok {
 		return true
 	}
 	record, ok := errors.AsType[tls.RecordHeaderError](err)

@@ -14,6 +14,9 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/proxyos/caddy-proxyos/internal/certs"
+	"github.com/proxyos/caddy-proxyos/internal/diagnose"
 )
 
 // roundTrip is a round tripper made of a function.
@@ -140,7 +143,7 @@ func TestFailedHandshakesAreFailedDials(t *testing.T) {
 		want bool
 	}{
 		{"an unknown authority", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, true},
-		{"a certificate that is not pinned", &pinError{}, true},
+		{"a certificate that is not pinned", &certs.PinError{}, true},
 		{"plain HTTP", tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, true},
 		{"a bad record later on", tls.RecordHeaderError{Msg: "unsupported SSLv2 handshake received"}, false},
 		{"a refusal by the other side", &net.OpError{Op: "remote error", Err: tls.AlertError(116)}, false},
@@ -150,7 +153,7 @@ func TestFailedHandshakesAreFailedDials(t *testing.T) {
 		if isDialError(err) != c.want {
 			t.Errorf("%s: a failed dial is %t, want %t", c.name, isDialError(err), c.want)
 		}
-		if !errors.Is(err, c.err) || err.Error() != c.err.Error() || causeOf(err) != causeOf(c.err) {
+		if !errors.Is(err, c.err) || err.Error() != c.err.Error() || diagnose.Of(err) != diagnose.Of(c.err) {
 			t.Errorf("%s: the cause is hidden in %q", c.name, err)
 		}
 	}

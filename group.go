@@ -7,6 +7,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
 // A route's two groups.
@@ -24,7 +26,7 @@ type group struct {
 	dynamic reverseproxy.UpstreamSource // nil: the targets are all there is
 	byPort  *portLanes                  // to the upstreams of the dynamic source
 	policy  reverseproxy.Selector       // nil: the default one
-	turns   *turns                      // those of the default policy, which help another one out
+	turns   *turnPolicy                 // those of the default policy, which help another one out
 	breaker *breaker                    // the route's
 	state   *groupState
 
@@ -87,7 +89,7 @@ func (g *group) targetOf(u *reverseproxy.Upstream) *target {
 		t.lane = g.byPort.of(u.Dial)
 		t.backend.scheme = t.urlScheme
 	}
-	t.backend.address, _ = parseAddress(u.Dial)
+	t.backend.address, _ = address.Parse(u.Dial)
 	return t
 }
 

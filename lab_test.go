@@ -22,6 +22,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/proxyos/caddy-proxyos/internal/certs"
 )
 
 // A laboratory of upstreams that do not answer: real servers on loopback addresses.
@@ -99,7 +101,7 @@ func labCertFor(t testing.TB, by *labAuthority, address string) tls.Certificate 
 }
 
 func labPin(c tls.Certificate) string {
-	return pin(sha256.Sum256(c.Certificate[0])).String()
+	return certs.Pin(sha256.Sum256(c.Certificate[0])).String()
 }
 
 // labListen listens on a port, 0 for any, of a loopback address that has it free.

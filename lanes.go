@@ -10,6 +10,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
 // defaultIdleConnsPerHost is how many idle connections are kept to each upstream, unless
@@ -50,8 +52,8 @@ func (p *plan) planLane(b backend) (lanePlan, error) {
 		return lanePlan{}, err
 	}
 	lane := lanePlan{backend: b, config: config}
-	if p.base == nil && b.tls == nil && len(b.pins) == 0 && (b.scheme != schemeHTTPS || b.verify) {
-		lane.shared, lane.key = true, b.scheme+" "+b.address.network
+	if p.base == nil && b.tls == nil && len(b.pins) == 0 && (b.scheme != address.HTTPS || b.verify) {
+		lane.shared, lane.key = true, b.scheme+" "+b.address.Network
 		return lane, nil
 	}
 	encoded, err := json.Marshal(config)
@@ -77,7 +79,7 @@ type portLanePlans struct {
 // planPortLanes plans the lanes to upstreams that the dynamic source of a group names.
 func (p *plan) planPortLanes(groupSkip *bool) (lanes portLanePlans, err error) {
 	planned := func(port string) (lanePlan, error) {
-		b := backend{address: address{port: port}}
+		b := backend{address: address.Address{Port: port}}
 		b.meaning = infer(b.address, Upstream{}, groupSkip, p.addresses)
 		return p.planLane(b)
 	}
@@ -134,7 +136,7 @@ func (l *laneLoader) load(p lanePlan) (*lane, error) {
 	if known, ok := lanes[p.key]; ok {
 		return known, nil
 	}
-	one := &lane{urlScheme: schemeHTTP}
+	one := &lane{urlScheme: address.HTTP}
 	requests, err := l.provision(one, p.config)
 	if err != nil {
 		return nil, err
@@ -142,9 +144,9 @@ func (l *laneLoader) load(p lanePlan) (*lane, error) {
 	l.guardCertificates(p.backend, p.config, requests)
 	one.requests, one.upgrades = requests, requests
 	switch p.backend.scheme {
-	case schemeHTTPS:
-		one.urlScheme = schemeHTTPS
-	case schemeH2C:
+	case address.HTTPS:
+		one.urlScheme = address.HTTPS
+	case address.H2C:
 		// an upgrade is an HTTP/1.1 matter, and servers that speak h2c speak that too
 		cleartext := *p.config
 		cleartext.Versions = []string{"1.1"}
@@ -199,12 +201,12 @@ func laneConfig(base *reverseproxy.HTTPTransport, b backend) (*reverseproxy.HTTP
 	if config.KeepAlive.MaxIdleConnsPerHost == 0 {
 		config.KeepAlive.MaxIdleConnsPerHost = defaultIdleConnsPerHost
 	}
-	if b.scheme != schemeHTTPS {
+	if b.scheme != address.HTTPS {
 		config.TLS = nil
 		if slices.Contains(config.Versions, "3") {
-			return nil, fmt.Errorf("the transport says `versions 3`, and HTTP/3 needs TLS; write https://%s", withoutScheme(b.address))
+			return nil, fmt.Errorf("the transport says `versions 3`, and HTTP/3 needs TLS; write https://%s", b.address.WithoutScheme())
 		}
-		if b.scheme == schemeH2C {
+		if b.scheme == address.H2C {
 			return config, config.EnableH2C()
 		}
 		return config, nil

@@ -1,6 +1,10 @@
 package proxyos
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
+)
 
 // lint warns of what is allowed and yet often a mistake.
 func (p *plan) lint() []string {
@@ -32,12 +36,12 @@ func (b backend) lint(route routeOptions) []string {
 		all = append(all, b.address.String()+": "+fmt.Sprintf(format, args...))
 	}
 	switch {
-	case b.scheme == schemeHTTPS && b.schemeReason == becauseDetected && b.address.port == "9090":
-		warn("9090 is HTTPS for Cockpit but plain HTTP for Prometheus; if it is that, write %s", b.address.as(schemeHTTP))
-	case b.scheme != schemeHTTPS && b.schemeReason == becauseWritten && route.httpsPorts.has(b.address.port):
-		warn("a written %s:// wins over the well-known HTTPS port %s; if it speaks HTTPS, leave the scheme out", b.address.scheme, b.address.port)
-	case b.scheme == schemeHTTPS && cleartextPorts.has(b.address.port):
-		warn("HTTPS on port %s, where plain HTTP is usual; `caddy proxyos probe` tells which it is", b.address.port)
+	case b.scheme == address.HTTPS && b.schemeReason == becauseDetected && b.address.Port == "9090":
+		warn("9090 is HTTPS for Cockpit but plain HTTP for Prometheus; if it is that, write %s", b.address.As(address.HTTP))
+	case b.scheme != address.HTTPS && b.schemeReason == becauseWritten && route.httpsPorts.has(b.address.Port):
+		warn("a written %s:// wins over the well-known HTTPS port %s; if it speaks HTTPS, leave the scheme out", b.address.Scheme, b.address.Port)
+	case b.scheme == address.HTTPS && cleartextPorts.has(b.address.Port):
+		warn("HTTPS on port %s, where plain HTTP is usual; `caddy proxyos probe` tells which it is", b.address.Port)
 	}
 	if b.uncheckedByDetection() {
 		warn("the certificate is not checked, only because of the port; write `tls_pin` or `skip_tls_verify off` for it, or `skip_tls_verify` if this is meant")

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,30 +15,6 @@ import (
 )
 
 const somePin = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
-
-func TestParsePin(t *testing.T) {
-	var colons []string
-	for pair := range slices.Chunk([]byte(somePin), 2) {
-		colons = append(colons, string(pair))
-	}
-	for _, written := range []string{somePin, strings.ToUpper(somePin), strings.Join(colons, ":"), strings.ToUpper(strings.Join(colons, ":"))} {
-		if p, err := parsePin(written); err != nil || p.String() != somePin {
-			t.Errorf("%s: %v, %v", written, p, err)
-		}
-	}
-	for written, want := range map[string]string{
-		"":                       "is missing",
-		"sha256:" + somePin:      "not hexadecimal",
-		somePin[1:]:              "not hexadecimal",
-		somePin[:40]:             "are a SHA-1",
-		somePin + "00":           "has 66 hexadecimal digits",
-		"AAECAwQFBgcICQoLDA0ODw": "not hexadecimal",
-	} {
-		if _, err := parsePin(written); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v, want %q", written, err, want)
-		}
-	}
-}
 
 func TestPinsThatWouldNotBeLookedAtAreRefused(t *testing.T) {
 	yes, no := true, false

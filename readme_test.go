@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
 func TestTheReadmesAddressTableIsTrue(t *testing.T) {
@@ -16,7 +18,7 @@ func TestTheReadmesAddressTableIsTrue(t *testing.T) {
 		t.Fatal(err)
 	}
 	route := routeOptions{httpsPorts: newPortSet(defaultHTTPSPorts)}
-	speaks := map[string]string{"HTTP": schemeHTTP, "HTTPS": schemeHTTPS, "HTTP/2 cleartext": schemeH2C}
+	speaks := map[string]string{"HTTP": address.HTTP, "HTTPS": address.HTTPS, "HTTP/2 cleartext": address.H2C}
 	verified := map[string]bool{"checked": true, "not checked": false, "": false}
 
 	rows := regexp.MustCompile("(?m)^\\| `([^`]+)` \\| ([^|]+) \\| `([^`]+)` \\|([^|]*)\\|$").FindAllStringSubmatch(string(readme), -1)
@@ -25,7 +27,7 @@ func TestTheReadmesAddressTableIsTrue(t *testing.T) {
 	}
 	for _, row := range rows {
 		t.Run(row[1], func(t *testing.T) {
-			a, err := parseAddress(row[1])
+			a, err := address.Parse(row[1])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -33,11 +35,11 @@ func TestTheReadmesAddressTableIsTrue(t *testing.T) {
 			if want, known := speaks[row[2]]; !known || m.scheme != want {
 				t.Errorf("it speaks %s, not %s", m.scheme, row[2])
 			}
-			if got := a.dial(); got != row[3] {
+			if got := a.Dial(); got != row[3] {
 				t.Errorf("it dials %s, not %s", got, row[3])
 			}
 			certificate := strings.TrimSpace(row[4])
-			if want, known := verified[certificate]; !known || m.verify != want || (certificate == "") == (m.scheme == schemeHTTPS) {
+			if want, known := verified[certificate]; !known || m.verify != want || (certificate == "") == (m.scheme == address.HTTPS) {
 				t.Errorf("the certificate is said to be %q; verified: %v", certificate, m.verify)
 			}
 		})
@@ -67,6 +69,15 @@ func TestTheFileMapHasEveryFile(t *testing.T) {
 	for _, file := range files {
 		if !strings.HasSuffix(file, "_test.go") && !slices.Contains(mapped, file) {
 			t.Errorf("the file map in AGENTS.md has no row for %s", file)
+		}
+	}
+	packages, err := filepath.Glob("internal/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range packages {
+		if row := "| `" + filepath.ToSlash(dir) + "/` |"; !strings.Contains(string(guide), row) {
+			t.Errorf("the file map in AGENTS.md has no row for %s", dir)
 		}
 	}
 }

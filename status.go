@@ -1,5 +1,10 @@
 package proxyos
 
+import (
+	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/certs"
+)
+
 // routeStatus is what the admin API tells of a route.
 type routeStatus struct {
 	Name            string        `json:"name"`                     // empty: the route cannot be steered
@@ -35,7 +40,7 @@ type upstreamStatus struct {
 	Errors    uint64 `json:"errors"`
 
 	// What an upstream whose certificate is not checked showed in the latest handshake.
-	Certificate *certificate `json:"certificate,omitempty"`
+	Certificate *certs.Description `json:"certificate,omitempty"`
 }
 
 // status tells the state of the route as it is now.
@@ -69,7 +74,7 @@ func (r *route) upstreamStatus(g *group, t *target) upstreamStatus {
 		Requests: t.counts.requests.Load(),
 		Errors:   t.counts.errors.Load(),
 	}
-	if t.backend.scheme == schemeHTTPS {
+	if t.backend.scheme == address.HTTPS {
 		s.TLSVerify = &t.backend.verify
 	}
 	if r.transport != nil {

@@ -79,7 +79,7 @@ func TestJSONIsWhatTheAdminAPIAnswers(t *testing.T) {
 
 func exampleRoute(name, address string, count uint64) routeStatus {
 	verify := false
-	upstream := upstreamStatus{Address: address, Dial: address, Scheme: schemeHTTPS, TLSVerify: &verify, Weight: 1000,
+	upstream := upstreamStatus{Address: address, Dial: address, Scheme: "https", TLSVerify: &verify, Weight: 1000,
 		Health: "down", InFlight: int(count), Requests: count, Errors: count}
 	groups := make([]groupStatus, 2)
 	for i, group := range []string{production, staging} {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/proxyos/caddy-proxyos/internal/certs"
 )
 
 // healthTargetHeader carries the upstream that an active health check is for from the
@@ -151,12 +153,12 @@ func (c *checkTargets) targetOf(upstream *reverseproxy.Upstream, hint string) (*
 
 // certificateOf returns the certificate that an upstream whose certificate is not checked
 // showed in the latest handshake.
-func (t *transport) certificateOf(dial string) (certificate, bool) {
+func (t *transport) certificateOf(dial string) (certs.Description, bool) {
 	watch, ok := t.certs.byDial[dial]
 	if !ok {
-		return certificate{}, false
+		return certs.Description{}, false
 	}
-	return watch.latest()
+	return watch.Latest()
 }
 
 // ProxyProtocolEnabled tells the reverse proxy to keep the connections of different

@@ -8,6 +8,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/certs"
 )
 
 func TestEachUpstreamHasTheTransportThatItsAddressAsksFor(t *testing.T) {
@@ -72,13 +75,13 @@ func TestEachUpstreamHasTheTransportThatItsAddressAsksFor(t *testing.T) {
 func TestUpstreamsSpokenToAlikeShareATransport(t *testing.T) {
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
 	defer cancel()
-	certs := &certWatchers{logger: zap.NewNop(), byDial: make(map[string]*certWatch)}
+	watches := &certWatchers{logger: zap.NewNop(), byDial: make(map[string]*certs.Watch)}
 	defer func() {
-		if err := certs.release(); err != nil {
+		if err := watches.release(); err != nil {
 			t.Error(err)
 		}
 	}()
-	loader := laneLoader{ctx: ctx, loaded: make(map[string]*lane), shared: make(map[string]*lane), certs: certs}
+	loader := laneLoader{ctx: ctx, loaded: make(map[string]*lane), shared: make(map[string]*lane), certs: watches}
 	different := make(map[*lane]bool)
 	p := &plan{base: new(reverseproxy.HTTPTransport)}
 	for _, b := range resolveAll(t,
@@ -95,7 +98,7 @@ func TestUpstreamsSpokenToAlikeShareATransport(t *testing.T) {
 			t.Fatal(err)
 		}
 		different[lane] = true
-		if (lane.urlScheme == schemeHTTPS) != (b.scheme == schemeHTTPS) {
+		if (lane.urlScheme == address.HTTPS) != (b.scheme == address.HTTPS) {
 			t.Errorf("%s: the URL's scheme is %s", b.address, lane.urlScheme)
 		}
 	}

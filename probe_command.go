@@ -10,17 +10,21 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/proxyos/caddy-proxyos/internal/certs"
+	"github.com/proxyos/caddy-proxyos/internal/diagnose"
+	"github.com/proxyos/caddy-proxyos/internal/probe"
 )
 
 // probeReport is what `caddy proxyos probe --json` prints for an address.
 type probeReport struct {
 	explanation
-	Steps       []step       `json:"steps,omitempty"`
-	Certificate *certificate `json:"certificate,omitempty"`
-	Works       bool         `json:"works"`
-	Cause       cause        `json:"cause,omitempty"`
-	Verdict     string       `json:"verdict,omitempty"`
-	Caddyfile   string       `json:"caddyfile,omitempty"`
+	Steps       []probe.Step       `json:"steps,omitempty"`
+	Certificate *certs.Description `json:"certificate,omitempty"`
+	Works       bool               `json:"works"`
+	Cause       diagnose.Cause     `json:"cause,omitempty"`
+	Verdict     string             `json:"verdict,omitempty"`
+	Caddyfile   string             `json:"caddyfile,omitempty"`
 }
 
 func probeCommand() *cobra.Command {
@@ -73,7 +77,7 @@ func probeAddresses(ctx context.Context, w io.Writer, addresses []string, timeou
 			if len(reports) > 0 {
 				fmt.Fprintln(text)
 			}
-			r := (&prober{backend: b, timeout: timeout}).report(ctx, text)
+			r := probeBackend(ctx, b, &probe.Prober{Timeout: timeout}, text)
 			reports = append(reports, r)
 			allWork = allWork && r.Works
 		}
@@ -89,39 +93,46 @@ func probeAddresses(ctx context.Context, w io.Writer, addresses []string, timeou
 	return nil
 }
 
-// report probes, and prints each step as it ends and the verdict.
-func (p *prober) report(ctx context.Context, w io.Writer) probeReport {
-	r := probeReport{explanation: p.backend.explain()}
+// probeBackend probes a backend, and prints each step as it ends and the verdict.
+func probeBackend(ctx context.Context, b backend, p *probe.Prober, w io.Writer) probeReport {
+	r := probeReport{explanation: b.explain()}
 	r.print(w)
 	fmt.Fprintln(w)
-	p.show = func(s step) {
+	p.Target = b.probed()
+	p.Show = func(s probe.Step) {
 		r.Steps = append(r.Steps, s)
-		s.print(w)
+		printStep(w, s)
 	}
-	found := p.run(ctx)
-	v := found.judge()
-	r.Certificate, r.Works, r.Cause, r.Verdict, r.Caddyfile = found.cert, v.works, v.cause, v.text, v.lines
-	fmt.Fprintf(w, "\n%s\n", wrapped("  ", v.text))
-	if v.lines != "" {
-		fmt.Fprintf(w, "\n      %s\n", strings.ReplaceAll(strings.ReplaceAll(v.lines, "\t", "    "), "\n", "\n      "))
+	found := p.Run(ctx)
+	v := found.Judge()
+	r.Certificate, r.Works, r.Cause, r.Verdict, r.Caddyfile = found.Certificate, v.Works, v.Cause, v.Text, v.Caddyfile
+	fmt.Fprintf(w, "\n%s\n", wrapped("  ", v.Text))
+	if v.Caddyfile != "" {
+		fmt.Fprintf(w, "\n      %s\n", strings.ReplaceAll(strings.ReplaceAll(v.Caddyfile, "\t", "    "), "\n", "\n      "))
 	}
 	return r
 }
 
-// print prints the step for people.
-func (s step) print(w io.Writer) {
+// probed returns what a probe needs to know of a backend about whose route nothing is known.
+func (b backend) probed() probe.Target {
+	verify, _ := inferVerify(b.address, Upstream{}, nil, defaultOptions())
+	return probe.Target{Upstream: b.diagnosed(), Verify: verify}
+}
+
+// printStep prints a step for people.
+func printStep(w io.Writer, s probe.Step) {
 	result := "no"
 	if s.OK {
 		result = "ok"
 	}
 	fmt.Fprintln(w, wrapped(fmt.Sprintf("  %-14s %s  ", s.Name, result), fmt.Sprintf("%s (%dms)", s.Detail, s.Milliseconds)))
-	if s.certificate != nil {
-		s.certificate.print(w)
+	if s.Certificate != nil {
+		printCertificate(w, *s.Certificate)
 	}
 }
 
-// print prints the certificate for people.
-func (c certificate) print(w io.Writer) {
+// printCertificate prints a certificate for people.
+func printCertificate(w io.Writer, c certs.Description) {
 	issuer := c.Issuer
 	if c.SelfSigned {
 		issuer = "itself"

@@ -1,14 +1,23 @@
-package proxyos
+// Package turns decides in which order the servers of a pool take turns, so that each gets its
+// share of the requests: one of weight 3 three times as many as one of weight 1, and evenly
+// spread rather than in bursts. Schedule works out one cycle of turns from the weights, once.
+// An Order then tells whose any turn is, in constant time and without changing anything. To
+// count the turns, and to pass over a server that is out, is left to the caller.
+package turns
 
-// buildSchedule returns the order in which upstreams of the given weights take their
-// turns: one full cycle, in which each upstream stands as often as its weight, divided
-// by the greatest common divisor of all weights, and at every prefix of which each is
-// less than one turn off its share.
+// Schedule returns the order in which upstreams of the given weights take their turns, as
+// indices of weights: one full cycle, in which each upstream stands as often as its weight,
+// divided by the greatest common divisor of all weights. At every prefix of it each upstream
+// is less than one turn off its share. Weights must not be negative. An upstream of weight 0
+// gets no turn; if there is no other, the schedule is empty.
+//
+// The schedule has as many turns as the weights add up to after the division: hundreds of
+// thousands for 1,000 upstreams of unequal weights up to 1,000.
 //
 // It is the quota-and-deadline rule: an upstream may take its next turn once its share
 // has grown enough, and of those that may, the one that must take it soonest goes first.
 // See R. Tijdeman, "The chairman assignment problem", Discrete Mathematics 32 (1980).
-func buildSchedule(weights []int) []uint32 {
+func Schedule(weights []int) []uint32 {
 	var turns []turn
 	total, divisor := 0, 0
 	for _, weight := range weights {
@@ -73,7 +82,8 @@ func (t *turn) before(other *turn) bool {
 	return mine < others || mine == others && t.upstream < other.upstream
 }
 
-// deadlineHeap is a binary heap with the most urgent turn on top.
+// deadlineHeap is a binary heap with the most urgent turn on top. With container/heap, building
+// a schedule takes nearly twice as long.
 type deadlineHeap []*turn
 
 func (h *deadlineHeap) push(t *turn) {

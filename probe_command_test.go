@@ -117,22 +117,3 @@ func TestProbeOfSocketAndEnvironment(t *testing.T) {
 		t.Errorf("%+v", report)
 	}
 }
-
-func TestProbeTriesAllAddressesOfAName(t *testing.T) {
-	listener := labListen(t, 0)
-	labServe(t, listener, nil)
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	var steps []step
-	p := &prober{network: "tcp", show: func(s step) { steps = append(steps, s) }}
-	start := time.Now()
-	err := p.connect(t.Context(), []string{labBlackHole(t), labRefused(t), listener.Addr().String()})
-	if err != nil || p.target != listener.Addr().String() || !strings.HasSuffix(p.target, port) {
-		t.Errorf("settled on %s: %v", p.target, err)
-	}
-	if took := time.Since(start); took > 4*time.Second {
-		t.Errorf("the black hole was waited for: %v", took)
-	}
-	if len(steps) != 1 || !steps[0].OK || !strings.Contains(steps[0].Detail, "has not answered so far") || !strings.Contains(steps[0].Detail, "connection refused") {
-		t.Errorf("steps %+v", steps)
-	}
-}

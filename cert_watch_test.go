@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"strings"
 	"testing"
+
+	"github.com/proxyos/caddy-proxyos/internal/certs"
 )
 
 func TestUncheckedCertificateIsWatched(t *testing.T) {
@@ -69,42 +71,9 @@ func TestWatchedUpstreamsDoNotShareOne(t *testing.T) {
 	}
 }
 
-func TestCertWatch(t *testing.T) {
-	parse := func(c tls.Certificate) []*x509.Certificate {
-		leaf, err := x509.ParseCertificate(c.Certificate[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		return []*x509.Certificate{leaf}
-	}
-	w := new(certWatch)
-	if _, ok := w.latest(); ok {
-		t.Error("a certificate before the first handshake")
-	}
-	a, b := parse(labCertFor(t, nil, "127.0.0.1:1")), parse(labCertFor(t, nil, "127.0.0.1:1"))
-	for i, c := range []struct {
-		chain []*x509.Certificate
-		isNew bool
-	}{{a, true}, {a, false}, {b, true}, {a, false}, {b, false}} {
-		shown, _, isNew := w.observe(c.chain, "127.0.0.1", nil)
-		if isNew != c.isNew {
-			t.Errorf("handshake %d: new %v", i, isNew)
-		}
-		if latest, _ := w.latest(); latest.SHA256 != shown.SHA256 {
-			t.Errorf("handshake %d: %s is the latest, want %s", i, latest.SHA256, shown.SHA256)
-		}
-	}
-	for range 2 * maxCertificates {
-		w.observe(parse(labCertFor(t, nil, "127.0.0.1:1")), "127.0.0.1", nil)
-	}
-	if len(w.seen) != maxCertificates {
-		t.Errorf("%d certificates are remembered", len(w.seen))
-	}
-}
-
 func TestCertificateOf(t *testing.T) {
-	watch := new(certWatch)
-	transport := &transport{certs: &certWatchers{byDial: map[string]*certWatch{"pve:8006": watch}}}
+	watch := new(certs.Watch)
+	transport := &transport{certs: &certWatchers{byDial: map[string]*certs.Watch{"pve:8006": watch}}}
 	if _, ok := transport.certificateOf("pve:8006"); ok {
 		t.Error("a certificate before the first handshake")
 	}
@@ -113,7 +82,7 @@ func TestCertificateOf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	watch.observe([]*x509.Certificate{leaf}, "127.0.0.1", nil)
+	watch.Observe([]*x509.Certificate{leaf}, "127.0.0.1", nil)
 	if shown, ok := transport.certificateOf("pve:8006"); !ok || shown.SHA256 != labPin(cert) || !shown.SelfSigned || shown.Verifies {
 		t.Errorf("%v %+v", ok, shown)
 	}

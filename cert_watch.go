@@ -1,75 +1,29 @@
 package proxyos
 
 import (
-	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"slices"
 	"strings"
-	"sync"
 
 	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/certs"
 )
 
-// maxCertificates is how many certificates of one upstream are remembered: those of the
-// machines behind one name, say.
-const maxCertificates = 16
-
 // certWatches keeps what is remembered of certificates over reloads of the configuration,
-// so that an exchange during one does not go unnoticed. By dial address and server name.
+// so that a change during one does not go unnoticed. By dial address and server name.
 var certWatches = caddy.NewUsagePool()
-
-// certWatch remembers the certificates that an upstream has shown which are not checked.
-type certWatch struct {
-	mu   sync.Mutex
-	seen []certificate // the latest last
-}
-
-// observe notes the chain that a server has shown. It tells whether the server's
-// certificate is new, and which one was the latest before it, if any.
-func (w *certWatch) observe(chain []*x509.Certificate, host string, roots *x509.CertPool) (shown, before certificate, isNew bool) {
-	sum := pin(sha256.Sum256(chain[0].Raw)).String()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if last := len(w.seen) - 1; last >= 0 {
-		before = w.seen[last]
-		for i, known := range w.seen {
-			if known.SHA256 == sum {
-				w.seen = append(slices.Delete(w.seen, i, i+1), known)
-				return known, before, false
-			}
-		}
-	}
-	shown = describeCertificate(chain, host, roots)
-	if len(w.seen) == maxCertificates {
-		w.seen = slices.Delete(w.seen, 0, 1)
-	}
-	w.seen = append(w.seen, shown)
-	return shown, before, true
-}
-
-// latest returns the certificate of the latest handshake.
-func (w *certWatch) latest() (certificate, bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.seen) == 0 {
-		return certificate{}, false
-	}
-	return w.seen[len(w.seen)-1], true
-}
-
-// Destruct has nothing to do: a watch holds nothing but memory.
-func (*certWatch) Destruct() error { return nil }
 
 // certWatchers are the watches of one transport.
 type certWatchers struct {
 	route  string
 	logger *zap.Logger
-	byDial map[string]*certWatch
+	byDial map[string]*certs.Watch
 	keys   []string // in certWatches
 }
 
@@ -77,11 +31,11 @@ type certWatchers struct {
 // certificate is to be watched. Not every one can be: an address that is known only with a
 // request may stand for several servers, and HTTP/3 keeps its handshakes to itself.
 func watchTarget(b backend, config *reverseproxy.HTTPTransport) (dial, host string, ok bool) {
-	if b.scheme != schemeHTTPS || b.verify || b.dial == "" || slices.Contains(config.Versions, "3") {
+	if b.scheme != address.HTTPS || b.verify || b.dial == "" || slices.Contains(config.Versions, "3") {
 		return "", "", false
 	}
 	known := caddy.NewReplacer()
-	dial, host = known.ReplaceKnown(b.dial, ""), known.ReplaceKnown(b.address.host, "")
+	dial, host = known.ReplaceKnown(b.dial, ""), known.ReplaceKnown(b.address.Host, "")
 	if config.TLS.ServerName != "" {
 		host = config.TLS.ServerName
 	}
@@ -91,11 +45,11 @@ func watchTarget(b backend, config *reverseproxy.HTTPTransport) (dial, host stri
 // watch notes the certificates of an upstream in the log as they come. It changes tlsConfig.
 func (w *certWatchers) watch(b backend, dial, host string, tlsConfig *tls.Config) {
 	key := dial + " " + host
-	value, _ := certWatches.LoadOrStore(key, new(certWatch))
+	value, _ := certWatches.LoadOrStore(key, new(certs.Watch))
 	w.keys = append(w.keys, key)
-	watch := value.(*certWatch)
+	watch := value.(*certs.Watch)
 	if w.byDial == nil {
-		w.byDial = make(map[string]*certWatch)
+		w.byDial = make(map[string]*certs.Watch)
 	}
 	w.byDial[b.dial], w.byDial[dial] = watch, watch
 
@@ -104,7 +58,7 @@ func (w *certWatchers) watch(b backend, dial, host string, tlsConfig *tls.Config
 		if len(state.PeerCertificates) == 0 {
 			return nil
 		}
-		shown, before, isNew := watch.observe(state.PeerCertificates, host, roots)
+		shown, before, isNew := watch.Observe(state.PeerCertificates, host, roots)
 		if !isNew {
 			return nil
 		}
@@ -146,7 +100,7 @@ func (l *laneLoader) guardCertificates(b backend, config *reverseproxy.HTTPTrans
 	}
 	if len(b.pins) > 0 {
 		transport.Transport.TLSClientConfig.VerifyConnection = func(state tls.ConnectionState) error {
-			return checkPins(b.pins, state)
+			return certs.CheckPins(b.pins, state)
 		}
 		return
 	}
@@ -154,4 +108,4 @@ func (l *laneLoader) guardCertificates(b backend, config *reverseproxy.HTTPTrans
 }
 
 // Interface guards
-var _ caddy.Destructor = (*certWatch)(nil)
+var _ caddy.Destructor = (*certs.Watch)(nil)

@@ -1,117 +1,102 @@
-package proxyos
+package address
 
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode"
-
-	"github.com/caddyserver/caddy/v2"
 )
 
-// Schemes that an address can start with and that an upstream can speak.
-const (
-	schemeHTTP  = "http"
-	schemeHTTPS = "https"
-	schemeH2C   = "h2c"
-)
-
-// address is an upstream address taken apart, each part as written but for case.
-type address struct {
-	network string // "unix", "tcp4", …; empty if not written
-	scheme  string // one of the schemes; empty if not written
-	host    string // without brackets; the path of a socket; may hold placeholders
-	port    string // a number, a range "8440-8445" or a placeholder; empty if not written
-}
-
-// parseAddress takes an upstream address apart. Its error names the address, what is
-// wrong with it, and what to write instead.
-func parseAddress(text string) (address, error) {
+// Parse takes an upstream address apart. It rejects what an upstream cannot have: a path, a
+// query, a fragment, user info, white space, an unknown scheme, a port outside 1 to 65535, and
+// an IPv6 address without brackets where a port may be meant. A single slash at the end is
+// ignored. The error names the address, what is wrong with it, and what to write instead.
+func Parse(text string) (Address, error) {
 	a, err := splitAddress(text)
 	if err != nil {
-		return address{}, fmt.Errorf("upstream %q: %w", text, err)
+		return Address{}, fmt.Errorf("upstream %q: %w", text, err)
 	}
 	return a, nil
 }
 
-func splitAddress(text string) (address, error) {
+// splitAddress is Parse, with errors that do not name the address.
+func splitAddress(text string) (Address, error) {
 	if text == "" {
-		return address{}, errors.New("the address is empty; write a host and a port, such as app:3000")
+		return Address{}, errors.New("the address is empty; write a host and a port, such as app:3000")
 	}
 	if strings.ContainsFunc(text, unicode.IsSpace) {
-		return address{}, errors.New("white space inside an address; write one address without spaces")
+		return Address{}, errors.New("white space inside an address; write one address without spaces")
 	}
 	if strings.ContainsFunc(text, unicode.IsControl) {
-		return address{}, errors.New("a control character inside an address; write one address of printable characters")
+		return Address{}, errors.New("a control character inside an address; write one address of printable characters")
 	}
 
-	var a address
+	var a Address
 	rest := text
 	if written, after, ok := strings.Cut(text, "://"); ok {
-		a.scheme, rest = strings.ToLower(written), after
-		if err := checkScheme(a.scheme, rest); err != nil {
-			return address{}, err
+		a.Scheme, rest = strings.ToLower(written), after
+		if err := checkScheme(a.Scheme, rest); err != nil {
+			return Address{}, err
 		}
 		if strings.Contains(rest, "{") {
-			return address{}, errors.New("a placeholder cannot follow a scheme; write the address without the scheme, and `transport http { tls }` for HTTPS")
+			return Address{}, errors.New("a placeholder cannot follow a scheme; write the address without the scheme, and `transport http { tls }` for HTTPS")
 		}
 	} else if network, after, ok := strings.Cut(text, "/"); ok && isNetwork(network) {
-		a.network, rest = strings.ToLower(network), after
-		if a.network == "unix+h2c" {
-			a.network, a.scheme = "unix", schemeH2C
+		a.Network, rest = strings.ToLower(network), after
+		if a.Network == "unix+h2c" {
+			a.Network, a.Scheme = "unix", H2C
 		}
-		if caddy.IsUnixNetwork(a.network) || caddy.IsFdNetwork(a.network) {
+		if a.IsSocket() {
 			if rest == "" {
-				return address{}, fmt.Errorf("the path of the socket is missing; write %s//run/app.sock", network)
+				return Address{}, fmt.Errorf("the path of the socket is missing; write %s//run/app.sock", network)
 			}
-			a.host = rest
+			a.Host = rest
 			return a, nil
 		}
 	}
 
 	rest = strings.TrimSuffix(rest, "/")
 	if strings.Count(rest, "{") > strings.Count(rest, "}") {
-		return address{}, errors.New("a placeholder is not closed; write it as {env.APP}:8443")
+		return Address{}, errors.New("a placeholder is not closed; write it as {env.APP}:8443")
 	}
 	if err := checkParts(rest); err != nil {
-		return address{}, err
+		return Address{}, err
 	}
 	host, port, hasPort, err := splitHostPort(rest)
 	if err != nil {
-		return address{}, err
+		return Address{}, err
 	}
-	a.host, a.port = lowerOutsidePlaceholders(host), port
-	if a.host == "" && (a.scheme != "" || !hasPort) {
-		return address{}, errors.New("the host is empty; write one, such as localhost:3000")
+	a.Host, a.Port = lowerOutsidePlaceholders(host), port
+	if a.Host == "" && (a.Scheme != "" || !hasPort) {
+		return Address{}, errors.New("the host is empty; write one, such as localhost:3000")
 	}
-	if err := checkHost(a.host); err != nil {
-		return address{}, err
+	if err := checkHost(a.Host); err != nil {
+		return Address{}, err
 	}
 	if hasPort {
 		if err := checkPort(port); err != nil {
-			return address{}, err
+			return Address{}, err
 		}
-		if n, err := portNumber(port); err == nil {
+		if n, err := ParsePort(port); err == nil {
 			port = strconv.Itoa(n) // 08006 is port 8006
-			a.port = port
+			a.Port = port
 		}
 	}
-	if a.scheme == schemeHTTPS && port == "80" {
-		return address{}, fmt.Errorf("https:// and port 80, the HTTP port, contradict each other; write http://%s or https://%s", a.host, a.host)
+	if a.Scheme == HTTPS && port == "80" {
+		return Address{}, fmt.Errorf("https:// and port 80, the HTTP port, contradict each other; write http://%s or https://%s", a.Host, a.Host)
 	}
-	if a.scheme == schemeH2C && port == "443" {
-		return address{}, fmt.Errorf("h2c:// is cleartext and port 443 is the HTTPS port; write https://%s", a.host)
+	if a.Scheme == H2C && port == "443" {
+		return Address{}, fmt.Errorf("h2c:// is cleartext and port 443 is the HTTPS port; write https://%s", a.Host)
 	}
 	return a, nil
 }
 
 func checkScheme(scheme, rest string) error {
 	switch scheme {
-	case schemeHTTP, schemeHTTPS, schemeH2C:
+	case HTTP, HTTPS, H2C:
 		return nil
 	case "ws":
 		return fmt.Errorf("use http://%s: WebSockets need no scheme of their own", rest)
@@ -133,7 +118,7 @@ func isNetwork(name string) bool {
 	return false
 }
 
-// checkParts refuses what a URL can have and an upstream cannot.
+// checkParts rejects the parts of a URL that an upstream cannot have.
 func checkParts(rest string) error {
 	bare := outsidePlaceholders(rest)
 	switch {
@@ -211,14 +196,14 @@ func checkPort(port string) error {
 		return errors.New("the port after the colon is missing; write one from 1 to 65535, or leave the colon out")
 	}
 	first, last, isRange := strings.Cut(port, "-")
-	from, err := portNumber(first)
+	from, err := ParsePort(first)
 	if err != nil {
 		return err
 	}
 	if !isRange {
 		return nil
 	}
-	to, err := portNumber(last)
+	to, err := ParsePort(last)
 	if err != nil {
 		return err
 	}
@@ -228,78 +213,14 @@ func checkPort(port string) error {
 	return nil
 }
 
-func portNumber(s string) (int, error) {
+// ParsePort reads a port: decimal digits only, from 1 to 65535. The error quotes what was
+// written.
+func ParsePort(s string) (int, error) {
 	n, err := strconv.Atoi(s)
 	if err != nil || !isDigits(s) || n < 1 || n > 65535 {
 		return 0, fmt.Errorf("port %q is not a number from 1 to 65535", s)
 	}
 	return n, nil
-}
-
-// String prints the address so that parsing it again gives the same address.
-func (a address) String() string {
-	switch {
-	case caddy.IsUnixNetwork(a.network) && a.scheme == schemeH2C:
-		return a.network + "+h2c/" + a.host
-	case caddy.IsUnixNetwork(a.network) || caddy.IsFdNetwork(a.network):
-		return a.network + "/" + a.host
-	}
-	s := a.host
-	if strings.Contains(outsidePlaceholders(a.host), ":") {
-		s = "[" + a.host + "]"
-	}
-	if a.port != "" {
-		s += ":" + a.port
-	}
-	switch {
-	case a.scheme != "":
-		return a.scheme + "://" + s
-	case a.network != "":
-		return a.network + "/" + s
-	}
-	return s
-}
-
-// dial returns Caddy's network address for a. A missing port is that of the scheme,
-// unless the host is a placeholder, which may bring its own.
-func (a address) dial() string {
-	port := a.dialPort()
-	switch {
-	case a.network != "":
-		return caddy.JoinNetworkAddress(a.network, a.host, port)
-	case port == "":
-		return a.host
-	}
-	return net.JoinHostPort(a.host, port)
-}
-
-// dialPort returns the port that a is dialled at; empty if that is not known.
-func (a address) dialPort() string {
-	isSocket := caddy.IsUnixNetwork(a.network) || caddy.IsFdNetwork(a.network)
-	switch {
-	case a.port != "" || isSocket || strings.Contains(a.host, "{"):
-		return a.port
-	case a.scheme == schemeHTTPS:
-		return "443"
-	}
-	return "80"
-}
-
-// expand returns one address for each port of a port range, or a itself.
-func (a address) expand() []address {
-	first, last, isRange := strings.Cut(a.port, "-")
-	if !isRange || strings.Contains(a.port, "{") {
-		return []address{a}
-	}
-	from, _ := strconv.Atoi(first)
-	to, _ := strconv.Atoi(last)
-	all := make([]address, 0, to-from+1)
-	for port := from; port <= to; port++ {
-		one := a
-		one.port = strconv.Itoa(port)
-		all = append(all, one)
-	}
-	return all
 }
 
 // outsidePlaceholders returns s with each byte of a {placeholder} replaced by NUL, so

@@ -1,4 +1,4 @@
-package proxyos
+package probe
 
 import (
 	"context"
@@ -12,29 +12,42 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/certs"
+	"github.com/proxyos/caddy-proxyos/internal/diagnose"
 )
 
 // connectGrace is how long the other addresses of a name are waited for once one of them
 // has connected.
 const connectGrace = 300 * time.Millisecond
 
-// step is one thing that a probe has tried.
-type step struct {
-	Name         string `json:"step"`
-	OK           bool   `json:"ok"`
-	Detail       string `json:"detail"`
-	Milliseconds int64  `json:"ms"`
+// Target is the upstream to look at.
+type Target struct {
+	diagnose.Upstream // its address, and how it is spoken to
 
-	certificate *certificate // to show below it
+	// Whether its certificate is checked. For a target that does not speak HTTPS: whether it
+	// would be if its address began with "https://".
+	Verify bool
 }
 
-// prober looks at one upstream, step by step.
-type prober struct {
-	backend  backend
-	timeout  time.Duration  // for all steps together
-	resolver *net.Resolver  // nil: the system's
-	roots    *x509.CertPool // nil: the system's
-	show     func(step)     // called as each step ends
+// Step is one thing that a probe has tried.
+type Step struct {
+	Name         string `json:"step"`   // "resolve", "connect", "tls checked", …
+	OK           bool   `json:"ok"`     // whether it worked
+	Detail       string `json:"detail"` // what it has found, or what went wrong
+	Milliseconds int64  `json:"ms"`     // that it took
+
+	Certificate *certs.Description `json:"-"` // to show below it; nil for none
+}
+
+// Prober looks at one upstream, step by step. It is made for one run.
+type Prober struct {
+	Target   Target
+	Timeout  time.Duration  // for all steps together
+	Resolver *net.Resolver  // nil: the system's
+	Roots    *x509.CertPool // nil: the system's
+	Show     func(Step)     // called as each step ends, in the goroutine of Run; nil: nobody is told
 
 	network string // "tcp", "tcp4", "unix", …
 	host    string // placeholders replaced
@@ -43,16 +56,18 @@ type prober struct {
 	asked   *atomic.Bool // whether the server has asked for a client certificate
 }
 
-// findings are what a probe has found.
-type findings struct {
-	backend   backend
+// Findings are what a probe has found.
+type Findings struct {
+	// The certificate that the server has shown; nil if there was no TLS handshake.
+	Certificate *certs.Description
+
+	target    Target
 	lookup    error
 	connect   error
 	asked     bool // the server asks for a client certificate
 	verified  trial
 	handshake trial // with no matter what certificate
 	chain     []*x509.Certificate
-	cert      *certificate
 	otherName string // a name by which the certificate would pass the check, if its host does not
 	https     trial
 	plain     trial
@@ -68,31 +83,32 @@ type trial struct {
 
 // worked tells whether there was an answer that is no refusal.
 func (t trial) worked() bool {
-	return t.made && t.err == nil && (t.answer == nil || t.answer.refusal == causeUnknown)
+	return t.made && t.err == nil && (t.answer == nil || t.answer.refusal == diagnose.Unknown)
 }
 
 // cause tells why the trial did not work.
-func (t trial) cause() cause {
+func (t trial) cause() diagnose.Cause {
 	if t.err == nil && t.answer != nil {
 		return t.answer.refusal
 	}
-	return causeOf(t.err)
+	return diagnose.Of(t.err)
 }
 
-// run takes all steps and returns what they have found.
-func (p *prober) run(ctx context.Context) findings {
-	f := findings{backend: p.backend}
+// Run takes all steps and returns what they have found. What fails is a finding, too. It ends
+// when the timeout is over, or ctx is done.
+func (p *Prober) Run(ctx context.Context) Findings {
+	f := Findings{target: p.Target}
 	p.asked = new(atomic.Bool)
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
 
-	dial, err := caddy.ParseNetworkAddress(caddy.NewReplacer().ReplaceKnown(p.backend.dial, ""))
+	dial, err := caddy.ParseNetworkAddress(caddy.NewReplacer().ReplaceKnown(p.Target.Address.Dial(), ""))
 	if err == nil && strings.Contains(dial.String(), "{") {
 		err = errors.New("a placeholder has no value here; write the address that it stands for")
 	}
 	if err != nil {
 		f.lookup = err
-		p.show(step{Name: "resolve", Detail: err.Error()})
+		p.show(Step{Name: "resolve", Detail: err.Error()})
 		return f
 	}
 	p.network, p.host, p.port = dial.Network, dial.Host, fmt.Sprint(dial.StartPort)
@@ -117,9 +133,16 @@ func (p *prober) run(ctx context.Context) findings {
 	return f
 }
 
+// show tells of a step that has ended.
+func (p *Prober) show(s Step) {
+	if p.Show != nil {
+		p.Show(s)
+	}
+}
+
 // inShort is an error as a step shows it.
 func inShort(err error) string {
-	if causeOf(err) == causeTimeout {
+	if diagnose.Of(err) == diagnose.Timeout {
 		return "no answer in time"
 	}
 	return err.Error()
@@ -129,7 +152,7 @@ func inShort(err error) string {
 func took(since time.Time) int64 { return time.Since(since).Milliseconds() }
 
 // resolve looks up the addresses of the upstream's host.
-func (p *prober) resolve(ctx context.Context) ([]string, error) {
+func (p *Prober) resolve(ctx context.Context) ([]string, error) {
 	host := p.host
 	if host == "" {
 		host = "localhost"
@@ -139,9 +162,9 @@ func (p *prober) resolve(ctx context.Context) ([]string, error) {
 	}
 	start := time.Now()
 	network := "ip" + strings.TrimLeft(p.network, "tcpud")
-	addresses, err := p.resolver.LookupNetIP(ctx, network, host)
+	addresses, err := p.Resolver.LookupNetIP(ctx, network, host)
 	if err != nil {
-		p.show(step{Name: "resolve", Detail: err.Error(), Milliseconds: took(start)})
+		p.show(Step{Name: "resolve", Detail: err.Error(), Milliseconds: took(start)})
 		return nil, err
 	}
 	var found, targets []string
@@ -149,12 +172,12 @@ func (p *prober) resolve(ctx context.Context) ([]string, error) {
 		found = append(found, address.Unmap().String())
 		targets = append(targets, net.JoinHostPort(address.Unmap().String(), p.port))
 	}
-	p.show(step{Name: "resolve", OK: true, Detail: strings.Join(found, ", "), Milliseconds: took(start)})
+	p.show(Step{Name: "resolve", OK: true, Detail: strings.Join(found, ", "), Milliseconds: took(start)})
 	return targets, nil
 }
 
 // connect connects to all addresses at once, and settles on the first that works.
-func (p *prober) connect(ctx context.Context, targets []string) error {
+func (p *Prober) connect(ctx context.Context, targets []string) error {
 	start := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -197,7 +220,7 @@ func (p *prober) connect(ctx context.Context, targets []string) error {
 			details = append(details, err.Error())
 		}
 	}
-	p.show(step{Name: "connect", OK: connected, Detail: strings.Join(details, "; "), Milliseconds: took(start)})
+	p.show(Step{Name: "connect", OK: connected, Detail: strings.Join(details, "; "), Milliseconds: took(start)})
 	if connected {
 		return nil
 	}
@@ -205,19 +228,19 @@ func (p *prober) connect(ctx context.Context, targets []string) error {
 }
 
 // dial opens a connection to the address that has worked.
-func (p *prober) dial(ctx context.Context) (net.Conn, error) {
+func (p *Prober) dial(ctx context.Context) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, p.network, p.target)
 }
 
 // tryCleartext tries plain HTTP, and HTTP/2 cleartext where that is asked for or plain
 // HTTP fails. It returns a function that shows the steps it has taken.
-func (p *prober) tryCleartext(ctx context.Context, f *findings) (show func()) {
-	var steps []step
+func (p *Prober) tryCleartext(ctx context.Context, f *Findings) (show func()) {
+	var steps []Step
 	quiet := *p
-	quiet.show = func(s step) { steps = append(steps, s) }
-	f.plain = quiet.request(ctx, "plain http", schemeHTTP)
-	if p.backend.scheme == schemeH2C || f.plain.err != nil && ctx.Err() == nil {
-		f.h2c = quiet.request(ctx, "h2c", schemeH2C)
+	quiet.Show = func(s Step) { steps = append(steps, s) }
+	f.plain = quiet.request(ctx, "plain http", address.HTTP)
+	if p.Target.Scheme == address.H2C || f.plain.err != nil && ctx.Err() == nil {
+		f.h2c = quiet.request(ctx, "h2c", address.H2C)
 	}
 	return func() {
 		for _, s := range steps {

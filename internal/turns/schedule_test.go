@@ -1,4 +1,4 @@
-package proxyos
+package turns
 
 import (
 	"fmt"
@@ -27,7 +27,7 @@ func TestScheduleIsExactOverACycleAndWithinOneTurnAtEveryPrefix(t *testing.T) {
 	}
 	for _, weights := range cases {
 		t.Run(fmt.Sprint(len(weights), weights[0]), func(t *testing.T) {
-			schedule := buildSchedule(weights)
+			schedule := Schedule(weights)
 			total := 0
 			for _, w := range weights {
 				total += w
@@ -56,18 +56,18 @@ func TestScheduleIsExactOverACycleAndWithinOneTurnAtEveryPrefix(t *testing.T) {
 }
 
 func TestScheduleOfEqualWeightsIsRoundRobin(t *testing.T) {
-	if got, want := buildSchedule([]int{4, 4, 4}), []uint32{0, 1, 2}; !slices.Equal(got, want) {
+	if got, want := Schedule([]int{4, 4, 4}), []uint32{0, 1, 2}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
 
 func TestScheduleOfNothingIsEmpty(t *testing.T) {
-	if got := buildSchedule([]int{0, 0}); len(got) != 0 {
+	if got := Schedule([]int{0, 0}); len(got) != 0 {
 		t.Errorf("got %v, want nothing", got)
 	}
 }
 
-func BenchmarkBuildSchedule(b *testing.B) {
+func BenchmarkSchedule(b *testing.B) {
 	for _, n := range []int{2, 1000} {
 		weights := make([]int, n)
 		for i := range weights {
@@ -76,7 +76,7 @@ func BenchmarkBuildSchedule(b *testing.B) {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				buildSchedule(weights)
+				Schedule(weights)
 			}
 		})
 	}

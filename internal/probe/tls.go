@@ -1,4 +1,4 @@
-package proxyos
+package probe
 
 import (
 	"context"
@@ -6,17 +6,21 @@ import (
 	"crypto/x509"
 	"strings"
 	"time"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/certs"
+	"github.com/proxyos/caddy-proxyos/internal/diagnose"
 )
 
 // tlsConfig is what a handshake is made with.
-func (p *prober) tlsConfig(verify bool) *tls.Config {
+func (p *Prober) tlsConfig(verify bool) *tls.Config {
 	host := p.host
 	if host == "" || p.network == "unix" {
 		host = "localhost"
 	}
 	return &tls.Config{
 		ServerName:         host,
-		RootCAs:            p.roots,
+		RootCAs:            p.Roots,
 		InsecureSkipVerify: !verify, //nolint:gosec // to see the certificate that was refused
 		NextProtos:         []string{"h2", "http/1.1"},
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
@@ -27,7 +31,7 @@ func (p *prober) tlsConfig(verify bool) *tls.Config {
 }
 
 // shakeHands makes one TLS handshake.
-func (p *prober) shakeHands(ctx context.Context, config *tls.Config) (tls.ConnectionState, error) {
+func (p *Prober) shakeHands(ctx context.Context, config *tls.Config) (tls.ConnectionState, error) {
 	conn, err := p.dial(ctx)
 	if err != nil {
 		return tls.ConnectionState{}, err
@@ -41,20 +45,20 @@ func (p *prober) shakeHands(ctx context.Context, config *tls.Config) (tls.Connec
 }
 
 // trySecure tries TLS, with the certificate checked and unchecked, and HTTPS.
-func (p *prober) trySecure(ctx context.Context, f *findings) {
+func (p *Prober) trySecure(ctx context.Context, f *Findings) {
 	start := time.Now()
 	state, err := p.shakeHands(ctx, p.tlsConfig(true))
 	f.verified = trial{made: true, err: err}
 	if err != nil {
-		p.show(step{Name: "tls checked", Detail: inShort(err), Milliseconds: took(start)})
+		p.show(Step{Name: "tls checked", Detail: inShort(err), Milliseconds: took(start)})
 		if ctx.Err() != nil {
 			return
 		}
 		start = time.Now()
 		if state, err = p.shakeHands(ctx, p.tlsConfig(false)); err != nil {
 			f.handshake, f.asked = trial{made: true, err: err}, p.asked.Load()
-			p.show(step{Name: "tls unchecked", Detail: inShort(err), Milliseconds: took(start)})
-			if causeOf(err) == causeOldTLS {
+			p.show(Step{Name: "tls unchecked", Detail: inShort(err), Milliseconds: took(start)})
+			if diagnose.Of(err) == diagnose.OldTLS {
 				p.tryOldTLS(ctx)
 			}
 			return
@@ -63,9 +67,9 @@ func (p *prober) trySecure(ctx context.Context, f *findings) {
 	f.handshake.made = true
 	f.chain = state.PeerCertificates
 	if len(f.chain) > 0 {
-		shown := describeCertificate(f.chain, p.tlsConfig(true).ServerName, p.roots)
-		f.cert = &shown
-		f.otherName = verifyingName(f.chain, p.roots)
+		shown := certs.Describe(f.chain, p.tlsConfig(true).ServerName, p.Roots)
+		f.Certificate = &shown
+		f.otherName = verifyingName(f.chain, p.Roots)
 	}
 	detail := tls.VersionName(state.Version)
 	if state.NegotiatedProtocol != "" {
@@ -75,13 +79,13 @@ func (p *prober) trySecure(ctx context.Context, f *findings) {
 	if f.verified.err == nil {
 		name = "tls checked"
 	}
-	p.show(step{Name: name, OK: true, Detail: detail, Milliseconds: took(start), certificate: f.cert})
-	f.https = p.request(ctx, "https", schemeHTTPS)
+	p.show(Step{Name: name, OK: true, Detail: detail, Milliseconds: took(start), Certificate: f.Certificate})
+	f.https = p.request(ctx, "https", address.HTTPS)
 	f.asked = p.asked.Load()
 }
 
-// tryOldTLS shows which version a server speaks that refuses all current ones.
-func (p *prober) tryOldTLS(ctx context.Context) {
+// tryOldTLS shows which version a server speaks that rejects all current ones.
+func (p *Prober) tryOldTLS(ctx context.Context) {
 	start := time.Now()
 	config := p.tlsConfig(false)
 	config.MinVersion = tls.VersionTLS10 //nolint:gosec // to tell what it is
@@ -91,14 +95,14 @@ func (p *prober) tryOldTLS(ctx context.Context) {
 		}
 	}
 	if state, err := p.shakeHands(ctx, config); err == nil {
-		p.show(step{Name: "tls old", OK: true, Detail: tls.VersionName(state.Version) + " and nothing newer", Milliseconds: took(start)})
+		p.show(Step{Name: "tls old", OK: true, Detail: tls.VersionName(state.Version) + " and nothing newer", Milliseconds: took(start)})
 	}
 }
 
 // verifyingName returns a name of the certificate by which it passes the check.
 func verifyingName(chain []*x509.Certificate, roots *x509.CertPool) string {
 	for _, name := range chain[0].DNSNames {
-		if !strings.Contains(name, "*") && verifyChain(chain, name, roots) == nil {
+		if !strings.Contains(name, "*") && certs.Verify(chain, name, roots) == nil {
 			return name
 		}
 	}

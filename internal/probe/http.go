@@ -1,4 +1,4 @@
-package proxyos
+package probe
 
 import (
 	"context"
@@ -7,6 +7,9 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/diagnose"
 )
 
 // answer is a response as far as a probe looks at it.
@@ -14,24 +17,24 @@ type answer struct {
 	status   string // with the version of HTTP
 	server   string // what it says it is
 	location string
-	refusal  cause // a response that says that this is the wrong way to ask
+	refusal  diagnose.Cause // a response that says that this is the wrong way to ask
 }
 
 // request makes one request the way Caddy would on behalf of a browser that came by
 // HTTPS, and shows it as a step.
-func (p *prober) request(ctx context.Context, name, scheme string) trial {
+func (p *Prober) request(ctx context.Context, name, scheme string) trial {
 	start := time.Now()
 	a, err := p.ask(ctx, scheme)
 	if err != nil {
-		p.show(step{Name: name, Detail: inShort(err), Milliseconds: took(start)})
+		p.show(Step{Name: name, Detail: inShort(err), Milliseconds: took(start)})
 		return trial{made: true, err: err}
 	}
-	p.show(step{Name: name, OK: a.refusal == causeUnknown, Detail: a.String(), Milliseconds: took(start)})
+	p.show(Step{Name: name, OK: a.refusal == diagnose.Unknown, Detail: a.String(), Milliseconds: took(start)})
 	return trial{made: true, answer: &a}
 }
 
 // ask makes a request for / over a connection of its own, and follows no redirect.
-func (p *prober) ask(ctx context.Context, scheme string) (answer, error) {
+func (p *Prober) ask(ctx context.Context, scheme string) (answer, error) {
 	t := &http.Transport{
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx) },
 		TLSClientConfig:   p.tlsConfig(false),
@@ -43,8 +46,8 @@ func (p *prober) ask(ctx context.Context, scheme string) (answer, error) {
 	if p.network == "unix" {
 		target.Host = "localhost"
 	}
-	if scheme == schemeH2C {
-		target.Scheme = schemeHTTP
+	if scheme == address.H2C {
+		target.Scheme = address.HTTP
 		t.Protocols = new(http.Protocols)
 		t.Protocols.SetUnencryptedHTTP2(true)
 	}
@@ -65,9 +68,9 @@ func (p *prober) ask(ctx context.Context, scheme string) (answer, error) {
 	a := answer{status: res.Proto + " " + res.Status, server: res.Header.Get("Server"), location: res.Header.Get("Location")}
 	switch {
 	case res.StatusCode == http.StatusBadRequest:
-		a.refusal = causeOfRefusal(peek(res))
-	case scheme != schemeHTTPS && leadsToHTTPS(res):
-		a.refusal = causeRedirectLoop
+		a.refusal = diagnose.OfRefusal(diagnose.Peek(res))
+	case scheme != address.HTTPS && leadsToHTTPS(res):
+		a.refusal = diagnose.RedirectLoop
 	}
 	return a, nil
 }
@@ -76,7 +79,7 @@ func (p *prober) ask(ctx context.Context, scheme string) (answer, error) {
 // although the request says that the client came by HTTPS.
 func leadsToHTTPS(res *http.Response) bool {
 	location, err := res.Location()
-	return err == nil && res.StatusCode/100 == 3 && location.Scheme == schemeHTTPS &&
+	return err == nil && res.StatusCode/100 == 3 && location.Scheme == address.HTTPS &&
 		strings.EqualFold(location.Hostname(), res.Request.URL.Hostname())
 }
 

@@ -1,0 +1,75 @@
+package certs
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"math/big"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// selfSigned makes a self-signed certificate for a host, a name or an IP address, that is
+// valid for an hour.
+func selfSigned(t testing.TB, host string) []*x509.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "upstream"},
+		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"app.lan"},
+	}
+	if ip := net.ParseIP(host); ip != nil {
+		template.IPAddresses = []net.IP{ip}
+	} else {
+		template.DNSNames = []string{host}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []*x509.Certificate{leaf}
+}
+
+func TestACertificateIsDescribedAndChecked(t *testing.T) {
+	chain := selfSigned(t, "127.0.0.1")
+	trusting := x509.NewCertPool()
+	trusting.AddCert(chain[0])
+	for _, c := range []struct {
+		name, host string
+		roots      *x509.CertPool
+		problem    string
+	}{
+		{"trusted", "127.0.0.1", trusting, ""},
+		{"by another of its names", "app.lan", trusting, ""},
+		{"by a wrong name", "other.lan", trusting, "not other.lan"},
+		{"not trusted", "127.0.0.1", x509.NewCertPool(), "unknown authority"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := Describe(chain, c.host, c.roots)
+			if d.Verifies != (c.problem == "") || !strings.Contains(d.Problem, c.problem) {
+				t.Errorf("verifies %v, problem %q, want %q", d.Verifies, d.Problem, c.problem)
+			}
+			if d.SHA256 != PinOf(chain[0]).String() || d.Subject != "CN=upstream" || d.Issuer != "CN=upstream" || !d.SelfSigned ||
+				!slices.Equal(d.Names, []string{"app.lan", "127.0.0.1"}) || !d.NotAfter.Equal(chain[0].NotAfter) {
+				t.Errorf("described as %+v", d)
+			}
+			encoded, err := json.Marshal(d)
+			if err != nil || !strings.Contains(string(encoded), `"self_signed":true,"not_before":"`) {
+				t.Errorf("encoded as %s, %v", encoded, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,173 @@
+package diagnose
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/certs"
+)
+
+// Upstream is what a hint needs to know of an upstream.
+type Upstream struct {
+	Address      address.Address
+	Scheme       string // that it is spoken to in: address.HTTP, HTTPS or H2C
+	SchemeReason string // why, to stand behind "since"; may be empty
+}
+
+// Hint says in one sentence what is probably wrong with an upstream and what to write instead:
+// what Tell says, with a semicolon between. It is empty if nothing is known. err is the error
+// that the cause was found in, nil if it was found in a response.
+func (c Cause) Hint(u Upstream, err error) string {
+	what, advice := c.Tell(u, err)
+	if what == "" {
+		return ""
+	}
+	return what + "; " + advice
+}
+
+// Tell says what is probably wrong with an upstream, and what to do; both are empty if nothing
+// is known. err is the error that the cause was found in, nil if it was found in a response:
+// from it come the names and dates of a certificate.
+func (c Cause) Tell(u Upstream, err error) (what, advice string) {
+	switch c {
+	case PlainHTTP:
+		return "it answers in plain HTTP but is spoken to in HTTPS" + since(u.SchemeReason), "write " + u.Address.As(address.HTTP)
+	case NotTLS:
+		return "it is spoken to in HTTPS" + since(u.SchemeReason) + ", and what listens there speaks no TLS", "check the port"
+	case SpeaksTLS:
+		return "it wants HTTPS but is spoken to in plain HTTP" + since(u.SchemeReason), "write " + u.Address.As(address.HTTPS)
+	case RedirectLoop:
+		return "it sends plain HTTP requests back to HTTPS, and so a browser in circles", "write " + u.Address.As(address.HTTPS)
+	case SpeaksHTTP1:
+		return "it speaks HTTP/1.1 and does not speak HTTP/2 cleartext", "write " + u.Address.As(address.HTTP)
+	case SpeaksH2C:
+		return "it speaks HTTP/2 cleartext only, as gRPC servers do", "write " + u.Address.As(address.H2C)
+	case ClientCert:
+		return "it demands a client certificate", "write `tls_client_auth <cert_file> <key_file>` for this upstream"
+	case OldTLS:
+		return "it speaks only TLS older than 1.2, which Caddy refuses", "update it or its TLS settings"
+	case HandshakeRefused:
+		return "it refuses the TLS handshake", "it may demand a client certificate (`tls_client_auth`), know another name (`tls_server_name`), or have no cipher in common"
+	case HTTP2Refused:
+		if u.Scheme == address.HTTPS { // TLS 1.3 lets a server refuse a client after the handshake
+			return "it ends the connection right after the TLS handshake", "it may demand a client certificate (`tls_client_auth`), or not speak HTTP/2 after all (`versions 1.1`)"
+		}
+		return "it does not speak HTTP/2 cleartext", "write " + u.Address.As(address.HTTP)
+	case UnknownAuthority, WrongName, Expired, NotYetValid, BadCertificate, NotPinned:
+		return c.tellCertificate(u, err)
+	}
+	return c.tellNetwork(u)
+}
+
+// tellNetwork is Tell for what can happen to any connection.
+func (c Cause) tellNetwork(u Upstream) (what, advice string) {
+	switch c {
+	case NoSuchHost:
+		return fmt.Sprintf("the name %q does not resolve here", u.Address.Host), "check its spelling, and in a container remember that only containers on the same network know each other by name"
+	case NoResolver:
+		return fmt.Sprintf("the name %q could not be looked up, since no name server answers", u.Address.Host), "check /etc/resolv.conf, or write an IP address"
+	case Refused:
+		if isLoopback(u.Address.Host) {
+			return "nothing listens there", "check that the service runs and its port, and in a container remember that localhost is the container itself: name the service's container or the host instead"
+		}
+		return "nothing listens there", "check that the service runs, its port, and that it listens on more than localhost"
+	case Unreachable:
+		return "no route leads there", "check the address and this machine's network, in a container also which networks it is on"
+	case ConnectTimeout:
+		return "nothing answers there, not even with a refusal", "check the address, that the machine is on, and firewalls on the way"
+	case Timeout:
+		return "it accepts connections but does not answer in time", "the service may hang or be overloaded, or speak another protocol"
+	case Reset, Closed:
+		what := "it closes the connection without an answer"
+		if c == Reset {
+			what = "it resets the connection"
+		}
+		if u.Scheme == address.HTTPS {
+			return what, fmt.Sprintf("it may not speak HTTPS (then write %s), demand a client certificate, or be crashing", u.Address.As(address.HTTP))
+		}
+		return what, fmt.Sprintf("it may want HTTPS (then write %s), or be crashing", u.Address.As(address.HTTPS))
+	}
+	return "", ""
+}
+
+// tellCertificate is Tell for a certificate that was rejected.
+func (c Cause) tellCertificate(u Upstream, err error) (what, advice string) {
+	leaf := refusedCertificate(err)
+	pinned := "`tls_pin <sha256>` for this upstream (`caddy proxyos probe " + u.Address.As(address.HTTPS) + "` prints it)"
+	switch c {
+	case UnknownAuthority:
+		if leaf != nil && certs.IsSelfSigned(leaf) {
+			return "its certificate is self-signed", "write " + pinned
+		}
+		return "its certificate is signed by an authority that this machine does not trust", "write `tls_trust_pool file <ca.pem>` with the authority's certificate, or " + pinned
+	case WrongName:
+		names := "no name at all"
+		if leaf != nil && len(leaf.DNSNames)+len(leaf.IPAddresses) > 0 {
+			names = strings.Join(namesOf(leaf, 3), ", ")
+		}
+		host := u.Address.Host
+		if mismatch, ok := errors.AsType[x509.HostnameError](err); ok {
+			host = mismatch.Host // tls_server_name, perhaps
+		}
+		return fmt.Sprintf("its certificate is for %s, not for %s", names, host), "write `tls_server_name <name>` with one of its names for this upstream, or `tls_pin <sha256>`"
+	case Expired:
+		return "its certificate has expired" + onDate(leaf, false), "renew it, or write " + pinned
+	case NotYetValid:
+		return "its certificate is not valid yet" + onDate(leaf, true), "check the clock of this machine and of the upstream's, or write " + pinned
+	case NotPinned:
+		if refused, ok := errors.AsType[*certs.PinError](err); ok {
+			return "its certificate is none of those pinned", fmt.Sprintf("if it was exchanged on purpose, add `tls_pin %s`, and if not, somebody may be posing as the upstream", refused.Shown)
+		}
+	}
+	return "its certificate cannot be checked", "write " + pinned
+}
+
+// since gives a reason, if there is one to give.
+func since(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ", since " + reason
+}
+
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// refusedCertificate returns the certificate that an error is about, or nil.
+func refusedCertificate(err error) *x509.Certificate {
+	if refused, ok := errors.AsType[*tls.CertificateVerificationError](err); ok && len(refused.UnverifiedCertificates) > 0 {
+		return refused.UnverifiedCertificates[0]
+	}
+	return nil
+}
+
+// namesOf returns the names that a certificate is for, the first few of them.
+func namesOf(c *x509.Certificate, most int) []string {
+	names := append([]string(nil), c.DNSNames...)
+	for _, ip := range c.IPAddresses {
+		names = append(names, ip.String())
+	}
+	if len(names) > most {
+		names = append(names[:most], "…")
+	}
+	return names
+}
+
+// onDate says when a certificate's time ends or begins.
+func onDate(c *x509.Certificate, begins bool) string {
+	switch {
+	case c == nil:
+		return ""
+	case begins:
+		return ", but from " + c.NotBefore.UTC().Format(time.DateOnly) + " on"
+	}
+	return " on " + c.NotAfter.UTC().Format(time.DateOnly)
+}
