@@ -9,10 +9,12 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,14 +58,70 @@ func TestEverySnippetOfTheDocumentsLoads(t *testing.T) {
 	}
 }
 
-// snippets returns the fenced blocks of the README and of everything in docs.
-func snippets(t *testing.T) []snippet {
-	files, err := filepath.Glob("../docs/*.md")
+func TestEveryRelativeLinkOfTheDocumentsResolves(t *testing.T) {
+	links := 0
+	for _, file := range append(documents(t), "../AGENTS.md", "../CONTRIBUTING.md", "../bench/README.md") {
+		for _, link := range linkTarget.FindAllStringSubmatch(string(read(t, file)), -1) {
+			if strings.Contains(link[1], "://") {
+				continue
+			}
+			links++
+			path, heading, _ := strings.Cut(link[1], "#")
+			target := file
+			if path != "" {
+				target = filepath.Join(filepath.Dir(file), path)
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s links to %s: %v", file, link[1], err)
+				continue
+			}
+			if heading != "" && !slices.Contains(headings(t, target), heading) {
+				t.Errorf("%s links to %s, and %s has no such heading", file, link[1], target)
+			}
+		}
+	}
+	if links < 30 {
+		t.Errorf("found only %d links", links)
+	}
+}
+
+var (
+	linkTarget  = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	headingLine = regexp.MustCompile(`(?m)^#+ (.+)$`)
+	notInAnchor = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
+)
+
+// headings returns the anchors of a document's headings, as GitHub makes them.
+func headings(t *testing.T, file string) []string {
+	t.Helper()
+	var all []string
+	for _, heading := range headingLine.FindAllStringSubmatch(string(read(t, file)), -1) {
+		anchor := notInAnchor.ReplaceAllString(strings.ToLower(heading[1]), "")
+		all = append(all, strings.ReplaceAll(anchor, " ", "-"))
+	}
+	return all
+}
+
+// documents returns the README and everything in docs.
+func documents(t *testing.T) []string {
+	t.Helper()
+	files := []string{"../README.md"}
+	err := filepath.WalkDir("../docs", func(path string, _ fs.DirEntry, err error) error {
+		if filepath.Ext(path) == ".md" {
+			files = append(files, path)
+		}
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return files
+}
+
+// snippets returns the fenced blocks of the documents.
+func snippets(t *testing.T) []snippet {
 	var all []snippet
-	for _, file := range append(files, "../README.md") {
+	for _, file := range documents(t) {
 		var open *snippet
 		for i, line := range strings.SplitAfter(string(read(t, file)), "\n") {
 			language, isFence := strings.CutPrefix(strings.TrimSpace(line), "```")
