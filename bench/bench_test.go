@@ -3,32 +3,26 @@ package main
 import (
 	"errors"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 )
 
-func TestASectionOfTheDocumentIsReplacedAndTheRestStays(t *testing.T) {
-	cases := []struct{ name, document, want string }{
-		{
-			"no such section", "# Title\n\nwords\n",
-			"# Title\n\nwords\n\n<!-- bench x: begin -->\nnew\n<!-- bench x: end -->\n",
-		},
-		{
-			"between words", "before\n<!-- bench x: begin -->\nold\n<!-- bench x: end -->\nafter\n",
-			"before\n<!-- bench x: begin -->\nnew\n<!-- bench x: end -->\nafter\n",
-		},
-		{
-			"beside another section", "<!-- bench y: begin -->\ny\n<!-- bench y: end -->\n<!-- bench x: begin -->\n<!-- bench x: end -->\n",
-			"<!-- bench y: begin -->\ny\n<!-- bench y: end -->\n<!-- bench x: begin -->\nnew\n<!-- bench x: end -->\n",
-		},
+func TestAPageOfResultsIsReplacedWhole(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "results")
+	for _, text := range []string{"a long text of old figures", "new"} {
+		if err := soakPage.write(folder, text); err != nil {
+			t.Fatal(err)
+		}
 	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			if got := replaceSection(c.document, "x", "new\n"); got != c.want {
-				t.Errorf("got\n%s\nwant\n%s", got, c.want)
-			}
-		})
+	got, err := os.ReadFile(soakPage.file(folder))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := string(got); !strings.HasPrefix(text, "# Soak\n") || !strings.HasSuffix(text, ".\n\nnew\n") {
+		t.Errorf("got\n%s", text)
 	}
 }
 

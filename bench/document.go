@@ -1,42 +1,41 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 )
 
-// writeSection puts text into a document between the markers of a section, so that what
-// stands around them stays. A section that is not there yet is added at the end.
-func writeSection(path, section, text string) error {
-	if path == "-" {
+// page is a document of results. A measurement writes it whole; what its figures show is
+// said in docs/performance.md.
+type page struct{ name, title string }
+
+var (
+	requestsPage = page{"requests", "Requests"}
+	idlePage     = page{"idle", "Idle connections"}
+	spreadPage   = page{"spread", "Evenness of a split"}
+	routesPage   = page{"routes", "Large configurations"}
+	soakPage     = page{"soak", "Soak"}
+)
+
+// write writes the page into a folder, or its text to standard output for the folder "-".
+func (p page) write(folder, text string) error {
+	if folder == "-" {
 		fmt.Println(text)
 		return nil
 	}
-	document, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		document, err = []byte("# Performance\n"), os.MkdirAll(filepath.Dir(path), 0o755)
-	}
-	if err != nil {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
-	progress("writing the section %q of %s", section, path)
-	return os.WriteFile(path, []byte(replaceSection(string(document), section, text)), 0o644)
+	progress("writing %s", p.file(folder))
+	return os.WriteFile(p.file(folder), []byte(p.markdown(text)), 0o644)
 }
 
-func replaceSection(document, section, text string) string {
-	begin, end := fmt.Sprintf("<!-- bench %s: begin -->", section), fmt.Sprintf("<!-- bench %s: end -->", section)
-	middle := begin + "\n" + strings.TrimSpace(text) + "\n" + end
-	before, rest, found := strings.Cut(document, begin)
-	if !found {
-		return strings.TrimRight(document, "\n") + "\n\n" + middle + "\n"
-	}
-	_, after, found := strings.Cut(rest, end)
-	if !found {
-		return document + "\n" + end + "\n\n" + middle + "\n"
-	}
-	return before + middle + after
+func (p page) file(folder string) string { return filepath.Join(folder, p.name+".md") }
+
+// markdown returns the page with a text.
+func (p page) markdown(text string) string {
+	return fmt.Sprintf("# %s\n\n`go run ./bench` wrote this page. What it shows is in [performance](../performance.md).\n\n%s\n",
+		p.title, strings.TrimSpace(text))
 }

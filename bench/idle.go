@@ -51,5 +51,5 @@ func measureIdle(ctx context.Context, l *lab, opts options) error {
 	fmt.Fprintf(&text, "Command: `%s`. proxyos; medians of %d interleaved rounds of %s. Memory and files are those after the load has ended and a garbage collection.\n\n",
 		commandLine(), opts.rounds, opts.duration)
 	text.WriteString(describeMachine() + "\n" + t.String())
-	return writeSection(opts.out, "idle", text.String())
+	return idlePage.write(opts.out, text.String())
 }

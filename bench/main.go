@@ -69,7 +69,7 @@ func parseOptions(args []string) (options, error) {
 	set.StringVar(&conns, "conns", "1,64,512,2048", "numbers of client connections")
 	set.StringVar(&only, "only", "", "the proxies to measure: "+strings.Join(contenderFlags(), ",")+"; default: all")
 	set.StringVar(&payloads, "payloads", "", "the payloads to measure: "+strings.Join(payloadNames(), ",")+"; default: all")
-	set.StringVar(&o.out, "out", filepath.Join("docs", "performance.md"), "the document to write the results into, with a picture beside it; - for standard output")
+	set.StringVar(&o.out, "out", filepath.Join("docs", "performance"), "the folder to write the results into; - for standard output")
 	set.StringVar(&o.profiles, "profiles", "", "a directory for CPU profiles of the Caddy processes; taking them costs a little")
 	set.BoolVar(&o.spreadAsked, "spread", false, "measure how evenly a 90/10 split is kept, instead")
 	set.IntVar(&o.spread, "requests", 200_000, "with -spread: requests through each running proxy")

@@ -22,7 +22,7 @@ func throughputReport(all []series, proxies []contender, opts options) string {
 	}
 	for _, p := range payloads {
 		if rows := ofPayload(all, p); len(rows) > 0 {
-			fmt.Fprintf(&text, "\n### %s\n\n%s", capitalized(p.title), throughputTable(rows))
+			fmt.Fprintf(&text, "\n## %s\n\n%s", capitalized(p.title), throughputTable(rows))
 		}
 	}
 	return text.String()

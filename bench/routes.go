@@ -103,7 +103,7 @@ func measureRoutes(ctx context.Context, l *lab, opts options) error {
 	var text strings.Builder
 	fmt.Fprintf(&text, "Command: `%s`. Medians of %d interleaved rounds, each in a fresh Caddy; heap (live objects after a garbage collection) and goroutines beyond those of an empty configuration. Each route has a host, a production and a staging upstream.\n\n", commandLine(), opts.rounds)
 	text.WriteString(describeMachine() + "\n" + t.String())
-	return writeSection(opts.out, "routes", text.String())
+	return routesPage.write(opts.out, text.String())
 }
 
 // measureScale loads a configuration into a fresh Caddy, and then again and again.

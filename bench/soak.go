@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -111,11 +112,11 @@ func runSoak(ctx context.Context, l *lab, opts options) error {
 		return err
 	}
 	report, passed := s.report(time.Since(started))
-	if err := writeSection(opts.out, "soak", report); err != nil {
+	if err := soakPage.write(opts.out, report); err != nil {
 		return err
 	}
 	if !passed {
-		return fmt.Errorf("the soak has found faults; see %s", opts.out)
+		return errors.New("the soak has found faults; its report says which")
 	}
 	return nil
 }

@@ -116,7 +116,7 @@ func measureSpread(ctx context.Context, l *lab, opts options) error {
 	var text strings.Builder
 	fmt.Fprintf(&text, "Command: `%s`. One request after the other. Handler: the Caddy handler in the measuring process, with a transport that only notes the upstream. Running: the whole proxy, over one connection. The deviation is counted in requests.\n\n", commandLine())
 	text.WriteString(describeMachine() + "\n" + t.String())
-	return writeSection(opts.out, "spread", text.String())
+	return spreadPage.write(opts.out, text.String())
 }
 
 // spreadOfRunning sends requests through a running proxy, one after the other.

@@ -212,14 +212,14 @@ func measureThroughput(ctx context.Context, l *lab, opts options) error {
 	}
 	text := throughputReport(all, proxies, opts)
 	if opts.out == "-" {
-		return writeSection(opts.out, "throughput", text)
+		return requestsPage.write(opts.out, text)
 	}
-	picture := strings.TrimSuffix(opts.out, filepath.Ext(opts.out)) + ".svg"
-	if err := os.WriteFile(picture, []byte(drawThroughput(all, proxies)), 0o644); err != nil {
+	picture := requestsPage.name + ".svg"
+	text = fmt.Sprintf("![CPU per request and requests per second of each proxy](%s)\n\n", picture) + text
+	if err := requestsPage.write(opts.out, text); err != nil {
 		return err
 	}
-	text = fmt.Sprintf("![CPU per request and requests per second of each proxy](%s)\n\n", filepath.Base(picture)) + text
-	return writeSection(opts.out, "throughput", text)
+	return os.WriteFile(filepath.Join(opts.out, picture), []byte(drawThroughput(all, proxies)), 0o644)
 }
 
 func chosenPayloads(names []string) ([]payload, error) {
