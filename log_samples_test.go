@@ -1,0 +1,197 @@
+package proxyos
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// logLine is a line of Caddy's log: one that a document shows, or one that was logged.
+type logLine struct {
+	source                 string
+	level, logger, message string
+	fields                 map[string]any
+}
+
+func (l logLine) String() string {
+	return fmt.Sprintf("%s\t%s\t%s\t%v", l.level, l.logger, l.message, l.fields)
+}
+
+// shows tells whether a document's line is a logged one, perhaps with some fields left out.
+func (l logLine) shows(logged logLine) bool {
+	if l.level != logged.level || l.logger != logged.logger || l.message != logged.message {
+		return false
+	}
+	for name, value := range l.fields {
+		if logged.fields[name] != value {
+			return false
+		}
+	}
+	return true
+}
+
+func TestEveryLogLineOfTheDocumentsIsLogged(t *testing.T) {
+	samples := documentedLogLines(t)
+	if len(samples) < 30 {
+		t.Fatalf("found only %d log lines in the documents", len(samples))
+	}
+	site := newBrokenSite(t)
+	caddy := runLabCaddy(t, site.directives)
+	var missing []logLine
+	// An alert that ends a connection may get lost on its way, and another error is logged
+	// then. After a reload, every hint is logged again.
+	for round := range 5 {
+		if round > 0 {
+			caddy.load(t, fmt.Sprintf("header X-Round %d\n%s", round, site.directives))
+		}
+		site.visit(t, caddy)
+		logged := loggedLines(t, caddy.log(t))
+		missing = slices.DeleteFunc(slices.Clone(samples), func(sample logLine) bool {
+			return slices.ContainsFunc(logged, sample.shows)
+		})
+		if len(missing) == 0 {
+			return
+		}
+	}
+	for _, sample := range missing {
+		t.Errorf("%s: nothing logs\n\t%v", sample.source, sample)
+	}
+	t.Log(caddy.log(t))
+}
+
+// brokenSite is a site with a route for each upstream that does not answer as it should.
+type brokenSite struct {
+	directives string
+	paths      []string
+	exchange   func() // the certificate of the upstream behind the last path
+}
+
+// newBrokenSite starts the upstreams of labCases, and what else the documents tell of.
+func newBrokenSite(t *testing.T) *brokenSite {
+	site := new(brokenSite)
+	for _, c := range labCases(t) {
+		site.route("proxyos " + c.start(t) + " {\n" + c.options + "\n}")
+	}
+	site.route("proxyos app.invalid:3000 {\ntransport http {\nresolvers " + labNameServer(t) + "\n}\n}")
+
+	listener := labListen(t, 8006)
+	address := listener.Addr().String()
+	labServe(t, listener, &tls.Config{Certificates: []tls.Certificate{labCertFor(t, nil, address)}})
+	site.route("proxyos {\nupstream " + address + " {\ntls_pin " + strings.Repeat("00", 32) + "\n}\n}")
+
+	listener = labListen(t, 8006)
+	address = listener.Addr().String()
+	watched := newSwappableServer(t, labCertFor(t, nil, address), listener)
+	site.exchange = func() { watched.swap(t, labCertFor(t, nil, address)) }
+	site.route("proxyos " + address)
+	return site
+}
+
+func (s *brokenSite) route(directive string) {
+	path := fmt.Sprintf("/%d", len(s.paths))
+	s.paths = append(s.paths, path)
+	s.directives += "handle " + path + " {\n" + directive + "\n}\n"
+}
+
+// visit requests every path once, and the last one again with another certificate behind it.
+func (s *brokenSite) visit(t *testing.T, caddy *labCaddy) {
+	t.Helper()
+	get := func(path string) {
+		res, err := caddy.client.Get("http://" + caddy.address + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+	}
+	for _, path := range s.paths {
+		get(path)
+	}
+	s.exchange()
+	get(s.paths[len(s.paths)-1])
+}
+
+// consoleLine matches what Caddy writes to a console, without the time and with spaces for
+// tabs.
+var consoleLine = regexp.MustCompile(`^(DEBUG|INFO|WARN|ERROR) +(\S+)  (.*?)(?:  (\{.*\}))?$`)
+
+// documentedLogLines returns the log lines in the blocks of the README and the documents.
+func documentedLogLines(t *testing.T) []logLine {
+	t.Helper()
+	files := []string{"README.md"}
+	err := filepath.WalkDir("docs", func(path string, _ fs.DirEntry, err error) error {
+		if filepath.Ext(path) == ".md" {
+			files = append(files, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []logLine
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, line := range strings.Split(string(text), "\n") {
+			match := consoleLine.FindStringSubmatch(line)
+			if match == nil {
+				continue
+			}
+			sample := logLine{
+				source: fmt.Sprintf("%s:%d", file, i+1),
+				level:  strings.ToLower(match[1]), logger: match[2], message: withoutParticulars(match[3]),
+			}
+			if match[4] != "" {
+				if err := json.Unmarshal([]byte(match[4]), &sample.fields); err != nil {
+					t.Errorf("%s: %v", sample.source, err)
+				}
+				sample.fields = fieldsWithoutParticulars(sample.fields)
+			}
+			all = append(all, sample)
+		}
+	}
+	return all
+}
+
+// loggedLines returns the lines of a log in JSON.
+func loggedLines(t *testing.T, log string) []logLine {
+	t.Helper()
+	var all []logLine
+	for line := range strings.Lines(log) {
+		var fields map[string]any
+		if err := json.Unmarshal([]byte(line), &fields); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		logger, _ := fields["logger"].(string)
+		message, _ := fields["msg"].(string)
+		all = append(all, logLine{
+			level: fields["level"].(string), logger: logger, message: withoutParticulars(message),
+			fields: fieldsWithoutParticulars(fields),
+		})
+	}
+	return all
+}
+
+// particulars is what differs from one run to the next.
+var particulars = regexp.MustCompile(`\b(?:\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?|\d{4}-\d\d-\d\d(?:T[\d:]+Z)?|[0-9a-f]{64})\b`)
+
+func withoutParticulars(text string) string { return particulars.ReplaceAllString(text, "…") }
+
+// fieldsWithoutParticulars returns the fields as texts.
+func fieldsWithoutParticulars(fields map[string]any) map[string]any {
+	texts := make(map[string]any, len(fields))
+	for name, value := range fields {
+		texts[name] = withoutParticulars(fmt.Sprint(value))
+	}
+	return texts
+}
