@@ -189,12 +189,15 @@ func TestWrongConfigsAreRefusedAtLoad(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			checkRefusal(t, validate(t, "{}", named(c.handler)),
 				"loading http app module: provision http: server test: setting up route handlers: route 0: loading handler modules: position 0: loading module 'proxyos': "+c.want)
+			checkExplained(t, strings.TrimPrefix(strings.TrimPrefix(c.want, decoding), provision), named(c.handler))
 		})
 	}
 	t.Run("two routes of one name", func(t *testing.T) {
 		checkRefusal(t, validate(t, "{}", `{"handler": "proxyos", "name": "x", "upstreams": ["a:1"]}`, `{"handler": "proxyos", "name": "x", "upstreams": ["b:1"]}`),
 			"loading http app module: provision http: server test: setting up route handlers: route 0: loading handler modules: position 1: loading module 'proxyos': "+
 				provision+`name "x": another proxyos route has it already; give each route a name of its own`)
+		checkExplained(t, `name "x": another proxyos route has it already; give each route a name of its own`,
+			`{"handler": "proxyos", "@id": "a", "name": "x", "upstreams": ["a:1"]}`, `{"handler": "proxyos", "name": "x", "upstreams": ["b:1"]}`)
 	})
 }
 
@@ -211,6 +214,23 @@ func TestWrongSettingsOfTheAppAreRefused(t *testing.T) {
 		t.Run(settings, func(t *testing.T) {
 			checkRefusal(t, validate(t, settings), "loading proxyos app module: "+want)
 		})
+	}
+}
+
+// checkExplained checks that explain has the same first error for a config as loading has,
+// unless it is one of a module that explain does not load.
+func checkExplained(t *testing.T, want string, handlers ...string) {
+	t.Helper()
+	if strings.Contains(want, "loading module '") {
+		want = ""
+	}
+	config := `{"apps": {"http": {"servers": {"test": {"routes": [{"@id": "r", "handle": [` + strings.Join(handlers, ",") + `]}]}}}}}`
+	routes, err := explainRoutes([]byte(config))
+	if err != nil || len(routes) != len(handlers) {
+		t.Fatalf("explained are %d routes: %v", len(routes), err)
+	}
+	if got := routes[len(routes)-1].Error; got != want {
+		t.Errorf("explained as\n%s\nwant\n%s", got, want)
 	}
 }
 
