@@ -10,7 +10,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 )
 
-// adminClient talks to the admin API of a Caddy that runs.
+// adminClient talks to the admin API of a running Caddy.
 type adminClient struct {
 	address string
 }

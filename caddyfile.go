@@ -57,7 +57,7 @@ func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 	if err := rp.FinalizeUnmarshalCaddyfile(helper); err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(encode(rp), &h.ReverseProxy); err != nil { // beside the transport
+	if err := json.Unmarshal(encode(rp), &h.ReverseProxy); err != nil { // the transport stays
 		return nil, err
 	}
 	keepZero(h.ReverseProxy, "load_balancing", "retries", p.seen["lb_retries"])
@@ -89,8 +89,8 @@ func readTrafficSplit(p *parser, h *Handler) error {
 	return nil
 }
 
-// readTransport reads the route's transport. It does not leave that to reverse_proxy,
-// whose advice on the Host header would be wrong here.
+// readTransport keeps the transport from reverse_proxy's parser, whose advice on the Host
+// header would be wrong here.
 func readTransport(p *parser, h *Handler) error {
 	if !p.NextArg() {
 		return errArgumentCount
@@ -101,7 +101,7 @@ func readTransport(p *parser, h *Handler) error {
 		return err
 	}
 	if _, ok := module.(http.RoundTripper); !ok {
-		return p.Errf("transport %q (%T) makes no round trips; name one of Caddy's transports, such as http", name, module)
+		return p.Errf("transport %q (%T) is not an HTTP transport; write one of Caddy's, such as http", name, module)
 	}
 	if !reflect.DeepEqual(module, new(reverseproxy.HTTPTransport)) {
 		h.ReverseProxy = object{"transport": caddyconfig.JSONModuleObject(module, "protocol", name, nil)}
@@ -109,12 +109,12 @@ func readTransport(p *parser, h *Handler) error {
 	return nil
 }
 
-// asBlock returns a dispenser for tokens as the block of a directive.
+// asBlock returns a dispenser that reads tokens as the block of a directive.
 func asBlock(directive caddyfile.Token, tokens []caddyfile.Token) *caddyfile.Dispenser {
 	if len(tokens) == 0 {
 		return caddyfile.NewDispenser([]caddyfile.Token{directive})
 	}
-	// Not clones: a clone of a quoted token is no brace.
+	// Not cloned: the clone of a quoted token stays quoted, and a quoted brace is text.
 	last := tokens[len(tokens)-1]
 	directive = caddyfile.Token{File: directive.File, Line: directive.Line, Text: directive.Text}
 	opening := caddyfile.Token{File: directive.File, Line: directive.Line, Text: "{"}
@@ -123,15 +123,15 @@ func asBlock(directive caddyfile.Token, tokens []caddyfile.Token) *caddyfile.Dis
 	return caddyfile.NewDispenser(append(block, closing))
 }
 
-// keepZero makes a written zero survive the encoding that leaves zeros out, so that it
-// can turn a default off.
+// keepZero puts back a zero that the operator wrote to turn a default off. The encoding has
+// left it out.
 func keepZero(fields object, section, name string, written bool) {
 	if !written {
 		return
 	}
 	inner := make(object)
 	if raw, ok := fields[section]; ok {
-		_ = json.Unmarshal(raw, &inner) // encoded a moment ago
+		_ = json.Unmarshal(raw, &inner) // cannot fail: encoded a moment ago
 	}
 	if inner[name] == nil {
 		inner[name] = json.RawMessage("0")
@@ -144,7 +144,7 @@ func keepPassiveZero(fields object, written bool) {
 		return
 	}
 	checks := make(object)
-	_ = json.Unmarshal(fields["health_checks"], &checks) // encoded a moment ago
+	_ = json.Unmarshal(fields["health_checks"], &checks) // cannot fail: encoded a moment ago
 	keepZero(checks, "passive", "fail_duration", true)
 	fields["health_checks"] = encode(checks)
 }

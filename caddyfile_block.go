@@ -27,7 +27,7 @@ const (
 	repeatable times = true // and each adds to those before
 )
 
-// errArgumentCount is what read returns where the usage says all that is wrong.
+// errArgumentCount is for readers to return: the error becomes one that shows the usage.
 var errArgumentCount = errors.New("wrong argument count")
 
 func (s subdirective[T]) name() string {
@@ -47,7 +47,7 @@ func newParser(helper httpcaddyfile.Helper, of string) *parser {
 	return &parser{Helper: helper, of: of, seen: make(map[string]bool)}
 }
 
-// parse reads the block that follows.
+// parse reads the block that follows, if there is one.
 func (b block[T]) parse(p *parser, into *T) error {
 	for nesting := p.Nesting(); p.NextBlock(nesting); {
 		if err := b.subdirective(p, into); err != nil {

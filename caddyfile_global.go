@@ -24,7 +24,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 		return nil, d.Err("the proxyos option is already specified; write it once")
 	}
 	if d.NextArg() {
-		return nil, d.ArgErr()
+		return nil, d.Errf("the proxyos option takes a block, not %q", d.Val())
 	}
 	app := new(App)
 	if err := globalBlock.parse(newParser(httpcaddyfile.Helper{Dispenser: d}, "proxyos"), app); err != nil {

@@ -233,8 +233,8 @@ func TestFormatterLeavesADirectiveAsItIs(t *testing.T) {
 	}
 }
 
-// What is refused while a Caddyfile is adapted. The directive begins on line 2.
-func TestWrongCaddyfilesAreRefused(t *testing.T) {
+// These are rejected while a Caddyfile is adapted. The directive begins on line 2.
+func TestWrongCaddyfilesAreRejected(t *testing.T) {
 	const (
 		percent = `; write the percentage of requests for staging`
 		again   = " is already specified; write it once"
@@ -260,7 +260,7 @@ func TestWrongCaddyfilesAreRefused(t *testing.T) {
 
 		{"a share below 0", "proxyos a:1 {\nstaging b:1\ntraffic_split -1\n}", `traffic_split: "-1" is outside 0 to 100` + percent, 4},
 		{"a share above 100", "proxyos a:1 {\nstaging b:1\ntraffic_split 101\n}", `traffic_split: "101" is outside 0 to 100` + percent, 4},
-		{"a share that is no number", "proxyos a:1 {\nstaging b:1\ntraffic_split NaN\n}", `traffic_split: "NaN" is not a percentage; write a number from 0 to 100, such as 10 or 0.5%`, 4},
+		{"a share that is not a number", "proxyos a:1 {\nstaging b:1\ntraffic_split NaN\n}", `traffic_split: "NaN" is not a percentage; write a number from 0 to 100, such as 10 or 0.5%`, 4},
 		{"a share in words", "proxyos a:1 {\nstaging b:1\ntraffic_split ten\n}", `traffic_split: "ten" is not a percentage; write a number from 0 to 100, such as 10 or 0.5%`, 4},
 		{"a share that is missing", "proxyos a:1 {\nstaging b:1\ntraffic_split\n}", count("traffic_split <percent>[%]"), 4},
 		{"a share and more", "proxyos a:1 {\nstaging b:1\ntraffic_split 10 20\n}", count("traffic_split <percent>[%]"), 4},
@@ -286,7 +286,7 @@ func TestWrongCaddyfilesAreRefused(t *testing.T) {
 		{"skip_tls_verify on and off", "proxyos a:1 {\nskip_tls_verify on off\n}", `skip_tls_verify takes on or off, not "on off"`, 3},
 		{"a weight below 0", "proxyos {\nupstream a:1 {\nweight -1\n}\n}", `upstream "a:1": weight -1 is outside 0 to 1000`, 5},
 		{"a weight above 1000", "proxyos {\nupstream a:1 {\nweight 1001\n}\n}", `upstream "a:1": weight 1001 is outside 0 to 1000`, 5},
-		{"a weight that is no whole number", "proxyos {\nupstream a:1 {\nweight 1.5\n}\n}", `weight: "1.5" is not a whole number`, 4},
+		{"a weight that is not a whole number", "proxyos {\nupstream a:1 {\nweight 1.5\n}\n}", `weight: "1.5" is not a whole number`, 4},
 		{"a weight that is missing", "proxyos {\nupstream a:1 {\nweight\n}\n}", count("weight <n>"), 4},
 		{"max_requests below 0", "proxyos {\nupstream a:1 {\nmax_requests -1\n}\n}", `upstream "a:1": max_requests -1 is negative; write the most requests it may have in flight, or 0 for no limit`, 5},
 		{"a trust pool that does not exist", "proxyos {\nupstream https://a:1 {\ntls_trust_pool bogus\n}\n}", "getting module named 'tls.ca_pool.source.bogus': module not registered: tls.ca_pool.source.bogus", 4},
@@ -314,16 +314,16 @@ func TestWrongCaddyfilesAreRefused(t *testing.T) {
 	}
 }
 
-func TestWrongGlobalOptionsAreRefused(t *testing.T) {
+func TestWrongGlobalOptionsAreRejected(t *testing.T) {
 	for _, c := range []struct{ name, option, want string }{
-		{"an argument", "proxyos on", "wrong argument count or unexpected line ending after 'on', at Caddyfile:2"},
+		{"an argument", "proxyos on", `the proxyos option takes a block, not "on", at Caddyfile:2`},
 		{"written twice", "proxyos\nproxyos", "the proxyos option is already specified; write it once, at Caddyfile:3"},
 		{"an unknown option", "proxyos {\nports 1\n}", `unrecognized subdirective "ports" of proxyos; it takes https_ports and sync_interval, at Caddyfile:3`},
 		{"ports twice", "proxyos {\nhttps_ports 1\nhttps_ports 2\n}", "https_ports is already specified; write it once, at Caddyfile:4"},
 		{"no port", "proxyos {\nhttps_ports\n}", "https_ports: no port given; write the ports that mean HTTPS, or +8444 to add one, at Caddyfile:3"},
-		{"a port that is none", "proxyos {\nhttps_ports 65536\n}", `https_ports: port "65536" is not a number from 1 to 65535, at Caddyfile:3`},
+		{"a port out of range", "proxyos {\nhttps_ports 65536\n}", `https_ports: port "65536" is not a number from 1 to 65535, at Caddyfile:3`},
 		{"an empty port", "proxyos {\nhttps_ports \"\"\n}", `https_ports: port "" is not a number from 1 to 65535, at Caddyfile:3`},
-		{"an interval that is none", "proxyos {\nsync_interval soon\n}", `sync_interval: "soon" is not a duration; write one such as 5s, at Caddyfile:3`},
+		{"an interval that is not a duration", "proxyos {\nsync_interval soon\n}", `sync_interval: "soon" is not a duration; write one such as 5s, at Caddyfile:3`},
 		{"no interval", "proxyos {\nsync_interval\n}", "sync_interval: wrong argument count; write `sync_interval <duration>`, at Caddyfile:3"},
 		{"two intervals", "proxyos {\nsync_interval 1s\nsync_interval 2s\n}", "sync_interval is already specified; write it once, at Caddyfile:4"},
 	} {

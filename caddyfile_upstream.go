@@ -42,7 +42,7 @@ var upstreamBlock = block[Upstream]{
 	{"tls_pin <sha256...>", repeatable, readPins},
 }
 
-// upstream reads an upstream that may have options of its own.
+// upstream reads one upstream and its options.
 func (p *parser) upstream(upstreams *[]Upstream) error {
 	opening := p.Token()
 	if args := p.RemainingArgs(); len(args) != 1 {

@@ -21,9 +21,9 @@ func init() {
 		Usage: "<command>",
 		Short: "Watches and steers proxyos routes, and explains and probes upstreams",
 		Long: `
-Shows the routes of a Caddy that runs and changes how much of their traffic
-goes to staging; explains how upstream addresses are understood; and finds out
-why an upstream does not answer.`,
+Shows the routes of a running Caddy, and changes how much of their traffic goes
+to staging. Explains how upstream addresses are understood. Finds out why an
+upstream does not answer.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.AddCommand(explainCommand(), probeCommand())
 			cmd.AddCommand(steerCommands()...)
@@ -31,10 +31,10 @@ why an upstream does not answer.`,
 	})
 }
 
-// errFailed ends a command whose output has said all there is to say with exit code 1.
+// errFailed ends a command with exit code 1 when its output has already said why.
 var errFailed = errors.New("failed")
 
-// runQuietly runs a command without cobra printing an error that the output has told.
+// runQuietly keeps cobra from printing errFailed.
 func runQuietly(run func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		err := run(cmd, args)
@@ -54,7 +54,7 @@ func printJSON(w io.Writer, value any) error {
 // lineWidth is the width that output is wrapped to.
 const lineWidth = 80
 
-// wrapped returns text in lines of at most lineWidth columns: the first begins with
+// wrapped returns text in lines of at most lineWidth columns. The first line begins with
 // first, the others with as many spaces. Words are never broken.
 func wrapped(first, text string) string {
 	var b strings.Builder

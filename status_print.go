@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// printer prints what the admin API has answered: for people, in 80 columns, or as JSON.
+// printer prints answers of the admin API: for people, in 80 columns, or as JSON.
 type printer struct {
 	out  io.Writer
 	json bool
@@ -114,10 +114,10 @@ func (u upstreamStatus) speaks() string {
 
 func percentText(percent float64) string { return fmt.Sprintf("%.6g %%", percent) }
 
-// minClipped is how much of a name or an address is shown at least.
+// minClipped is how many columns of a name or an address are always shown.
 const minClipped = 10
 
-// fit shortens the cells of the first column to what the others leave of a line.
+// fit shortens the cells of the first column to the room that the others leave.
 func fit(indent int, rows [][]string) {
 	left := lineWidth - indent
 	for column := 1; column < len(rows[0]); column++ {
@@ -132,7 +132,7 @@ func fit(indent int, rows [][]string) {
 	}
 }
 
-// clip shortens a text that would make a table too wide.
+// clip shortens text to a width, and marks the cut.
 func clip(text string, width int) string {
 	runes := []rune(text)
 	if len(runes) <= width {

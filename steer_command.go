@@ -11,17 +11,17 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 )
 
-// exitNotDrained is the exit code of promote and rollback where the split was changed but
-// requests were still in flight when the time was over.
+// exitNotDrained is the exit code of promote and rollback when the split is changed but
+// requests are still in flight when the time is up.
 const exitNotDrained = 4
 
 const defaultDrain = 30 * time.Second
 
-// steerCommands returns the commands that watch and steer the routes of a Caddy that runs.
+// steerCommands returns the commands that watch and steer the routes of a running Caddy.
 func steerCommands() []*cobra.Command {
-	list := steerCommand("list", "List the routes, with their splits and health", `
-Lists all proxyos routes of the Caddy that runs. Those without a name cannot be steered;
-give them one with the subdirective name.`, "caddy proxyos list", cobra.NoArgs,
+	list := steerCommand("list", "Lists the routes, with their splits and health", `
+Lists also routes without a name. They cannot be steered: give them a name with
+the subdirective name.`, "caddy proxyos list", cobra.NoArgs,
 		func(c adminClient, out printer, fl caddycmd.Flags, _ []string) (int, error) {
 			routes, err := c.list()
 			if err != nil {
@@ -29,17 +29,17 @@ give them one with the subdirective name.`, "caddy proxyos list", cobra.NoArgs,
 			}
 			return 0, out.list(routes)
 		})
-	show := steerCommand("show <name>", "Show one route, with its upstreams", `
-Shows the split of a route, who has set it and when, and its upstreams with their health
-and their requests.`, "caddy proxyos show app", cobra.ExactArgs(1),
+	show := steerCommand("show <name>", "Shows one route and its upstreams", `
+Shows the split, who set it and when, and the health and the requests of each
+upstream.`, "caddy proxyos show app", cobra.ExactArgs(1),
 		func(c adminClient, out printer, fl caddycmd.Flags, args []string) (int, error) {
 			route, err := c.show(args[0])
 			return out.orError(route, err)
 		})
-	split := steerCommand("split <name> <percent>", "Set the share of requests for staging", `
-Sets the share of a route's requests that staging gets, from the next request on, for all
-instances that share Caddy's storage, until it is set again, reset, or the configured share
-is edited. It outlives restarts.`, "caddy proxyos split app 25", cobra.ExactArgs(2),
+	split := steerCommand("split <name> <percent>", "Sets the percentage of requests for staging", `
+The new percentage applies from the next request on, and to all instances that
+share Caddy's storage. It survives restarts. It applies until you set another
+one, reset it, or edit the configured one.`, "caddy proxyos split app 25", cobra.ExactArgs(2),
 		func(c adminClient, out printer, fl caddycmd.Flags, args []string) (int, error) {
 			percent, err := parsePercent(args[1])
 			if err != nil {
@@ -48,26 +48,28 @@ is edited. It outlives restarts.`, "caddy proxyos split app 25", cobra.ExactArgs
 			route, err := c.split(args[0], percent, operator())
 			return out.orError(route, err)
 		})
-	promote := steerCommand("promote <name>", "Send all requests to staging, and drain production", `
-Sets the share of staging to 100 %, then waits until production has no request in flight.
-Exits with code 4 if it still has some when the time is over; the share stays at 100 %.`,
+	promote := steerCommand("promote <name>", "Sends all requests to staging, and drains production", `
+Sets the percentage for staging to 100, then waits until production has no
+request in flight. If it still has some when the time is up, exits with code 4
+and leaves the percentage at 100.`,
 		"caddy proxyos promote app --drain 1m", cobra.ExactArgs(1),
 		func(c adminClient, out printer, fl caddycmd.Flags, args []string) (int, error) {
 			return drain(c, out, fl, args[0], 100, production)
 		})
-	rollback := steerCommand("rollback <name>", "Send all requests to production, and drain staging", `
-Sets the share of staging to 0 %, then waits until staging has no request in flight. Exits
-with code 4 if it still has some when the time is over; the share stays at 0 %.`,
+	rollback := steerCommand("rollback <name>", "Sends all requests to production, and drains staging", `
+Sets the percentage for staging to 0, then waits until staging has no request in
+flight. If it still has some when the time is up, exits with code 4 and leaves
+the percentage at 0.`,
 		"caddy proxyos rollback app", cobra.ExactArgs(1),
 		func(c adminClient, out printer, fl caddycmd.Flags, args []string) (int, error) {
 			return drain(c, out, fl, args[0], 0, staging)
 		})
 	for _, command := range []*cobra.Command{promote, rollback} {
-		command.Flags().Duration("drain", defaultDrain, "How long to wait; 0 does not wait")
+		command.Flags().Duration("drain", defaultDrain, "How long to wait; 0: do not wait")
 	}
-	reset := steerCommand("reset <name>", "Go back to the configured share", `
-Forgets the share that was set while the route runs, so that the configured one is in force
-again.`, "caddy proxyos reset app", cobra.ExactArgs(1),
+	reset := steerCommand("reset <name>", "Returns to the configured percentage", `
+Drops the percentage that split, promote or rollback set. The configured one
+applies again.`, "caddy proxyos reset app", cobra.ExactArgs(1),
 		func(c adminClient, out printer, fl caddycmd.Flags, args []string) (int, error) {
 			route, err := c.reset(args[0])
 			return out.orError(route, err)
@@ -79,9 +81,9 @@ type steerFunc func(adminClient, printer, caddycmd.Flags, []string) (exitCode in
 
 func steerCommand(use, short, long, example string, args cobra.PositionalArgs, run steerFunc) *cobra.Command {
 	command := &cobra.Command{Use: use, Short: short, Long: short + ".\n" + long, Example: "  " + example, Args: args}
-	command.Flags().String("address", "", "Address of the admin API (default: of the config, or localhost:2019)")
-	command.Flags().StringP("config", "c", "", "Config file to take the address of the admin API from")
-	command.Flags().StringP("adapter", "a", "", "Name of the config adapter to apply to it")
+	command.Flags().String("address", "", "Admin API to ask (default: from the config, or localhost:2019)")
+	command.Flags().StringP("config", "c", "", "Config file that has the address of the admin API")
+	command.Flags().StringP("adapter", "a", "", "Name of the config adapter for that file")
 	command.Flags().Bool("json", false, "Print JSON")
 	command.RunE = func(cmd *cobra.Command, args []string) error {
 		return caddycmd.WrapCommandFuncForCobra(func(fl caddycmd.Flags) (int, error) {
@@ -95,7 +97,7 @@ func steerCommand(use, short, long, example string, args cobra.PositionalArgs, r
 	return command
 }
 
-// drain sets the split and waits until the group that it leaves has nothing in flight.
+// drain sets the split, then waits until the other group has nothing in flight.
 func drain(c adminClient, out printer, fl caddycmd.Flags, name string, percent float64, leaving string) (int, error) {
 	limit := fl.Duration("drain")
 	if limit < 0 {
@@ -128,7 +130,7 @@ func (s routeStatus) inFlight(group string) int64 {
 	return 0
 }
 
-// operator names who runs the command.
+// operator returns who runs the command, as user@host.
 func operator() string {
 	name := "unknown"
 	if u, err := user.Current(); err == nil {
