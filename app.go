@@ -53,6 +53,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.lanes = make(map[string]*lane)
 	a.steering = newSteering(&a.routes, ctx.Storage(), time.Duration(a.SyncInterval), ctx.Logger())
+	if err := (healthEvents{}).subscribe(ctx); err != nil {
+		return err
+	}
 	if err := ctx.GetMetricsRegistry().Register(&collector{routes: &a.routes}); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}

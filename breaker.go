@@ -12,12 +12,13 @@ import (
 // breaker remembers the upstreams of a route that have failed and not answered since, by
 // dial address. The circuit of an upstream is closed while nothing is known against it,
 // open while it gets no request, and half-open after that: on trial, it gets one request at
-// a time until it has answered. So a dead upstream costs one request its first attempt each
-// time, not all that are under way.
+// a time, and one a second at least, until it has answered. So a dead upstream costs one
+// request its first attempt each time, not all that are under way.
 //
-// A circuit is open for the time that a new config needs to find out by itself that an
-// upstream is down which the config before knew to be. Other failures are for Caddy's
-// passive health check to count; when that has forgotten them, the circuit is half-open.
+// A failure opens a circuit for 10 seconds, unless the operator has written passive health
+// checks: then they count failures, and the circuit is half-open when they have forgotten
+// them. What a config knows by its health checks, the next one does not know at first: there
+// a circuit is open for as long as that one's checks need to find out.
 //
 // Requests only read it, without a lock: it changes when an upstream fails or returns.
 type breaker struct {
@@ -29,9 +30,13 @@ type breaker struct {
 type circuits map[string]*circuit
 
 type circuit struct {
-	until time.Time   // open until then, half-open from then on
-	tried atomic.Bool // a request is on trial
+	until time.Time    // open until then, half-open from then on
+	trial atomic.Int64 // until when a request is on trial, in Unix nanoseconds; 0 if none is
 }
+
+// trialTime is how long a request is on trial at most. One that takes longer, such as a long
+// poll or a slow upload, must not keep all others away.
+const trialTime = time.Second
 
 // isClosed tells whether all circuits are.
 func (b *breaker) isClosed() bool { return b.known.Load() == nil }
@@ -52,13 +57,17 @@ func (b *breaker) isHalfOpen(dial string) bool {
 // on trial with another one.
 func (b *breaker) rejects(dial string) bool {
 	c := b.of(dial)
-	return c != nil && (c.tried.Load() || time.Now().Before(c.until))
+	return c != nil && (c.isTried(time.Now()) || time.Now().Before(c.until))
 }
 
 // admit lets a request go to an upstream, unless that is on trial with another one.
 func (b *breaker) admit(dial string) bool {
 	c := b.of(dial)
-	return c == nil || c.tried.CompareAndSwap(false, true)
+	if c == nil {
+		return true
+	}
+	now, last := time.Now(), c.trial.Load()
+	return last <= now.UnixNano() && c.trial.CompareAndSwap(last, now.Add(trialTime).UnixNano())
 }
 
 // failed opens the circuit of an upstream for a time; 0 puts it on trial at once. It never
@@ -88,7 +97,7 @@ func (b *breaker) succeeded(dial string, status int) {
 // abandoned ends a trial that has shown nothing.
 func (b *breaker) abandoned(dial string) {
 	if c := b.of(dial); c != nil {
-		c.tried.Store(false)
+		c.trial.Store(0)
 	}
 }
 
@@ -117,6 +126,9 @@ func (b *breaker) of(dial string) *circuit {
 	}
 	return nil
 }
+
+// isTried tells whether a request is on trial.
+func (c *circuit) isTried(now time.Time) bool { return now.UnixNano() < c.trial.Load() }
 
 // change replaces what is known by what f makes of a copy.
 func (b *breaker) change(f func(circuits)) {

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"reflect"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -30,6 +32,7 @@ var directiveBlock = block[Handler]{
 	{"production_when <matcher>", repeatable, func(p *parser, h *Handler) error { return p.when(&h.ProductionWhen) }},
 	{"staging_fallback [on|off]", once, func(p *parser, h *Handler) error { return p.onOff(&h.StagingFallback) }},
 	{"skip_tls_verify [on|off]", once, func(p *parser, h *Handler) error { return p.onOff(&h.SkipTLSVerify) }},
+	{"retry_buffer <size>", once, readRetryBuffer},
 	{"transport <module> {...}", once, readTransport},
 }
 
@@ -86,6 +89,20 @@ func readTrafficSplit(p *parser, h *Handler) error {
 		return p.Errf("traffic_split: %v", err)
 	}
 	h.TrafficSplit = &percent
+	return nil
+}
+
+func readRetryBuffer(p *parser, h *Handler) error {
+	var text string
+	if !p.AllArgs(&text) {
+		return errArgumentCount
+	}
+	size, err := humanize.ParseBytes(text)
+	if err != nil || size > maxKept {
+		return p.Errf("retry_buffer: %q is not a size from 0 to 16MiB; write one such as 64KiB, or 0 to keep no bodies", text)
+	}
+	bytes := int64(size)
+	h.RetryBuffer = &bytes
 	return nil
 }
 

@@ -13,6 +13,9 @@ func (h *Handler) checkOptions() error {
 			return err
 		}
 	}
+	if size := h.RetryBuffer; size != nil && (*size < 0 || *size > maxKept) {
+		return fmt.Errorf("retry_buffer: %d is outside 0 to %d bytes; write a size such as 64KiB, or 0 to keep no bodies", *size, maxKept)
+	}
 	if err := h.checkSplit(); err != nil {
 		return err
 	}

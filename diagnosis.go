@@ -41,25 +41,35 @@ func newDiagnostician(route string, logger *zap.Logger) *diagnostician {
 	return &diagnostician{route: route, logger: logger, now: time.Now}
 }
 
-// examine looks at the outcome of an attempt at an upstream, and returns the response as
-// it is, and the error with a hint for what is known to cause it.
-func (d *diagnostician) examine(b backend, res *http.Response, err error) (*http.Response, error) {
-	if err == nil {
-		if c := diagnose.OfRefusal(diagnose.Peek(res)); c != diagnose.Unknown {
-			d.log(b, c, c.Hint(b.diagnosed(), nil), nil)
-		}
-		return res, nil
-	}
+// explain returns the error of an attempt at an upstream, with a hint for what is known to
+// cause it.
+func (d *diagnostician) explain(b backend, err error) error {
 	c := diagnose.Of(err)
 	if c == diagnose.Unknown {
-		return res, err
+		return err
 	}
-	hint := c.Hint(b.diagnosed(), err)
+	return d.hint(b, c, c.Hint(b.diagnosed(), err), err)
+}
+
+// explainStale is explain for a connection that ended while it was idle.
+func (d *diagnostician) explainStale(b backend, err error) error {
+	return d.hint(b, diagnose.Stale, diagnose.Stale.Hint(b.diagnosed(), err), err)
+}
+
+func (d *diagnostician) hint(b backend, c diagnose.Cause, hint string, err error) error {
 	if hint == "" {
-		return res, err
+		return err
 	}
 	d.log(b, c, hint, err)
-	return res, diagnose.WithHint(err, hint)
+	return diagnose.WithHint(err, hint)
+}
+
+// examine logs a hint for a response that says that the request came the wrong way. It
+// leaves the response as it is.
+func (d *diagnostician) examine(b backend, res *http.Response) {
+	if c := diagnose.OfRefusal(diagnose.Peek(res)); c != diagnose.Unknown {
+		d.log(b, c, c.Hint(b.diagnosed(), nil), nil)
+	}
 }
 
 // log logs an upstream's hint, unless the same has been logged a short while ago.

@@ -130,7 +130,7 @@ func TestHintForAnUpstreamOfWhichNothingIsKnown(t *testing.T) {
 	d := newDiagnostician("", zap.New(core))
 	g := &group{byPort: &portLanes{other: &lane{urlScheme: address.HTTPS}}}
 	known := g.targetOf(&reverseproxy.Upstream{Dial: "10.0.0.1:80"}).backend
-	if _, err := d.examine(known, nil, tls.RecordHeaderError{RecordHeader: [5]byte([]byte("HTTP/"))}); !strings.Contains(err.Error(), "it answers in plain HTTP but is spoken to in HTTPS; write http://") {
+	if err := d.explain(known, tls.RecordHeaderError{RecordHeader: [5]byte([]byte("HTTP/"))}); !strings.Contains(err.Error(), "it answers in plain HTTP but is spoken to in HTTPS; write http://") {
 		t.Error(err)
 	}
 	if logs.Len() != 1 {

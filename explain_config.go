@@ -92,22 +92,38 @@ func explainRoutes(config []byte) ([]routeExplanation, error) {
 	}
 	ports := newPortSet(decoded.Apps.Proxyos.ports())
 	all := []routeExplanation{}
-	taken := make(map[string]bool)
+	named := make(map[string]namedRoute)
 	for _, server := range slices.Sorted(maps.Keys(decoded.Apps.HTTP.Servers)) {
 		var routes []configuredRoute
 		findRoutes(decoded.Apps.HTTP.Servers[server], configuredRoute{server: server}, &routes)
 		for _, route := range routes {
 			e := explainRoute(route, ports)
-			if e.Error == "" && e.Name != "" {
-				if taken[e.Name] {
-					e.Error = errNameTaken(e.Name).Error()
+			if first, taken := named[e.Name]; e.Error == "" && e.Name != "" {
+				switch {
+				case !taken:
+					named[e.Name] = namedRoute{route.handler, e.firstAddress()}
+				case !bytes.Equal(first.handler, route.handler):
+					e.Error = errNameTaken(e.Name, first.address).Error()
 				}
-				taken[e.Name] = true
 			}
 			all = append(all, e)
 		}
 	}
 	return all, nil
+}
+
+// namedRoute is the first route of a name.
+type namedRoute struct {
+	handler json.RawMessage
+	address string
+}
+
+// firstAddress returns the address that stands for the route where it has no other mark.
+func (e routeExplanation) firstAddress() string {
+	if len(e.Upstreams) == 0 {
+		return "of a dynamic source"
+	}
+	return e.Upstreams[0].Address
 }
 
 // findRoutes finds the proxyos handlers inside a piece of a configuration.

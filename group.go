@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -41,20 +42,38 @@ type target struct {
 	counts   *upstreamState         // nil for an upstream from a dynamic source
 	before   *reverseproxy.Upstream // in the config before this one, which has its health; nil if there is none
 	gate     *gate                  // nil if the dial address may stand for several servers
+
+	checkedAs string      // the address that an active health check names it by
+	unhealthy atomic.Bool // an active health check says so
 }
 
 // newGroup returns a group of planned upstreams. The reverse proxy provisions the upstreams
 // of its pool, and a transport the lanes.
-func newGroup(p *groupPlan, pool reverseproxy.UpstreamPool, b *breaker, state *groupState) *group {
+func newGroup(p *groupPlan, pool reverseproxy.UpstreamPool, b *breaker, state *groupState, checkPort int) *group {
 	g := &group{name: p.name, label: p.name, pool: pool, breaker: b, state: state}
 	g.byUpstream = make(map[*reverseproxy.Upstream]*target, len(pool))
 	for i, backend := range p.backends {
-		t := &target{backend: backend, upstream: pool[i]}
+		t := &target{backend: backend, upstream: pool[i], checkedAs: checkAddress(backend.dial, checkPort)}
 		t.counts, t.before = state.acquire(pool[i])
 		g.targets = append(g.targets, t)
 		g.byUpstream[pool[i]] = t
 	}
 	return g
+}
+
+// checkAddress returns the address that Caddy's active health checks name an upstream by:
+// the one that they check, at another port if one is written for them.
+func checkAddress(dial string, port int) string {
+	known, err := caddy.ParseNetworkAddress(caddy.NewReplacer().ReplaceKnown(dial, ""))
+	switch {
+	case err != nil:
+		return ""
+	case port != 0:
+		known.StartPort, known.EndPort = uint(port), uint(port)
+	case known.IsUnixNetwork(), known.IsFdNetwork():
+		return "localhost"
+	}
+	return known.JoinHostPort(0)
 }
 
 // loadModules loads the group's own selection policy and source of upstreams, if it has any.
@@ -155,8 +174,8 @@ func hasShare(policy *reverseproxy.WeightedRoundRobinSelection, place int) bool 
 }
 
 // lastResort picks an upstream where no available one is left untried: one that is
-// available still; or, where all are marked down, any that has room, since a marked-down
-// upstream is a guess and a refused connection a fact.
+// available still; or, where all are marked down, any that has room, by turns. A mark is a
+// guess and a refused connection a fact; but so is what an active health check has found.
 func (g *group) lastResort(j *journey, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	pool := j.poolOf(g)
 	if len(pool) == 0 {
@@ -171,11 +190,18 @@ func (g *group) lastResort(j *journey, r *http.Request, w http.ResponseWriter) *
 			return upstream
 		}
 	}
-	g.turns.taken.Add(1)
-	if upstream := g.turns.search(pool, func(u *reverseproxy.Upstream) bool { return !u.Full() && !j.hasTried(u) }); upstream != nil {
+	if upstream := g.turns.takeLast(pool, func(u *reverseproxy.Upstream) bool { return g.mayBeUp(u) && !j.hasTried(u) }); upstream != nil {
 		return upstream
 	}
-	return g.turns.search(pool, func(u *reverseproxy.Upstream) bool { return !u.Full() })
+	return g.turns.takeLast(pool, g.mayBeUp)
+}
+
+// mayBeUp tells whether an upstream that is marked down is worth an attempt.
+func (g *group) mayBeUp(u *reverseproxy.Upstream) bool {
+	if t, ok := g.byUpstream[u]; ok && t.unhealthy.Load() {
+		return false
+	}
+	return !u.Full()
 }
 
 // available tells whether an upstream of the group can be sent requests.

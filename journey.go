@@ -2,7 +2,10 @@ package proxyos
 
 import (
 	"errors"
+	"io"
+	"net"
 	"net/http"
+	"net/http/httptrace"
 	"slices"
 	"time"
 
@@ -21,15 +24,23 @@ type journey struct {
 	group               *group  // where the next attempt goes
 	target              *target // of the latest attempt
 	tried               []*reverseproxy.Upstream
-	failed              int                                  // how many of them are known to have failed
+	ended               int                                  // how many of them are over
 	strikes             int                                  // remembered against the last of them when it was picked
+	judged              bool                                 // the transport has judged it
 	first               [3]*reverseproxy.Upstream            // room for tried
 	pools               map[*group]reverseproxy.UpstreamPool // from dynamic sources
-	answer              statusRecorder
+	body                clientBody
+	kept                *keptBody // the body as attempts read it; nil if there is none
+	failure             error     // of the latest attempt, where its upstream is to blame
+	answer              answerWriter
+	outcome             error // what the client is told where no upstream is to blame; nil: what the reverse proxy says
 	repl                *caddy.Replacer
 	started             time.Time
 	toStaging, fellBack bool
-	answered            bool // the latest attempt was: an error after that is not the upstream's
+	answered            int  // the status of the latest attempt's answer: an error after that is not the upstream's
+	finished            bool // counted
+
+	asked, reused bool // what is known of the latest attempt's connection; see evidence
 }
 
 type journeyKey struct{}
@@ -40,14 +51,14 @@ func journeyOf(r *http.Request) *journey {
 	return j
 }
 
-func newJourney(route *route, w http.ResponseWriter, r *http.Request, toStaging bool) *journey {
-	j := &journey{route: route, toStaging: toStaging, started: time.Now()}
+func newJourney(route *route, w http.ResponseWriter, r *http.Request, d decision) *journey {
+	j := &journey{route: route, toStaging: d.toStaging, started: time.Now()}
 	j.tried = j.first[:0]
-	j.answer.ResponseWriter = w
+	j.answer.ResponseWriter, j.answer.cookie = w, d.cookie
 	j.repl = r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	j.repl.Set("http.proxyos.route", route.label)
 	j.group = route.production
-	if toStaging {
+	if d.toStaging {
 		j.group = route.staging
 	}
 	j.enter()
@@ -63,17 +74,91 @@ func (j *journey) enter() {
 // attempt picks the upstream for the next attempt, or nil if there is none. r is the
 // reverse proxy's own copy of the request.
 func (j *journey) attempt(r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
-	j.attemptFailed()
+	j.endAttempt(true, 0)
+	if j.failure != nil && j.isUsedUp(r) {
+		_ = j.stop(failureStatus(j.failure), j.failure)
+	}
+	if j.outcome != nil {
+		return j.tried[len(j.tried)-1] // which the transport does not ask again
+	}
 	upstream := j.next(r, w)
 	if upstream == nil {
 		return nil
 	}
 	j.tried, j.strikes = append(j.tried, upstream), upstream.Fails()
-	j.target = j.group.targetOf(upstream)
+	j.target, j.judged, j.answered = j.group.targetOf(upstream), false, 0
 	if counts := j.target.counts; counts != nil {
 		counts.requests.Add(1)
+		counts.inFlight.Add(1)
 	}
 	return upstream
+}
+
+// watch has what the attempt's connection is reported to the journey. The trace is the
+// reverse proxy's own, one for each attempt.
+func (j *journey) watch(req *http.Request) {
+	if trace := httptrace.ContextClientTrace(req.Context()); trace != nil {
+		trace.GetConn = func(string) { j.asked = true }
+		trace.GotConn = func(info httptrace.GotConnInfo) { j.reused = info.Reused }
+	}
+}
+
+// openBody gives an attempt the request's body, from its beginning. body is the one that
+// the reverse proxy has for the attempt.
+func (j *journey) openBody(req *http.Request, body io.ReadCloser) error {
+	if err := j.body.err(); err != nil {
+		return err // the reverse proxy buffered the body, as far as it came
+	}
+	if body == nil || body == http.NoBody {
+		return nil
+	}
+	if j.kept == nil || j.kept.source != body { // a body that it buffered is another for each attempt
+		if j.kept != nil {
+			j.kept.release()
+		}
+		j.kept = &keptBody{source: body, inAll: &j.route.kept}
+		if j.route.mayRepeat(req) {
+			j.kept.limit = j.route.keep
+		}
+	}
+	if j.kept.lost.Load() {
+		return errBodyUsedUp
+	}
+	req.Body = j.kept.open()
+	if j.kept.limit > 0 {
+		req.GetBody = func() (io.ReadCloser, error) { return j.kept.open(), nil } // or reading it fails
+	}
+	return nil
+}
+
+// errBodyUsedUp says that an attempt cannot send the request's whole body.
+var errBodyUsedUp = errors.New("the request's body has been sent already, in part at least, and is not kept")
+
+// isUsedUp tells whether another attempt could not send the whole body of r, the reverse
+// proxy's own copy of the request.
+func (j *journey) isUsedUp(r *http.Request) bool {
+	return j.kept != nil && j.kept.source == r.Body && j.kept.lost.Load()
+}
+
+// evidence is what is known of the latest attempt.
+func (j *journey) evidence(req *http.Request) evidence {
+	return evidence{context: req.Context(), body: j.body.err(), asked: j.asked, reused: j.reused}
+}
+
+// failureStatus is the status that reverse_proxy answers with where an upstream failed.
+func failureStatus(err error) int {
+	if netErr, ok := err.(net.Error); ok && netErr.Timeout() { //nolint:errorlint // as it does
+		return http.StatusGatewayTimeout
+	}
+	return http.StatusBadGateway
+}
+
+// stop ends the journey: the client gets a status, and no upstream is asked again.
+func (j *journey) stop(status int, err error) error {
+	if status != statusClientGone {
+		j.outcome, j.answer.withheld = caddyhttp.Error(status, err), true
+	}
+	return stopError{err}
 }
 
 // next picks an upstream, first in the request's group, then, for staging, in production.
@@ -121,33 +206,24 @@ func (j *journey) poolOf(g *group) reverseproxy.UpstreamPool {
 	return g.pool
 }
 
-// attemptFailed is called when the latest attempt, if there was any, has failed.
-func (j *journey) attemptFailed() {
-	if len(j.tried) == j.failed {
+// endAttempt draws the conclusion from the latest attempt, if there was any and it is not
+// over yet.
+func (j *journey) endAttempt(failed bool, status int) {
+	if len(j.tried) == j.ended {
 		return
 	}
-	j.failed = len(j.tried)
-	if counts := j.target.counts; counts != nil {
-		counts.errors.Add(1)
+	j.ended = len(j.tried)
+	upstream, breaker, counts := j.tried[j.ended-1], j.route.breaker, j.target.counts
+	if counts != nil {
+		counts.inFlight.Add(-1)
 	}
-	j.judge(true, 0)
-}
-
-// statusClientGone is what Caddy answers where the client has not waited for an answer.
-const statusClientGone = 499
-
-// judge draws the conclusion from the latest attempt, if there was any: whether its
-// upstream is to be avoided. Its failures are Caddy's to count; a status or latency may be
-// one, too.
-func (j *journey) judge(failed bool, status int) {
-	if len(j.tried) == 0 {
-		return
+	if failed && !j.judged && counts != nil {
+		counts.errors.Add(1) // over a transport that is not ours
 	}
-	upstream, breaker := j.tried[len(j.tried)-1], j.route.breaker
 	switch {
 	case upstream.Fails() > j.strikes && (!upstream.Healthy() || breaker.of(upstream.Dial) != nil):
-		breaker.failed(upstream.Dial, 0)
-	case breaker.isClosed():
+		breaker.failed(upstream.Dial, 0) // counted by Caddy's passive check, as a status or latency may be, too
+	case j.judged, breaker.isClosed():
 	case failed, status == statusClientGone:
 		breaker.abandoned(upstream.Dial)
 	default:
@@ -155,13 +231,17 @@ func (j *journey) judge(failed bool, status int) {
 	}
 }
 
-// finish counts the request once it is answered, or has failed.
+// finish counts the request once it is answered, or has failed, or is handed on to other
+// handlers.
 func (j *journey) finish(err error) {
+	if j.finished {
+		return
+	}
+	j.finished = true
 	status := j.status(err)
-	if err != nil && !j.answered {
-		j.attemptFailed()
-	} else {
-		j.judge(false, status)
+	j.endAttempt(err != nil && j.answered == 0, status)
+	if j.kept != nil {
+		j.kept.release()
 	}
 	elapsed := time.Since(j.started)
 	state := j.group.state
@@ -171,6 +251,15 @@ func (j *journey) finish(err error) {
 		c.Write(zap.String("route", j.route.name), zap.String("group", j.group.name), zap.Bool("fallback", j.fellBack),
 			zap.Int("attempts", len(j.tried)), zap.Int("status", status), zap.Duration("duration", elapsed))
 	}
+}
+
+// handOn is called when a handle_response route hands the request on to later handlers, with
+// whose answer the route has nothing to do.
+func (j *journey) handOn() {
+	if j.answer.status == 0 {
+		j.answer.status = j.answered
+	}
+	j.finish(nil)
 }
 
 // status returns the status that the client gets.
@@ -187,17 +276,65 @@ func (j *journey) status(err error) int {
 	return http.StatusInternalServerError
 }
 
-// statusRecorder remembers the status of an answer.
-type statusRecorder struct {
+// outcomeOf returns what the client is told where the reverse proxy has ended with err.
+func (j *journey) outcomeOf(err error) error {
+	if err == nil {
+		return j.outcome
+	}
+	if j.answer.status == 0 {
+		j.answer.setCookie() // for whoever answers instead
+	}
+	if failure, ok := err.(caddyhttp.HandlerError); ok && j.target != nil && !j.judged && j.route.transport != nil { //nolint:errorlint // as reverse_proxy returns it
+		failure.Err = j.route.transport.failures.explain(j.target.backend, failure.Err) // the address it would have been sent to
+		return failure
+	}
+	return err
+}
+
+// answerWriter remembers the status of an answer, and adds the cookie of a sticky client to
+// it.
+type answerWriter struct {
 	caddyhttp.ResponseWriterWrapper
-	status int
+	cookie   string // to set; empty if none is
+	status   int
+	withheld bool // the reverse proxy's word that the client has left is not passed on
 }
 
 // WriteHeader implements http.ResponseWriter. Informational statuses are not the answer's,
 // but for 101, which ends the exchange of headers.
-func (s *statusRecorder) WriteHeader(status int) {
-	if s.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		s.status = status
+func (a *answerWriter) WriteHeader(status int) {
+	if a.withheld && status == statusClientGone {
+		return
 	}
-	s.ResponseWriter.WriteHeader(status)
+	if a.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
+		a.status = status
+		a.setCookie()
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (a *answerWriter) Write(p []byte) (int, error) {
+	a.begin()
+	return a.ResponseWriter.Write(p)
+}
+
+// ReadFrom implements io.ReaderFrom.
+func (a *answerWriter) ReadFrom(r io.Reader) (int64, error) {
+	a.begin()
+	return a.ResponseWriterWrapper.ReadFrom(r)
+}
+
+// begin begins the answer with the status that is implied.
+func (a *answerWriter) begin() {
+	if a.status == 0 {
+		a.WriteHeader(http.StatusOK)
+	}
+}
+
+func (a *answerWriter) setCookie() {
+	if a.cookie != "" {
+		a.Header().Add("Set-Cookie", a.cookie)
+		a.cookie = ""
+	}
 }

@@ -23,6 +23,7 @@ type lane struct {
 	urlScheme string
 	requests  http.RoundTripper
 	upgrades  http.RoundTripper // for requests that ask for another protocol, such as WebSockets
+	untraced  bool              // the transport does not tell of its connections
 	loaded    []*reverseproxy.HTTPTransport
 }
 
@@ -137,20 +138,18 @@ func (l *laneLoader) load(p lanePlan) (*lane, error) {
 		return known, nil
 	}
 	one := &lane{urlScheme: address.HTTP}
-	requests, err := l.provision(one, p.config)
+	upgrades := upgradeConfig(p.backend, p.config)
+	requests, err := l.provision(one, p.backend, p.config)
 	if err != nil {
 		return nil, err
 	}
-	l.guardCertificates(p.backend, p.config, requests)
 	one.requests, one.upgrades = requests, requests
-	switch p.backend.scheme {
-	case address.HTTPS:
+	if p.backend.scheme == address.HTTPS {
 		one.urlScheme = address.HTTPS
-	case address.H2C:
-		// an upgrade is an HTTP/1.1 matter, and servers that speak h2c speak that too
-		cleartext := *p.config
-		cleartext.Versions = []string{"1.1"}
-		if one.upgrades, err = l.provision(one, &cleartext); err != nil {
+	}
+	one.untraced = slices.Contains(p.config.Versions, "3")
+	if upgrades != nil {
+		if one.upgrades, err = l.provision(one, p.backend, upgrades); err != nil {
 			return nil, err
 		}
 	}
@@ -158,14 +157,30 @@ func (l *laneLoader) load(p lanePlan) (*lane, error) {
 	return one, nil
 }
 
-// provision provisions an http transport for a lane, which closes it.
-func (l *laneLoader) provision(one *lane, config *reverseproxy.HTTPTransport) (*reverseproxy.HTTPTransport, error) {
-	transport := *config // provisioning takes things out of it, which the next copy needs
-	if err := transport.Provision(l.ctx); err != nil {
+// upgradeConfig returns the transport for requests that ask for another protocol, if it is
+// another one than config: that is an HTTP/1.1 matter, and servers of HTTP/2 speak that, too.
+func upgradeConfig(b backend, config *reverseproxy.HTTPTransport) *reverseproxy.HTTPTransport {
+	if slices.Equal(config.Versions, []string{"1.1"}) || b.scheme == address.HTTP {
+		return nil
+	}
+	upgrades := *config
+	upgrades.Versions = []string{"1.1"}
+	if config.TLS != nil { // provisioning takes things out of it, which this one needs, too
+		ownTLS := *config.TLS
+		upgrades.TLS = &ownTLS
+	}
+	return &upgrades
+}
+
+// provision provisions an http transport for a lane to a backend. The lane closes it.
+func (l *laneLoader) provision(one *lane, b backend, config *reverseproxy.HTTPTransport) (*reverseproxy.HTTPTransport, error) {
+	if err := config.Provision(l.ctx); err != nil {
 		return nil, errors.Join(err, one.close())
 	}
-	one.loaded = append(one.loaded, &transport)
-	return &transport, nil
+	one.loaded = append(one.loaded, config)
+	l.guardCertificates(b, config, config)
+	config.Transport.DialContext = hearingOut(config.Transport.DialContext)
+	return config, nil
 }
 
 // loadByPort returns the lanes for the upstreams of a dynamic source.

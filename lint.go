@@ -6,6 +6,8 @@ import (
 	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
+const idleChecksWarning = "active health checks have no effect on dynamic upstreams; leave them out, or write the upstreams with `to`"
+
 // lint warns of what is allowed and yet often a mistake.
 func (p *plan) lint() []string {
 	var warnings []string
@@ -19,6 +21,9 @@ func (p *plan) lint() []string {
 	}
 	if p.ownTransport {
 		warnings = append(warnings, "the route's transport is not http, so that none of this holds: it speaks its own way to every upstream")
+	}
+	if p.idleChecks() {
+		warnings = append(warnings, idleChecksWarning)
 	}
 	if lb := p.proxy.LoadBalancing; lb != nil && lb.Retries > 0 && !p.hasSeveral() {
 		warnings = append(warnings, fmt.Sprintf("lb_retries %d with a single upstream asks the same one again; add another, or remove it", lb.Retries))

@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"go.uber.org/zap"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
@@ -88,6 +90,13 @@ type Handler struct {
 	// Default: true.
 	StagingFallback *bool `json:"staging_fallback,omitempty"`
 
+	// How many bytes of a request's body are kept, so that another upstream can be sent all of
+	// it where one has failed: of those requests that may be repeated, which are GET and what
+	// `retry_match` adds. A request with a longer body is not retried once some of it has been
+	// sent. No more than 16 MiB are kept for all requests of a route together. From 0, which
+	// keeps nothing, to 16777216. Default: 65536.
+	RetryBuffer *int64 `json:"retry_buffer,omitempty"`
+
 	// The fields of the handler that are reverse_proxy's own, by name.
 	ReverseProxy map[string]json.RawMessage `json:"-"`
 
@@ -143,12 +152,17 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.route = newRoute(p, app.steering, ctx.Logger())
+	if twin := app.routes.named(h.Name); twin != nil {
+		h.route.isNew = twin.isNew
+	}
 	if err := h.route.load(ctx, p, app.lanes); err != nil {
 		return err
 	}
-	h.ReverseProxy = nil // the plan has taken it up
 	h.route.warnUnchecked(p.unchecked()...)
-	return app.routes.add(h.route)
+	if p.idleChecks() {
+		ctx.Logger().Warn(idleChecksWarning, zap.String("route", h.Name))
+	}
+	return app.routes.add(h.route, h)
 }
 
 // Cleanup gives up what the route has acquired.
@@ -164,6 +178,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	return h.route.serve(w, r, next)
 }
 
+// noteHealth implements checkedHandler.
+func (h *Handler) noteHealth(dial string, healthy bool) { h.route.noteHealth(dial, healthy) }
+
 // Interface guards
 var (
 	_ caddy.Provisioner           = (*Handler)(nil)
@@ -171,4 +188,5 @@ var (
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
 	_ json.Unmarshaler            = (*Handler)(nil)
 	_ json.Marshaler              = (*Handler)(nil)
+	_ checkedHandler              = (*Handler)(nil)
 )

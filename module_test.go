@@ -105,7 +105,7 @@ func TestWrongConfigsAreRefusedAtLoad(t *testing.T) {
 	const (
 		decoding  = "decoding module config: http.handlers.proxyos: "
 		provision = "provision http.handlers.proxyos: "
-		own       = "; proxyos takes the fields of reverse_proxy and name, upstreams, staging, traffic_split, skip_tls_verify, sticky, staging_when, production_when, staging_fallback"
+		own       = "; proxyos takes the fields of reverse_proxy and name, upstreams, staging, traffic_split, skip_tls_verify, sticky, staging_when, production_when, staging_fallback, retry_buffer"
 		none      = "there is no upstream to send requests to; write one, such as app:3000"
 		noGroup   = "there is no staging group; add `staging <addresses...>`, or remove "
 		noModule  = "loading module 'proxyos': unknown module: http.reverse_proxy."
@@ -195,8 +195,8 @@ func TestWrongConfigsAreRefusedAtLoad(t *testing.T) {
 	t.Run("two routes of one name", func(t *testing.T) {
 		checkRefusal(t, validate(t, "{}", `{"handler": "proxyos", "name": "x", "upstreams": ["a:1"]}`, `{"handler": "proxyos", "name": "x", "upstreams": ["b:1"]}`),
 			"loading http app module: provision http: server test: setting up route handlers: route 0: loading handler modules: position 1: loading module 'proxyos': "+
-				provision+`name "x": another proxyos route has it already; give each route a name of its own`)
-		checkExplained(t, `name "x": another proxyos route has it already; give each route a name of its own`,
+				provision+`name "x": another proxyos route has it already, the one with the upstream a:1; give each route a name of its own, or both the same configuration`)
+		checkExplained(t, `name "x": another proxyos route has it already, the one with the upstream a:1; give each route a name of its own, or both the same configuration`,
 			`{"handler": "proxyos", "@id": "a", "name": "x", "upstreams": ["a:1"]}`, `{"handler": "proxyos", "name": "x", "upstreams": ["b:1"]}`)
 	})
 }

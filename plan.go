@@ -1,6 +1,7 @@
 package proxyos
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,8 +18,8 @@ import (
 
 // Defaults for routes with two or more upstreams.
 const (
-	defaultRetries      = 2
-	defaultFailDuration = 10 * time.Second
+	defaultRetries = 2
+	defaultOpenFor = 10 * time.Second // as long as the passive check's fail_duration
 )
 
 // object is a JSON object whose fields are not decoded.
@@ -42,6 +43,8 @@ type plan struct {
 	ownTransport bool                        // it is not http: it speaks its own way to every upstream
 	proxy        *reverseproxy.Handler       // as written, with our defaults; without our guests
 	written      writtenFields               // of proxy
+	openFor      time.Duration               // how long the route's breaker is open; 0 where passive checks do its work
+	retryBuffer  int                         // how much of a body is kept for a retry
 }
 
 // groupPlan is what a Group means.
@@ -57,13 +60,17 @@ type groupPlan struct {
 // is as far as it got.
 func newPlan(h *Handler, httpsPorts portSet) (*plan, error) {
 	p := &plan{
-		name:      h.Name,
-		fallback:  h.StagingFallback == nil || *h.StagingFallback,
-		sticky:    h.Sticky,
-		when:      forcedConfig{StagingWhen: h.StagingWhen, ProductionWhen: h.ProductionWhen},
-		addresses: routeOptions{httpsPorts: httpsPorts, skipTLSVerify: h.SkipTLSVerify},
-		proxy:     new(reverseproxy.Handler),
-		written:   h.ReverseProxy,
+		name:        h.Name,
+		fallback:    h.StagingFallback == nil || *h.StagingFallback,
+		sticky:      h.Sticky,
+		when:        forcedConfig{StagingWhen: h.StagingWhen, ProductionWhen: h.ProductionWhen},
+		addresses:   routeOptions{httpsPorts: httpsPorts, skipTLSVerify: h.SkipTLSVerify},
+		proxy:       new(reverseproxy.Handler),
+		retryBuffer: defaultRetryBuffer,
+		written:     h.ReverseProxy,
+	}
+	if h.RetryBuffer != nil {
+		p.retryBuffer = int(*h.RetryBuffer)
 	}
 	if h.TrafficSplit != nil {
 		p.percent = *h.TrafficSplit
@@ -153,6 +160,13 @@ func (p *plan) planGroups(h *Handler) error {
 	all := p.production.backends
 	if h.Staging != nil {
 		p.staging = &groupPlan{name: staging, config: *h.Staging}
+		if lb := h.Staging.LoadBalancing; lb != nil {
+			policy, err := stagingPolicy(p.production.policy(), lb.SelectionPolicyRaw)
+			if err != nil {
+				return fmt.Errorf("staging: %w", err)
+			}
+			p.staging.config.LoadBalancing = &GroupLoadBalancing{SelectionPolicyRaw: policy}
+		}
 		if err := p.planGroup(p.staging); err != nil {
 			return fmt.Errorf("staging: %w", err)
 		}
@@ -199,6 +213,45 @@ func (p *plan) planGroup(g *groupPlan) error {
 		}
 	}
 	return nil
+}
+
+// stagingPolicy returns the policy that is written for staging, completed: the cookies of
+// both groups need names of their own, or each would undo what the other remembers.
+func stagingPolicy(production, staging json.RawMessage) (json.RawMessage, error) {
+	name, isCookie := cookiePolicy(staging)
+	if !isCookie {
+		return staging, nil
+	}
+	if name == "" {
+		fields, err := decodeObject(staging)
+		if err != nil {
+			return nil, err
+		}
+		name, fields["name"] = defaultStagingCookie, encode(defaultStagingCookie)
+		staging = encode(fields)
+	}
+	if other, isCookie := cookiePolicy(production); isCookie && cmp.Or(other, defaultPolicyCookie) == name {
+		return nil, fmt.Errorf("lb_policy cookie: production's cookie has the name %q, too; give staging's another one, such as %q", name, defaultStagingCookie)
+	}
+	return staging, nil
+}
+
+// The names of the cookies of lb_policy cookie where none is written: Caddy's, and staging's.
+const (
+	defaultPolicyCookie  = "lb"
+	defaultStagingCookie = "lb_staging"
+)
+
+// cookiePolicy returns the name of a policy's cookie, if it is one of cookies.
+func cookiePolicy(raw json.RawMessage) (name string, isCookie bool) {
+	var policy struct {
+		Policy string `json:"policy"`
+		Name   string `json:"name"`
+	}
+	if json.Unmarshal(raw, &policy) != nil {
+		return "", false // which loading it will say
+	}
+	return policy.Name, policy.Policy == "cookie"
 }
 
 // isDynamic tells whether the group has a source of upstreams that are known only at
@@ -254,15 +307,25 @@ func (p *plan) setDefaults() {
 	if !p.written.has("load_balancing", "retries") && !p.written.has("load_balancing", "try_duration") {
 		p.proxy.LoadBalancing.Retries = defaultRetries
 	}
-	if !p.written.has("health_checks", "passive", "fail_duration") {
+	switch passive := p.passiveChecks(); {
+	case passive != nil && !p.written.has("health_checks", "passive", "fail_duration"):
+		passive.FailDuration = caddy.Duration(defaultOpenFor)
+	case passive == nil && p.ownTransport: // which does not say whose fault a failure is
 		if p.proxy.HealthChecks == nil {
 			p.proxy.HealthChecks = new(reverseproxy.HealthChecks)
 		}
-		if p.proxy.HealthChecks.Passive == nil {
-			p.proxy.HealthChecks.Passive = new(reverseproxy.PassiveHealthChecks)
-		}
-		p.proxy.HealthChecks.Passive.FailDuration = caddy.Duration(defaultFailDuration)
+		p.proxy.HealthChecks.Passive = &reverseproxy.PassiveHealthChecks{FailDuration: caddy.Duration(defaultOpenFor)}
+	case passive == nil:
+		p.openFor = defaultOpenFor
 	}
+}
+
+// passiveChecks returns the passive health checks that are written, or nil.
+func (p *plan) passiveChecks() *reverseproxy.PassiveHealthChecks {
+	if p.proxy.HealthChecks == nil {
+		return nil
+	}
+	return p.proxy.HealthChecks.Passive
 }
 
 // markHealthChecks lets the transport know which upstream an active check is for where the
@@ -276,6 +339,13 @@ func (p *plan) markHealthChecks() {
 		checks.Active.Headers = make(http.Header)
 	}
 	checks.Active.Headers[healthTargetHeader] = []string{"{http.reverse_proxy.active.target_upstream}"}
+}
+
+// idleChecks tells whether active health checks are written that check nothing, since Caddy
+// checks only upstreams that are not from a dynamic source.
+func (p *plan) idleChecks() bool {
+	checks := p.proxy.HealthChecks
+	return checks != nil && checks.Active != nil && checks.Active.IsEnabled() && len(p.proxy.Upstreams) == 0
 }
 
 // unchecked lists the upstreams whose certificates are not checked only because of their

@@ -17,6 +17,7 @@ type turnPolicy struct {
 	weights []int                     // theirs; none where another policy rules
 	order   turns.Order               // theirs; empty likewise
 	taken   atomic.Uint64             // how many turns there have been
+	last    atomic.Uint64             // how many of them as a last resort
 }
 
 func newTurns(pool reverseproxy.UpstreamPool, weights []int) *turnPolicy {
@@ -30,16 +31,26 @@ func newTurns(pool reverseproxy.UpstreamPool, weights []int) *turnPolicy {
 // take takes the next turn, and the ones after it while their upstream is out, so that the
 // other upstreams keep their proportions.
 func (t *turnPolicy) take(pool reverseproxy.UpstreamPool, available func(*reverseproxy.Upstream) bool) *reverseproxy.Upstream {
+	return t.takeOf(&t.taken, pool, available)
+}
+
+// takeLast is take for a last resort, which has turns of its own: other requests, which find
+// nobody available, must not move them on.
+func (t *turnPolicy) takeLast(pool reverseproxy.UpstreamPool, fits func(*reverseproxy.Upstream) bool) *reverseproxy.Upstream {
+	return t.takeOf(&t.last, pool, fits)
+}
+
+func (t *turnPolicy) takeOf(taken *atomic.Uint64, pool reverseproxy.UpstreamPool, fits func(*reverseproxy.Upstream) bool) *reverseproxy.Upstream {
 	order := t.orderOf(pool)
 	for missed := range order.Len() {
-		if upstream := pool[order.At(t.taken.Add(1)-1)]; available(upstream) {
+		if upstream := pool[order.At(taken.Add(1)-1)]; fits(upstream) {
 			return upstream
 		}
-		if missed == uint64(len(pool)) && !slices.ContainsFunc(pool, available) {
+		if missed == 0 && !slices.ContainsFunc(pool, fits) {
 			return nil
 		}
 	}
-	return t.search(pool, available)
+	return t.search(pool, fits) // somebody fits who has no turn, or did a moment ago
 }
 
 // search returns the first upstream that fits, in the order of the coming turns, without

@@ -1,6 +1,8 @@
 package proxyos
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"sync"
@@ -10,31 +12,49 @@ import (
 type registry struct {
 	mu     sync.Mutex
 	routes []*route
-	byName map[string]*route
+	byName map[string]registered
 }
 
-// add takes a route on. No two have the same name, unless they have none.
-func (r *registry) add(one *route) error {
+// registered is a route with a name.
+type registered struct {
+	route  *route
+	config json.Marshaler
+}
+
+// add takes a route on, with its configuration. Two routes of one name must have the same
+// one: a site with two listeners is loaded for each of them, and is one route that is served
+// in two places. They share their state, and the first stands for both.
+func (r *registry) add(one *route, config json.Marshaler) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, taken := r.byName[one.name]; taken {
-		return errNameTaken(one.name)
-	}
 	if one.name != "" {
-		if r.byName == nil {
-			r.byName = make(map[string]*route)
+		if first, taken := r.byName[one.name]; taken {
+			if !sameJSON(first.config, config) {
+				return errNameTaken(one.name, first.route.firstAddress())
+			}
+			return nil
 		}
-		r.byName[one.name] = one
+		if r.byName == nil {
+			r.byName = make(map[string]registered)
+		}
+		r.byName[one.name] = registered{one, config}
 	}
 	r.routes = append(r.routes, one)
 	return nil
 }
 
-func errNameTaken(name string) error {
-	return fmt.Errorf("name %q: another proxyos route has it already; give each route a name of its own", name)
+func sameJSON(a, b json.Marshaler) bool {
+	encodedA, errA := a.MarshalJSON()
+	encodedB, errB := b.MarshalJSON()
+	return errA == nil && errB == nil && bytes.Equal(encodedA, encodedB)
 }
 
-// all returns the routes in the order in which they were loaded.
+// errNameTaken says which other route has a name, by its first upstream.
+func errNameTaken(name, address string) error {
+	return fmt.Errorf("name %q: another proxyos route has it already, the one with the upstream %s; give each route a name of its own, or both the same configuration", name, address)
+}
+
+// all returns the routes in the order in which they were loaded, each name once.
 func (r *registry) all() []*route {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -45,5 +65,5 @@ func (r *registry) all() []*route {
 func (r *registry) named(name string) *route {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.byName[name]
+	return r.byName[name].route
 }

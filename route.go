@@ -3,6 +3,9 @@ package proxyos
 import (
 	"errors"
 	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -24,7 +27,11 @@ type route struct {
 	forced  forced
 	cohorts *cohorts // nil if clients do not stick
 	breaker *breaker
-	retries int // at most, for each request; 0 if unlimited or none
+	retries int           // at most, for each request; 0 if unlimited or none
+	openFor time.Duration // how long an upstream that failed is avoided; 0 if that is Caddy's passive check's to say
+	keep    int           // how much of a body is kept for a retry
+	kept    atomic.Int64  // how much is kept for all requests that are under way
+	handsOn bool          // handle_response routes may hand a request on to later handlers
 
 	state     *routeState
 	isNew     bool // no earlier config had the route
@@ -50,11 +57,14 @@ func newRoute(p *plan, steering *steering, logger *zap.Logger) *route {
 	if p.sticky != nil {
 		r.cohorts = newCohorts(p.sticky, p.name, r.state)
 	}
-	pool := p.proxy.Upstreams
+	pool, checkPort := p.proxy.Upstreams, 0
+	if checks := p.proxy.HealthChecks; checks != nil && checks.Active != nil {
+		checkPort = checks.Active.Port
+	}
 	take := func(g *groupPlan, state *groupState) *group {
 		upstreams := pool[:len(g.backends):len(g.backends)]
 		pool = pool[len(g.backends):]
-		return newGroup(g, upstreams, r.breaker, state)
+		return newGroup(g, upstreams, r.breaker, state, checkPort)
 	}
 	r.production = take(p.production, &r.state.production)
 	r.groups = []*group{r.production}
@@ -92,6 +102,7 @@ func (r *route) load(ctx caddy.Context, p *plan, lanes map[string]*lane) error {
 	}
 	r.proxy.LoadBalancing.SelectionPolicy = selectionPolicy{}
 	r.retries = r.proxy.LoadBalancing.Retries
+	r.openFor, r.keep, r.handsOn = p.openFor, p.retryBuffer, len(r.proxy.HandleResponse) > 0
 	if _, err := ctx.App("events"); err != nil {
 		return err // the reverse proxy could not be cleaned up after failing on this
 	}
@@ -101,6 +112,21 @@ func (r *route) load(ctx caddy.Context, p *plan, lanes map[string]*lane) error {
 	}
 	r.inherit()
 	return nil
+}
+
+// firstAddress returns the address that stands for the route where it has no other mark.
+func (r *route) firstAddress() string {
+	for _, g := range r.groups {
+		if len(g.targets) > 0 {
+			return g.targets[0].backend.address.String()
+		}
+	}
+	return "of a dynamic source"
+}
+
+// mayRepeat tells whether a request that has been sent may be sent again.
+func (r *route) mayRepeat(req *http.Request) bool {
+	return req.Method == http.MethodGet || len(r.proxy.LoadBalancing.RetryMatch) > 0
 }
 
 // inherit takes over which upstreams the config before this one knows to be down, for the

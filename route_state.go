@@ -38,6 +38,7 @@ type groupState struct {
 type upstreamState struct {
 	requests atomic.Uint64
 	errors   atomic.Uint64
+	inFlight atomic.Int64
 
 	holders []*reverseproxy.Upstream // of the configs that have it, the latest last
 }

@@ -9,31 +9,49 @@ import (
 
 // serve decides which group a request goes to, and proxies it.
 func (r *route) serve(w http.ResponseWriter, req *http.Request, next caddyhttp.Handler) (err error) {
-	toStaging, err := r.decide(w, req)
+	d, err := r.decide(req)
 	if err != nil {
 		return err
 	}
-	j := newJourney(r, w, req, toStaging)
+	j := newJourney(r, w, req, d)
 	defer func() { j.finish(err) }()
-	return r.proxy.ServeHTTP(&j.answer, req.WithContext(context.WithValue(req.Context(), journeyKey{}, j)), next)
+	req = req.WithContext(context.WithValue(req.Context(), journeyKey{}, j))
+	if req.Body != nil && req.Body != http.NoBody {
+		j.body.ReadCloser = req.Body
+		req.Body = &j.body
+	}
+	if r.handsOn {
+		later := next
+		next = caddyhttp.HandlerFunc(func(w http.ResponseWriter, req *http.Request) error {
+			j.handOn()
+			return later.ServeHTTP(w, req)
+		})
+	}
+	return j.outcomeOf(r.proxy.ServeHTTP(&j.answer, req, next))
 }
 
-// decide tells whether a request is for staging. Retries keep the answer.
-func (r *route) decide(w http.ResponseWriter, req *http.Request) (toStaging bool, err error) {
+// decision is what is decided about a request once. Retries keep it.
+type decision struct {
+	toStaging bool
+	cookie    string // to set with the answer; empty if none is
+}
+
+// decide decides whether a request is for staging.
+func (r *route) decide(req *http.Request) (d decision, err error) {
 	if r.staging == nil {
-		return false, nil
+		return d, nil
 	}
 	if forced, toStaging, err := r.forced.decide(req); forced || err != nil {
-		return toStaging, err
+		return decision{toStaging: toStaging}, err
 	}
 	if r.isNew && r.name != "" {
 		r.steering.await()
 	}
 	if r.cohorts != nil {
 		share := r.split.current()
-		if position, ok := r.cohorts.position(w, req, share); ok {
-			return share.covers(position), nil
+		if position, cookie, ok := r.cohorts.position(req, share); ok {
+			return decision{share.covers(position), cookie}, nil
 		}
 	}
-	return r.split.toStaging(), nil
+	return decision{toStaging: r.split.toStaging()}, nil
 }

@@ -70,7 +70,7 @@ func (r *route) upstreamStatus(g *group, t *target) upstreamStatus {
 		Scheme:   t.backend.scheme,
 		Weight:   t.backend.weight,
 		Health:   "up",
-		InFlight: t.upstream.NumRequests(),
+		InFlight: int(t.counts.inFlight.Load()),
 		Requests: t.counts.requests.Load(),
 		Errors:   t.counts.errors.Load(),
 	}

@@ -65,30 +65,32 @@ func newCohorts(sticky *Sticky, routeName string, state *routeState) *cohorts {
 	return &cohorts{sticky: sticky, salt: xxhash.Sum64String(routeName), state: state}
 }
 
-// position returns the position of the client that sent r; ok is false if it has none.
-// It gives the client a cookie if there is a split that the cookie would bear on.
-func (c *cohorts) position(w http.ResponseWriter, r *http.Request, share *share) (position uint64, ok bool) {
+// position returns the position of the client that sent r; ok is false if it has none. The
+// cookie, if there is one, is to be set with the answer: it holds a new position, which the
+// client gets while there is a split that it would bear on.
+func (c *cohorts) position(r *http.Request, share *share) (position uint64, cookie string, ok bool) {
 	if c.sticky.Key != "" {
-		return c.keyPosition(r)
+		position, ok = c.keyPosition(r)
+		return position, "", ok
 	}
 	for _, cookie := range r.CookiesNamed(c.sticky.Cookie) {
 		if position, ok := decodePosition(cookie.Value); ok {
-			return position, true
+			return position, "", true
 		}
 	}
 	if !share.isSplit() {
-		return 0, false
+		return 0, "", false
 	}
 	position = c.state.positions.Add(goldenRatio)
-	http.SetCookie(w, &http.Cookie{
+	issued := http.Cookie{
 		Name:     c.sticky.Cookie,
 		Value:    encodePosition(position),
 		Path:     "/",
 		HttpOnly: true,
 		Secure:   r.TLS != nil,
 		SameSite: http.SameSiteLaxMode,
-	})
-	return position, true
+	}
+	return position, issued.String(), true
 }
 
 func (c *cohorts) keyPosition(r *http.Request) (uint64, bool) {

@@ -42,7 +42,7 @@ func TestFreshCookieClientsAreDividedEvenlyFromTheStart(t *testing.T) {
 		share := newShare(percent)
 		staged := 0
 		for n := 1; n <= 1000; n++ {
-			position, ok := c.position(httptest.NewRecorder(), keyedRequest(t, ""), &share)
+			position, _, ok := c.position(keyedRequest(t, ""), &share)
 			if !ok {
 				t.Fatal("a fresh client gets no position")
 			}
@@ -107,7 +107,7 @@ func TestKeysDependOnTheRouteAndOnNothingElse(t *testing.T) {
 func TestAnEmptyKeyIsNobodys(t *testing.T) {
 	c := newCohorts(&Sticky{Key: "{http.request.header.X-User}"}, "app", newRouteState())
 	share := newShare(50)
-	if _, ok := c.position(httptest.NewRecorder(), keyedRequest(t, ""), &share); ok {
+	if _, _, ok := c.position(keyedRequest(t, ""), &share); ok {
 		t.Error("a request without the key has a position")
 	}
 }
@@ -183,7 +183,7 @@ func BenchmarkSticky(b *testing.B) {
 		r := r.Clone(r.Context())
 		r.AddCookie(&http.Cookie{Name: "c", Value: encodePosition(1 << 62)})
 		benchSticky(b, func() bool {
-			_, ok := c.position(nil, r, &share)
+			_, _, ok := c.position(r, &share)
 			return ok
 		})
 	})
@@ -197,7 +197,7 @@ func BenchmarkSticky(b *testing.B) {
 	b.Run("key/proxyos", func(b *testing.B) {
 		c := newCohorts(&Sticky{Key: "{http.request.header.X-User}"}, "app", newRouteState())
 		benchSticky(b, func() bool {
-			_, ok := c.position(nil, r, &share)
+			_, _, ok := c.position(r, &share)
 			return ok
 		})
 	})

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"sync"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -26,6 +29,7 @@ type transport struct {
 	lanes         map[string]*lane // the route's own, by what they have in common
 	certs         *certWatchers
 	failures      *diagnostician
+	logger        *zap.Logger
 	checks        checkTargets
 	warnDynamic   sync.Once // of the first upstream that is unchecked, since none is known at load
 	warnUnchecked func(upstreams ...string)
@@ -45,6 +49,7 @@ func newTransport(r *route, p *plan) *transport {
 		lanes:         make(map[string]*lane),
 		certs:         &certWatchers{route: r.name, logger: r.logger},
 		failures:      newDiagnostician(r.name, r.logger),
+		logger:        r.logger,
 		warnUnchecked: r.warnUnchecked,
 		checks:        checkTargets{byUpstream: make(map[*reverseproxy.Upstream]*target), byDial: make(map[string]*target)},
 	}
@@ -87,51 +92,139 @@ func (t *transport) close() error {
 
 // RoundTrip sends req to the upstream that was chosen for it.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	j := journeyOf(req) // nil for an active health check
+	j := journeyOf(req)
+	switch {
+	case j == nil:
+		return t.check(req)
+	case j.outcome != nil:
+		return nil, stopError{j.outcome}
+	}
 	at, err := t.targetOf(req, j)
 	if err != nil {
 		return nil, err
 	}
+	j.judged = true
 	req.URL.Scheme = at.urlScheme
-	if _, ok := req.Header[healthTargetHeader]; ok {
-		req = req.Clone(req.Context())
-		req.Header.Del(healthTargetHeader)
+	dropOffer(req.Header)
+	res, err := t.send(j, at, req)
+	if err != nil {
+		return nil, t.failed(j, at, req, err)
 	}
-	way := at.requests
-	if len(req.Header["Upgrade"]) > 0 {
-		way = at.upgrades
-	}
-	var res *http.Response
-	if at.gate != nil {
-		res, err = at.gate.roundTrip(way, req)
-	} else {
-		res, err = attempt(way, req)
-	}
-	if j != nil {
-		j.answered = err == nil
-	}
-	if err == nil && !t.breaker.isClosed() {
+	j.answered = res.StatusCode
+	if !t.breaker.isClosed() {
 		t.breaker.succeeded(at.backend.dial, res.StatusCode)
 	}
-	if err != nil || res.StatusCode == http.StatusBadRequest {
-		return t.failures.examine(at.backend, res, err)
+	if res.StatusCode == http.StatusBadRequest {
+		t.failures.examine(at.backend, res)
 	}
 	return res, nil
 }
 
-// targetOf returns the upstream that was chosen for a request, or that a health check is
-// for. It never guesses: what is not known is not spoken to.
-func (t *transport) targetOf(req *http.Request, j *journey) (*target, error) {
+// maxStale is how many connections an attempt may meet that ended while they were idle.
+const maxStale = 3
+
+// send sends req, and sends it again where it may be repeated and the connection that it was
+// sent over had ended.
+func (t *transport) send(j *journey, at *target, req *http.Request) (*http.Response, error) {
+	j.watch(req)
+	body := req.Body
+	for stale := 0; ; stale++ {
+		if err := j.openBody(req, body); err != nil {
+			return nil, err
+		}
+		j.asked, j.reused = at.untraced, false
+		res, err := at.roundTrip(req)
+		if err == nil || stale == maxStale {
+			return res, err
+		}
+		if fault, _ := j.evidence(req).blame(err); fault != staleFault || !j.route.mayRepeat(req) {
+			return nil, err
+		}
+	}
+}
+
+// failed draws the conclusion from a failed attempt. It returns the error that the reverse
+// proxy is to have: the upstream's, with a hint, or a stop.
+func (t *transport) failed(j *journey, at *target, req *http.Request, err error) error {
+	dial := at.backend.dial
+	fault, status := j.evidence(req).blame(err)
+	if fault == upstreamFault {
+		if at.counts != nil {
+			at.counts.errors.Add(1)
+		}
+		if j.route.openFor > 0 {
+			t.breaker.failed(dial, j.route.openFor)
+		} else {
+			t.breaker.abandoned(dial)
+		}
+		err = t.failures.explain(at.backend, err)
+		j.failure = err
+		return err
+	}
+	t.breaker.abandoned(dial)
+	if fault == staleFault {
+		err = t.failures.explainStale(at.backend, err)
+	}
+	if c := t.logger.Check(zapcore.DebugLevel, "an attempt ended by no fault of the upstream"); c != nil {
+		c.Write(zap.String("upstream", at.backend.address.String()), zap.String("route", j.route.name), zap.Int("status", status), zap.Error(err))
+	}
+	return j.stop(status, err)
+}
+
+// check makes the round trip of an active health check.
+func (t *transport) check(req *http.Request) (*http.Response, error) {
 	info, ok := reverseproxy.GetDialInfo(req.Context())
 	if !ok || info.Upstream == nil {
-		return nil, fmt.Errorf("no upstream is chosen for the request to %s", req.URL.Host)
+		return nil, fmt.Errorf("health check of %s: no upstream is named", req.URL.Host)
 	}
-	if j == nil {
-		return t.checks.targetOf(info.Upstream, req.Header.Get(healthTargetHeader))
+	at, err := t.checks.targetOf(info.Upstream, req.Header.Get(healthTargetHeader))
+	if err != nil {
+		return nil, err
 	}
+	if _, ok := req.Header[healthTargetHeader]; ok {
+		req = req.Clone(req.Context())
+		req.Header.Del(healthTargetHeader)
+	}
+	req.URL.Scheme = at.urlScheme
+	res, err := at.roundTrip(req)
+	if err != nil {
+		return nil, t.failures.explain(at.backend, err)
+	}
+	if !t.breaker.isClosed() {
+		t.breaker.succeeded(at.backend.dial, res.StatusCode)
+	}
+	return res, nil
+}
+
+// roundTrip sends a request over the lane.
+func (at *target) roundTrip(req *http.Request) (*http.Response, error) {
+	way := at.requests
+	if len(req.Header["Upgrade"]) > 0 {
+		way = at.upgrades
+	}
+	if at.gate != nil {
+		return at.gate.roundTrip(way, req)
+	}
+	return attempt(way, req)
+}
+
+// dropOffer removes an upgrade to HTTP/2 that a client only offers: the request is served as
+// usual.
+func dropOffer(header http.Header) {
+	if offered := header["Upgrade"]; len(offered) == 1 && strings.EqualFold(offered[0], "h2c") {
+		for _, field := range []string{"Upgrade", "Connection", "Http2-Settings"} {
+			delete(header, field)
+		}
+	}
+}
+
+// targetOf returns the upstream that was chosen for a request. It never guesses: what is not
+// known is not spoken to.
+func (t *transport) targetOf(req *http.Request, j *journey) (*target, error) {
+	info, ok := reverseproxy.GetDialInfo(req.Context())
 	at := j.target
-	if at == nil || at.upstream != info.Upstream {
-		return nil, fmt.Errorf("upstream %q is not the one that was chosen for the request", info.Upstream.Dial)
+	if !ok || at == nil || at.upstream != info.Upstream {
+		return nil, fmt.Errorf("the upstream for the request to %s is not the one that was chosen for it", req.URL.Host)
 	}
 	if g := j.group; g.byPort != nil && at.counts == nil && g.byPort.unchecked.has(portOf(info.Upstream.Dial)) {
 		t.warnDynamic.Do(func() { t.warnUnchecked(info.Upstream.Dial) })

@@ -148,7 +148,7 @@ func TestTwoRoutesWithOneNameAreRefused(t *testing.T) {
 	app := plain(t, "app", "")
 	s := newServer(t)
 	one := "proxyos " + app.addr + " {\nname app\n}"
-	err := s.load(s.site(one) + "http://" + freeAddr(t) + " {\n" + one + "\n}\n")
+	err := s.load(s.site(one) + "http://" + freeAddr(t) + " {\n" + strings.Replace(one, "name", "lb_retries 1\nname", 1) + "\n}\n")
 	if err == nil || !strings.Contains(err.Error(), `"app"`) || !strings.Contains(err.Error(), "another proxyos route has it") {
 		t.Errorf("loading reports %v", err)
 	}

@@ -161,7 +161,7 @@ func TestHeadersMethodAndURIAreChangedAsConfigured(t *testing.T) {
 func TestABufferedRequestMayBeRepeated(t *testing.T) {
 	dead, app := newCutter(t), plain(t, "app", "")
 	app.answer(func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
-	for options, want := range map[string]int{"": http.StatusBadGateway, "request_buffers 1MiB": http.StatusOK, "request_buffers unlimited": http.StatusOK} {
+	for options, want := range map[string]int{"retry_buffer 0": http.StatusBadGateway, "retry_buffer 1MiB": http.StatusOK, "request_buffers 1MiB": http.StatusOK, "request_buffers unlimited": http.StatusOK} {
 		t.Run(options, func(t *testing.T) {
 			body := strings.Repeat("x", 1<<19) // longer than what is sent before the answer is looked for
 			bothForms(t, "proxyos "+dead.addr+" "+app.addr+" {\nfail_duration 0\nlb_policy first\nlb_retry_match method POST\n"+options+"\n}", func(t *testing.T, s *server) {

@@ -44,6 +44,8 @@ const (
 	HandshakeRefused Cause = "handshake_refused"           // the server ended the TLS handshake
 	HTTP2Refused     Cause = "http2_refused"               // the server ended an HTTP/2 connection at its start
 	NotPinned        Cause = "certificate_not_pinned"      // the certificate is not one of those pinned
+	SchemeInValue    Cause = "scheme_in_value"             // a placeholder of the address stands for one with a scheme
+	Stale            Cause = "stale_connection"            // a connection that had been idle ended when it was used again
 	RedirectLoop     Cause = "redirects_to_https"          // it redirects to HTTPS, though the client came by HTTPS
 )
 
@@ -103,6 +105,8 @@ var causesOfTexts = []struct {
 	text  string
 	cause Cause
 }{
+	{"unknown network http:", SchemeInValue},
+	{"unknown network https:", SchemeInValue},
 	{"no such host", NoSuchHost},
 	{"lookup ", NoResolver},
 	{"connection refused", Refused},

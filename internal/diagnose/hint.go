@@ -42,6 +42,10 @@ func (c Cause) Tell(u Upstream, err error) (what, advice string) {
 		return "it is spoken to in HTTPS" + since(u.SchemeReason) + ", and what listens there speaks no TLS", "check the port"
 	case SpeaksTLS:
 		return "it wants HTTPS but is spoken to in plain HTTP" + since(u.SchemeReason), "write " + u.Address.As(address.HTTPS)
+	case SchemeInValue:
+		return "the value of its placeholder has a scheme", "put only host and port into the value; for HTTPS, write `transport http { tls }`"
+	case Stale:
+		return "it closed a connection that was idle here, just as a request was sent over it", "set `keepalive` in `transport http` to less than the upstream's own idle time-out, such as `keepalive 4s`"
 	case RedirectLoop:
 		return "it sends plain HTTP requests back to HTTPS, and so a browser in circles", "write " + u.Address.As(address.HTTPS)
 	case SpeaksHTTP1:

@@ -1,0 +1,59 @@
+package proxyos
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+)
+
+// earlyAnswerWait is how long a failed write waits for the answer at most.
+const earlyAnswerWait = 5 * time.Second
+
+// dialFunc opens a connection.
+type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
+
+// hearingOut makes connections on which an answer is heard before a failed write is.
+func hearingOut(dial dialFunc) dialFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &patientConn{Conn: conn, closed: make(chan struct{})}, nil
+	}
+}
+
+// patientConn is a connection to an upstream that may answer and close before it has been
+// sent the whole request: with 413, say, or 401. Then writing the rest fails, while the
+// answer is on its way or being read; http.Transport would give up whichever comes second.
+// So a write that fails waits until the connection is closed, which happens when reading
+// fails as well or the answer has been read.
+type patientConn struct {
+	net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+// Write writes, and waits where that fails.
+func (c *patientConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if err != nil {
+		timer := time.NewTimer(earlyAnswerWait)
+		defer timer.Stop()
+		select {
+		case <-c.closed:
+		case <-timer.C:
+		}
+	}
+	return n, err
+}
+
+// Close closes the connection.
+func (c *patientConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
+
+// Interface guard
+var _ net.Conn = (*patientConn)(nil)

@@ -1,0 +1,383 @@
+package integration
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// innocents are the upstreams of a route with the default options, three of production and
+// two of staging, whom nothing that a client does may be held against.
+type innocents struct {
+	*server
+	all []*backend
+}
+
+const innocentSplit = 10
+
+func newInnocents(t *testing.T, subdirectives ...string) *innocents {
+	t.Helper()
+	s := &innocents{server: newServer(t)}
+	var groups [2][]string
+	for i := range 5 {
+		name := fmt.Sprintf("production-%d", i)
+		group := production
+		if i >= 3 {
+			name, group = fmt.Sprintf("staging-%d", i), staging
+		}
+		b := plain(t, name, "")
+		s.all = append(s.all, b)
+		groups[group] = append(groups[group], b.addr)
+	}
+	directive := blueGreenDirective(strings.Join(groups[production], " "), strings.Join(groups[staging], " "),
+		append([]string{fmt.Sprintf("traffic_split %d", innocentSplit), "staging_when header X-Group staging", "production_when header X-Group production"}, subdirectives...)...)
+	s.mustLoad("{\nlog {\nlevel DEBUG\n}\nservers {\nprotocols h1 h2c\ntimeouts {\nread_body 400ms\n}\n}\n}\n" +
+		s.site("request_body {\nmax_size 1MB\n}\n"+directive))
+	return s
+}
+
+// slowly has the backends answer after they have read the body, or a while later.
+func (s *innocents) slowly(delay time.Duration) {
+	for _, b := range s.all {
+		b.answer(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			select {
+			case <-time.After(delay):
+			case <-r.Context().Done():
+			}
+			_, _ = io.WriteString(w, b.name)
+		})
+	}
+}
+
+// misdeed is one way in which a client can behave. It returns what it got as an answer:
+// empty if it did not wait for one.
+type misdeed struct {
+	name   string
+	wants  string // the statuses that it may get, as "400 499"; empty if it is not there to get any
+	commit func(t *testing.T, addr, group string) string
+}
+
+// rawly sends text over a connection of its own, and then ends it in a way.
+func rawly(text string, end func(*net.TCPConn) string) func(*testing.T, string, string) string {
+	return func(t *testing.T, addr, group string) string {
+		t.Helper()
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		text := strings.Replace(text, "\r\n", "\r\nHost: "+addr+"\r\nX-Group: "+group+"\r\n", 1)
+		if _, err := io.WriteString(conn, text); err != nil {
+			t.Fatal(err)
+		}
+		return end(conn.(*net.TCPConn))
+	}
+}
+
+// The ways to end a connection.
+func reads(conn *net.TCPConn) string {
+	answer := make([]byte, 4096)
+	n, _ := io.ReadAtLeast(conn, answer, len("HTTP/1.1 200"))
+	return string(answer[:n])
+}
+
+func readsAfterClosing(conn *net.TCPConn) string {
+	_ = conn.CloseWrite()
+	return reads(conn)
+}
+
+func leaves(*net.TCPConn) string { return "" }
+
+func leavesLater(*net.TCPConn) string {
+	time.Sleep(50 * time.Millisecond) // until the request has arrived, which is the point
+	return ""
+}
+
+func resets(conn *net.TCPConn) string {
+	time.Sleep(50 * time.Millisecond) // likewise
+	_ = conn.SetLinger(0)
+	return ""
+}
+
+// http2ly begins a request over HTTP/2, and goes on by hand.
+func http2ly(method string, contentLength int, endStream bool, goOn func(*http2.Framer) bool) func(*testing.T, string, string) string {
+	return func(t *testing.T, addr, group string) string {
+		t.Helper()
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_, _ = io.WriteString(conn, http2.ClientPreface)
+		framer := http2.NewFramer(conn, conn)
+		_ = framer.WriteSettings()
+		var block bytes.Buffer
+		encoder := hpack.NewEncoder(&block)
+		for _, field := range [][2]string{{":method", method}, {":path", "/"}, {":scheme", "http"}, {":authority", addr}, {"x-group", group}} {
+			_ = encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]})
+		}
+		if contentLength >= 0 {
+			_ = encoder.WriteField(hpack.HeaderField{Name: "content-length", Value: fmt.Sprint(contentLength)})
+		}
+		_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndStream: endStream, EndHeaders: true})
+		if !goOn(framer) {
+			return ""
+		}
+		decoder := hpack.NewDecoder(4096, nil)
+		for {
+			frame, err := framer.ReadFrame()
+			if err != nil {
+				return "closed"
+			}
+			switch frame := frame.(type) {
+			case *http2.RSTStreamFrame:
+				return "reset"
+			case *http2.GoAwayFrame:
+				return "closed"
+			case *http2.HeadersFrame:
+				fields, err := decoder.DecodeFull(frame.HeaderBlockFragment())
+				if err == nil && len(fields) > 0 && fields[0].Value != "100" {
+					return "HTTP/2 " + fields[0].Value
+				}
+			}
+		}
+	}
+}
+
+const long = 200_000
+
+var misdeeds = []misdeed{
+	{"leaves before the answer", "", rawly("GET / HTTP/1.1\r\n\r\n", leavesLater)},
+	{"leaves at once", "", rawly("GET / HTTP/1.1\r\n\r\n", leaves)},
+	{"resets before the answer", "", rawly("GET / HTTP/1.1\r\n\r\n", resets)},
+	{"leaves in a body of known length", "", rawly("POST / HTTP/1.1\r\nContent-Length: 200000\r\n\r\nhalf", leavesLater)},
+	{"resets in a body of known length", "", rawly("POST / HTTP/1.1\r\nContent-Length: 200000\r\n\r\nhalf", resets)},
+	{"ends a body of known length too early", "400", rawly("POST / HTTP/1.1\r\nContent-Length: 200000\r\n\r\nhalf", readsAfterClosing)},
+	{"ends the body of a GET too early", "400", rawly("GET / HTTP/1.1\r\nContent-Length: 20\r\n\r\nhalf", readsAfterClosing)},
+	{"leaves in the body of a GET", "", rawly("GET / HTTP/1.1\r\nContent-Length: 20\r\n\r\nhalf", leavesLater)},
+	{"leaves after a long part of the body", "", rawly("POST / HTTP/1.1\r\nContent-Length: 400000\r\n\r\n"+strings.Repeat("x", long), leavesLater)},
+	{"leaves in a chunk", "", rawly("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n20\r\nhalf", leavesLater)},
+	{"leaves between chunks", "", rawly("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", leavesLater)},
+	{"ends a chunked body too early", "400", rawly("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", readsAfterClosing)},
+	{"ends the chunked body of a GET too early", "400", rawly("GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", readsAfterClosing)},
+	{"sends a chunk without a size", "400", rawly("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhalf\r\n0\r\n\r\n", reads)},
+	{"sends the chunk of a GET without a size", "400", rawly("GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nzz\r\n", reads)},
+	{"sends a chunk that is longer than its size", "400", rawly("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalfhalf\r\n0\r\n\r\n", reads)},
+	{"sends a trailer that is none", "400", rawly("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n0\r\nno colon\r\n\r\n", reads)},
+	{"sends a body that is too long", "413", rawly("POST / HTTP/1.1\r\nContent-Length: 2000000\r\n\r\n"+strings.Repeat("x", 1_100_000), reads)},
+	{"sends a chunked body that is too long", "413", rawly("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n10c8e0\r\n"+strings.Repeat("x", 1_100_000), reads)},
+	{"sends no more of its body", "408", rawly("POST / HTTP/1.1\r\nContent-Length: 20\r\n\r\nhalf", reads)},
+	{"sends nothing of its body", "408", rawly("PUT / HTTP/1.1\r\nContent-Length: 20\r\n\r\n", reads)},
+	{"expects 100 and sends nothing", "100 408", rawly("PUT / HTTP/1.1\r\nContent-Length: 20\r\nExpect: 100-continue\r\n\r\n", reads)},
+	{"expects 100 and leaves", "", rawly("PUT / HTTP/1.1\r\nContent-Length: 20\r\nExpect: 100-continue\r\n\r\n", leavesLater)},
+	{"leaves after the body", "", rawly("POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nfull", leavesLater)},
+	{"resets after the body", "", rawly("POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nfull", resets)},
+	{"asks for an upgrade that nobody has to honour", "200", rawly("GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\n", reads)},
+	{"offers HTTP/2", "200", rawly("GET / HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n", reads)},
+	{"asks for a WebSocket and leaves", "", rawly("GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", leavesLater)},
+	{"sends a query that cannot be a header", "400", rawly("GET /?q=a%0d%0aX:%20y HTTP/1.1\r\n\r\n", reads)},
+	{"sends an encoded query that would not be a header", "200", rawly("GET /?a%0d%0aX:%20y%00 HTTP/1.1\r\n\r\n", reads)},
+	{"sends a query with a NUL", "400", rawly("GET /?q=%00 HTTP/1.1\r\n\r\n", reads)},
+	{"POSTs a query that cannot be a header", "400", rawly("POST /?q=a%0d%0aX:%20y HTTP/1.1\r\nContent-Length: 4\r\n\r\nfull", reads)},
+
+	{"leaves over HTTP/2", "", http2ly("GET", -1, true, func(*http2.Framer) bool { time.Sleep(50 * time.Millisecond); return false })},
+	{"resets a stream", "", http2ly("GET", -1, true, func(f *http2.Framer) bool { _ = f.WriteRSTStream(1, http2.ErrCodeCancel); return false })},
+	{"resets a stream in its body", "", http2ly("POST", 20, false, func(f *http2.Framer) bool {
+		_ = f.WriteData(1, false, []byte("half"))
+		time.Sleep(50 * time.Millisecond)
+		_ = f.WriteRSTStream(1, http2.ErrCodeCancel)
+		return false
+	})},
+	{"resets a stream in a body of unknown length", "", http2ly("POST", -1, false, func(f *http2.Framer) bool {
+		_ = f.WriteData(1, false, []byte("half"))
+		time.Sleep(50 * time.Millisecond)
+		_ = f.WriteRSTStream(1, http2.ErrCodeInternal)
+		return false
+	})},
+	{"leaves in its body over HTTP/2", "", http2ly("POST", 20, false, func(f *http2.Framer) bool {
+		_ = f.WriteData(1, false, []byte("half"))
+		time.Sleep(50 * time.Millisecond)
+		return false
+	})},
+	{"ends a body too early over HTTP/2", "reset 400", http2ly("POST", 20, false, func(f *http2.Framer) bool { _ = f.WriteData(1, true, []byte("half")); return true })},
+	{"ends the body of a GET too early over HTTP/2", "reset 400", http2ly("GET", 20, false, func(f *http2.Framer) bool { _ = f.WriteData(1, true, []byte("half")); return true })},
+	{"sends a body that is longer than it says over HTTP/2", "reset 400", http2ly("POST", 2, false, func(f *http2.Framer) bool { _ = f.WriteData(1, true, []byte("half")); return true })},
+	{"sends no more of its body over HTTP/2", "408 reset", http2ly("POST", 20, false, func(f *http2.Framer) bool { _ = f.WriteData(1, false, []byte("half")); return true })},
+}
+
+func TestNothingThatAClientDoesIsHeldAgainstAnUpstream(t *testing.T) {
+	s := newInnocents(t, "header_up X-Query {query}", "header_up X-Q {http.request.uri.query.q}")
+	for _, deed := range misdeeds {
+		t.Run(deed.name, func(t *testing.T) {
+			s.slowly(200 * time.Millisecond)
+			var wrong sync.Map
+			for _, group := range []string{"production", "staging"} {
+				// as often as would take all upstreams of the group out
+				var all sync.WaitGroup
+				for range 6 {
+					all.Go(func() {
+						if got := deed.commit(t, s.addr, group); !isOneOf(got, deed.wants) {
+							wrong.Store(got, group)
+						}
+					})
+				}
+				all.Wait()
+			}
+			wrong.Range(func(got, group any) bool {
+				t.Errorf("in %s it gets %q, want one of %q", group, got, deed.wants)
+				return true
+			})
+			s.slowly(0)
+			s.areInnocent(t)
+		})
+	}
+	for _, entry := range s.logs.entries("") {
+		if level := entry["level"]; level == "warn" || level == "error" {
+			if logger, _ := entry["logger"].(string); strings.HasPrefix(logger, "http.handlers.proxyos") || strings.HasPrefix(logger, "http.log.error") {
+				t.Errorf("logged is %v", entry)
+			}
+		}
+	}
+}
+
+// isOneOf tells whether an answer begins with one of the statuses, separated by spaces, or is
+// one of the other ways in which a request can end.
+func isOneOf(answer, wants string) bool {
+	if wants == "" {
+		return answer == ""
+	}
+	_, status, _ := strings.Cut(answer, " ")
+	for _, want := range strings.Fields(wants) {
+		if strings.HasPrefix(status, want) || answer == want {
+			return true
+		}
+	}
+	return false
+}
+
+// areInnocent checks that all upstreams are up and without an error, and that the next
+// hundred requests are shared exactly.
+func (s *innocents) areInnocent(t *testing.T) {
+	t.Helper()
+	eventually(t, "no request is in flight", func() bool {
+		app := s.server.route()
+		return app.Groups[production].InFlight+app.Groups[staging].InFlight == 0
+	})
+	app := s.server.route()
+	if app.Fallbacks != 0 {
+		t.Errorf("%d requests fell back", app.Fallbacks)
+	}
+	for _, g := range app.Groups {
+		if g.Errors != 0 {
+			t.Errorf("%s has %d errors", g.Name, g.Errors)
+		}
+		for _, u := range g.Upstreams {
+			if u.Health != "up" || u.Errors != 0 || u.InFlight != 0 {
+				t.Errorf("%s %s is %s with %d errors, %d in flight", g.Name, u.Dial, u.Health, u.Errors, u.InFlight)
+			}
+		}
+	}
+	s.shareExactly(t, 100)
+}
+
+// shareExactly checks that the next n requests are shared exactly: a multiple of 60 for each
+// upstream of a group to get the same.
+func (s *innocents) shareExactly(t *testing.T, n int) {
+	t.Helper()
+	got := s.tally(n)
+	staged := 0
+	for i, b := range s.all {
+		group, of := n-n/innocentSplit, 3
+		if i >= 3 {
+			group, of = n/innocentSplit, 2
+			staged += got[b.name]
+		}
+		if off := float64(got[b.name]) - float64(group)/float64(of); off > 1 || off < -1 {
+			t.Errorf("%d requests: %v, and %s is off by %.1f", n, got, b.name, off)
+		}
+	}
+	if staged != n/innocentSplit {
+		t.Errorf("%d of %d requests went to staging, want %d", staged, n, n/innocentSplit)
+	}
+}
+
+func TestHonestClientsNeverNoticeHostileOnes(t *testing.T) {
+	s := newInnocents(t)
+	s.slowly(0)
+	duration, hostile := 10*time.Second, 1000
+	if testing.Short() {
+		duration, hostile = time.Second, 100
+	}
+	var honest, failed, staged atomic.Int64
+	stop := make(chan struct{})
+	var clients sync.WaitGroup
+	for range 32 {
+		clients.Go(func() {
+			client := newClient(t)
+			defer client.CloseIdleConnections()
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				res, err := client.Get(s.url)
+				if err != nil {
+					failed.Add(1)
+					continue
+				}
+				body, _ := io.ReadAll(res.Body)
+				res.Body.Close()
+				if res.StatusCode != http.StatusOK {
+					failed.Add(1)
+				}
+				if strings.HasPrefix(string(body), "staging") {
+					staged.Add(1)
+				}
+				honest.Add(1)
+			}
+		})
+	}
+	// those that are short, and go where they are forced to, so that the split counts only
+	// the honest ones
+	var deeds []misdeed
+	for _, deed := range misdeeds {
+		if !strings.Contains(deed.wants, "408") && !strings.Contains(deed.name, "query") {
+			deeds = append(deeds, deed)
+		}
+	}
+	for client := range 4 {
+		clients.Go(func() {
+			pace := time.NewTicker(4 * duration / time.Duration(hostile))
+			defer pace.Stop()
+			for i := client; i < hostile; i += 4 {
+				<-pace.C
+				deeds[i%len(deeds)].commit(t, s.addr, []string{"production", "staging"}[i/4%2])
+			}
+		})
+	}
+	time.Sleep(duration)
+	close(stop)
+	clients.Wait()
+	if failed.Load() > 0 {
+		t.Errorf("%d of %d honest requests failed", failed.Load(), honest.Load())
+	}
+	if off := float64(staged.Load()) - float64(honest.Load())*innocentSplit/100; off > 0.5 || off < -0.5 {
+		t.Errorf("staging had %d of %d honest requests, off by %.1f", staged.Load(), honest.Load(), off)
+	}
+	t.Logf("%d honest requests, %d of them staging's, beside %d hostile ones", honest.Load(), staged.Load(), hostile)
+	s.areInnocent(t)
+}
