@@ -6,9 +6,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 // site is a Caddyfile of one site, whose only directive begins on line 2.
@@ -17,7 +18,7 @@ func site(directive string) string {
 }
 
 func adapt(text string) (string, error) {
-	config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text), map[string]any{"filename": "Caddyfile"})
+	config, err := proxytest.AdaptCaddyfile(text)
 	return string(config), err
 }
 
@@ -46,21 +47,7 @@ func adaptHandler(t testing.TB, directive string) string {
 	if err := json.Unmarshal([]byte(config), &decoded); err != nil {
 		t.Fatal(err)
 	}
-	return canonical(t, string(decoded.Apps.HTTP.Servers.Srv0.Routes[0].Handle[0].Routes[0].Handle[0]))
-}
-
-// canonical returns JSON with its fields in order and without white space.
-func canonical(t testing.TB, text string) string {
-	t.Helper()
-	var value any
-	if err := json.Unmarshal([]byte(text), &value); err != nil {
-		t.Fatalf("%s: %v", text, err)
-	}
-	encoded, err := json.Marshal(value)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(encoded)
+	return proxytest.Canonical(t, string(decoded.Apps.HTTP.Servers.Srv0.Routes[0].Handle[0].Routes[0].Handle[0]))
 }
 
 // Each pair says the same. It is loaded both ways, and survives decoding and encoding.
@@ -167,7 +154,7 @@ func TestDirectiveAndJSONSayTheSame(t *testing.T) {
 				t.Fatal(err)
 			}
 			named["handler"] = json.RawMessage(`"proxyos"`)
-			if got, want := adaptHandler(t, pair.directive), canonical(t, string(encode(named))); got != want {
+			if got, want := adaptHandler(t, pair.directive), proxytest.Canonical(t, string(encode(named))); got != want {
 				t.Errorf("\ngot  %s\nwant %s", got, want)
 			}
 		})
@@ -198,7 +185,7 @@ func TestDirectiveTakesMatchers(t *testing.T) {
 		config, err := adapt(site("@posts method POST\n" + directive))
 		if err != nil {
 			t.Errorf("%s: %v", directive, err)
-		} else if got := canonical(t, config); !strings.Contains(got, `"routes":[`+want+`]`) {
+		} else if got := proxytest.Canonical(t, config); !strings.Contains(got, `"routes":[`+want+`]`) {
 			t.Errorf("%s: no %s in %s", directive, want, got)
 		}
 	}

@@ -4,19 +4,18 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/proxyos/caddy-proxyos/internal/diagnose"
 	"github.com/proxyos/caddy-proxyos/internal/probe"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 // labCase is an upstream that does not answer as it should.
@@ -33,42 +32,39 @@ type labCase struct {
 
 // labCases are a case for every known cause.
 func labCases(t *testing.T) []labCase {
-	private := newLabAuthority("Private CA")
+	private := proxytest.NewAuthority(t)
 	hour := time.Hour
-	secure := func(by *labAuthority, from, to time.Duration, names ...string) func(*testing.T) string {
+	secure := func(by *proxytest.Authority, from, to time.Duration, names ...string) func(*testing.T) string {
 		return func(t *testing.T) string {
-			listener := labListen(t, 0)
+			listener := proxytest.Listen(t, "")
 			address := listener.Addr().String()
 			if len(names) == 0 {
-				host, _, _ := net.SplitHostPort(address)
-				names = []string{host}
+				names = []string{address}
 			}
-			labServe(t, listener, &tls.Config{Certificates: []tls.Certificate{labCert(t, by, from, to, names...)}})
+			proxytest.Serve(t, listener, proxytest.Serving(by.IssueFor(t, from, to, names...)))
 			return "https://" + address
 		}
 	}
 	refusing := func(answer string) func(*testing.T) string {
 		return func(t *testing.T) string {
-			listener := labListen(t, 0)
-			cert := labCertFor(t, nil, listener.Addr().String())
-			labSniffing(t, listener, &tls.Config{Certificates: []tls.Certificate{cert}}, answer)
+			listener := proxytest.Listen(t, "")
+			cert := proxytest.SelfSigned(t, listener.Addr().String())
+			proxytest.ServeSniffing(t, listener, proxytest.Serving(cert), answer)
 			return listener.Addr().String()
 		}
 	}
 	withConfig := func(scheme string, change func(*tls.Config)) func(*testing.T) string {
 		return func(t *testing.T) string {
-			listener := labListen(t, 0)
-			config := &tls.Config{Certificates: []tls.Certificate{labCertFor(t, &labTrusted, listener.Addr().String())}}
+			listener := proxytest.Listen(t, "")
+			config := proxytest.Serving(trustedCA.Issue(t, listener.Addr().String()))
 			change(config)
-			labServe(t, listener, config)
+			proxytest.Serve(t, listener, config)
 			return scheme + listener.Addr().String()
 		}
 	}
 	raw := func(scheme string, answer func(net.Conn)) func(*testing.T) string {
 		return func(t *testing.T) string {
-			listener := labListen(t, 0)
-			labRaw(t, listener, answer)
-			return scheme + listener.Addr().String()
+			return scheme + proxytest.NewRawServer(t, answer).Addr
 		}
 	}
 	demand := func(version uint16) func(*tls.Config) {
@@ -78,13 +74,13 @@ func labCases(t *testing.T) []labCase {
 	}
 	return []labCase{
 		{"plain HTTP on a detected port", func(t *testing.T) string {
-			listener := labListen(t, 9090)
-			labServe(t, listener, nil)
+			listener := proxytest.ListenPort(t, 9090)
+			proxytest.Serve(t, listener, nil)
 			return listener.Addr().String()
 		}, diagnose.PlainHTTP, "it answers in plain HTTP but is spoken to in HTTPS, since its port is a well-known HTTPS port; write http://127.0.0.", 502, "proxyos http://127.0.0.", false, ""},
 		{"TLS on a plain port, a polite refusal by Go", func(t *testing.T) string {
-			listener := labListen(t, 0)
-			labServe(t, listener, &tls.Config{Certificates: []tls.Certificate{labCertFor(t, nil, listener.Addr().String())}})
+			listener := proxytest.Listen(t, "")
+			proxytest.Serve(t, listener, proxytest.Serving(proxytest.SelfSigned(t, listener.Addr().String())))
 			return listener.Addr().String()
 		}, diagnose.SpeaksTLS, "it wants HTTPS but is spoken to in plain HTTP, since it has no scheme and no well-known HTTPS port; write https://127.0.0.", 400, "tls_pin", false, ""},
 		{"TLS on a plain port, a polite refusal by nginx", refusing(nginxRefusal), diagnose.SpeaksTLS, "it wants HTTPS", 400, "tls_pin", false, ""},
@@ -92,11 +88,11 @@ func labCases(t *testing.T) []labCase {
 		{"TLS on a plain port, an alert", refusing("\x15\x03\x01\x00\x02\x02\x46"), diagnose.SpeaksTLS, "it wants HTTPS", 502, "tls_pin", false, ""},
 		{"TLS on a plain port, no word", refusing(""), diagnose.SpeaksTLS, "it may want HTTPS (then write https://127.0.0.", 502, "tls_pin", false, ""},
 		{"self-signed", secure(nil, -hour, hour), diagnose.UnknownAuthority, "its certificate is self-signed; write `tls_pin <sha256>`", 502, "tls_pin", false, ""},
-		{"private CA", secure(&private, -hour, hour), diagnose.UnknownAuthority, "its certificate is signed by an authority that this machine does not trust; write `tls_trust_pool file <ca.pem>`", 502, "tls_pin", false, ""},
-		{"wrong name", secure(&labTrusted, -hour, hour, "pve.lan", "pve"), diagnose.WrongName, "its certificate is for pve.lan, pve, not for 127.0.0.", 502, "tls_server_name pve.lan", false, ""},
+		{"private CA", secure(private, -hour, hour), diagnose.UnknownAuthority, "its certificate is signed by an authority that this machine does not trust; write `tls_trust_pool file <ca.pem>`", 502, "tls_pin", false, ""},
+		{"wrong name", secure(trustedCA, -hour, hour, "pve.lan", "pve"), diagnose.WrongName, "its certificate is for pve.lan, pve, not for 127.0.0.", 502, "tls_server_name pve.lan", false, ""},
 		{"wrong name and self-signed", secure(nil, -hour, hour, "pve.lan"), diagnose.WrongName, "its certificate is for pve.lan, not for 127.0.0.", 502, "tls_pin", false, ""},
-		{"expired", secure(&labTrusted, -2*hour, -hour), diagnose.Expired, "its certificate has expired on 20", 502, "tls_pin", false, ""},
-		{"not yet valid", secure(&labTrusted, hour, 2*hour), diagnose.NotYetValid, "its certificate is not valid yet, but from 20", 502, "tls_pin", false, ""},
+		{"expired", secure(trustedCA, -2*hour, -hour), diagnose.Expired, "its certificate has expired on 20", 502, "tls_pin", false, ""},
+		{"not yet valid", secure(trustedCA, hour, 2*hour), diagnose.NotYetValid, "its certificate is not valid yet, but from 20", 502, "tls_pin", false, ""},
 		{"client certificate demanded, TLS 1.3", withConfig("https://", demand(tls.VersionTLS13)), diagnose.ClientCert, "a client certificate", // HTTP/2 may lose the alert that says so
 			502, "tls_client_auth", false, ""},
 		{"client certificate demanded, TLS 1.2", withConfig("https://", demand(tls.VersionTLS12)), diagnose.ClientCert, "it refuses the TLS handshake; it may demand a client certificate (`tls_client_auth`)", 502, "tls_client_auth", false, ""},
@@ -115,55 +111,51 @@ func labCases(t *testing.T) []labCase {
 			_, _ = io.WriteString(conn, "SSH-2.0-OpenSSH_10.0\r\n")
 			_, _ = io.Copy(io.Discard, conn)
 		}), diagnose.NotTLS, "what listens there speaks no TLS; check the port", 502, "", false, ""},
-		{"nothing listens", labRefusedAddress, diagnose.Refused, "nothing listens there; check that the service runs", 502, "", false, ""},
-		{"black hole", func(t *testing.T) string { return labBlackHole(t) }, diagnose.ConnectTimeout, "nothing answers there, not even with a refusal", 502, "", false, "transport http {\n dial_timeout 300ms\n}"},
-		{"accepts and hangs", raw("", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }), diagnose.Timeout,
+		{"nothing listens", func(t *testing.T) string { return proxytest.Refused(t) }, diagnose.Refused, "nothing listens there; check that the service runs", 502, "", false, ""},
+		{"black hole", func(t *testing.T) string { return proxytest.BlackHole(t) }, diagnose.ConnectTimeout, "nothing answers there, not even with a refusal", 502, "", false, "transport http {\n dial_timeout 300ms\n}"},
+		{"accepts and hangs", raw("", proxytest.Hang), diagnose.Timeout,
 			"it accepts connections but does not answer in time", 504, "", false, "transport http {\n response_header_timeout 300ms\n}"},
-		{"accepts and hangs, HTTPS", raw("https://", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }), diagnose.Timeout,
+		{"accepts and hangs, HTTPS", raw("https://", proxytest.Hang), diagnose.Timeout,
 			"it accepts connections but does not answer in time", 504, "", false, "transport http {\n tls_timeout 300ms\n}\nskip_tls_verify off"},
 		{"HTTP/2 cleartext only", func(t *testing.T) string {
-			listener := labListen(t, 0)
-			server := &http.Server{Handler: http.HandlerFunc(labHandler), Protocols: new(http.Protocols), ErrorLog: quietLog}
+			listener := proxytest.Listen(t, "")
+			server := &http.Server{Protocols: new(http.Protocols)}
 			server.Protocols.SetUnencryptedHTTP2(true)
-			go func() { _ = server.Serve(listener) }()
-			t.Cleanup(func() { _ = server.Close() })
+			proxytest.StartServer(t, listener, server)
 			return listener.Addr().String()
 		}, diagnose.SpeaksH2C, "it resets the connection; it may want HTTPS", 502, "proxyos h2c://127.0.0.", false, ""},
 		{"HTTP/1.1 where h2c is written", func(t *testing.T) string {
-			listener := labListen(t, 0)
-			server := &http.Server{Handler: http.HandlerFunc(labHandler), Protocols: new(http.Protocols), ErrorLog: quietLog}
+			listener := proxytest.Listen(t, "")
+			server := &http.Server{Protocols: new(http.Protocols)}
 			server.Protocols.SetHTTP1(true)
-			go func() { _ = server.Serve(listener) }()
-			t.Cleanup(func() { _ = server.Close() })
+			proxytest.StartServer(t, listener, server)
 			return "h2c://" + listener.Addr().String()
 		}, diagnose.SpeaksHTTP1, "not speak HTTP/2 cleartext; write http://127.0.0.", 502, "proxyos http://127.0.0.", false, ""},
 		{"redirects plain HTTP to HTTPS", func(t *testing.T) string {
-			listener := labListen(t, 0)
-			cert := labCertFor(t, nil, listener.Addr().String())
-			labSniffing(t, listener, &tls.Config{Certificates: []tls.Certificate{cert}},
+			listener := proxytest.Listen(t, "")
+			cert := proxytest.SelfSigned(t, listener.Addr().String())
+			proxytest.ServeSniffing(t, listener, proxytest.Serving(cert),
 				"HTTP/1.1 301 Moved Permanently\r\nLocation: https://"+listener.Addr().String()+"/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 			return listener.Addr().String()
 		}, diagnose.RedirectLoop, "", 301, "tls_pin", false, ""},
 		{"as it should be: plain", func(t *testing.T) string {
-			listener := labListen(t, 0)
-			labServe(t, listener, nil)
+			listener := proxytest.Listen(t, "")
+			proxytest.Serve(t, listener, nil)
 			return listener.Addr().String()
 		}, diagnose.Unknown, "", 200, "proxyos 127.0.0.", true, ""},
-		{"as it should be: verified", secure(&labTrusted, -hour, hour), diagnose.Unknown, "", 200, "proxyos https://127.0.0.", true, ""},
+		{"as it should be: verified", secure(trustedCA, -hour, hour), diagnose.Unknown, "", 200, "proxyos https://127.0.0.", true, ""},
 		{"as it should be: self-signed on a detected port", func(t *testing.T) string {
-			listener := labListen(t, 8006)
-			labServe(t, listener, &tls.Config{Certificates: []tls.Certificate{labCertFor(t, nil, listener.Addr().String())}})
+			listener := proxytest.ListenPort(t, 8006)
+			proxytest.Serve(t, listener, proxytest.Serving(proxytest.SelfSigned(t, listener.Addr().String())))
 			return listener.Addr().String()
 		}, diagnose.Unknown, "", 200, "tls_pin", true, ""},
 		{"as it should be: verified on a detected port", func(t *testing.T) string {
-			listener := labListen(t, 8443)
-			labServe(t, listener, &tls.Config{Certificates: []tls.Certificate{labCertFor(t, &labTrusted, listener.Addr().String())}})
+			listener := proxytest.ListenPort(t, 8443)
+			proxytest.Serve(t, listener, proxytest.Serving(trustedCA.Issue(t, listener.Addr().String())))
 			return listener.Addr().String()
 		}, diagnose.Unknown, "", 200, "skip_tls_verify off", true, ""},
 	}
 }
-
-func labRefusedAddress(t *testing.T) string { return labRefused(t) }
 
 func TestEveryCauseIsFound(t *testing.T) {
 	for _, c := range labCases(t) {
@@ -177,19 +169,19 @@ func TestEveryCauseIsFound(t *testing.T) {
 				t.Errorf("the probe suggests %q, want %q in it", report.Caddyfile, c.lines)
 			}
 
-			caddy := runLabCaddy(t, "proxyos "+written+" {\n"+c.options+"\n}")
-			status, body := caddy.get(t)
+			caddy := runCaddy(t, "proxyos "+written+" {\n"+c.options+"\n}")
+			status, body := caddy.Get("/")
 			if status != c.status {
 				t.Errorf("status %d as written, want %d", status, c.status)
 			}
-			if (status == 200 && body == labGreeting) != c.works {
+			if (status == 200 && body == proxytest.Greeting) != c.works {
 				t.Errorf("the probe says works=%v, and the request gets status %d and %q", c.works, status, body)
 			}
 			if strings.Contains(body, "hint") || status > 500 && body != "" {
 				t.Errorf("the client sees internals: %q", body)
 			}
-			t.Log(caddy.log(t))
-			if hints := caddy.hints(t); !strings.Contains(hints, c.hint) || c.works && hints != "" {
+			t.Log(caddy.Logs)
+			if hints := caddy.hints(); !strings.Contains(hints, c.hint) || c.works && hints != "" {
 				t.Errorf("logged hints %q, want %q", hints, c.hint)
 			}
 
@@ -198,12 +190,12 @@ func TestEveryCauseIsFound(t *testing.T) {
 			}
 			lines := report.Caddyfile
 			if strings.Contains(lines, "<cert_file>") {
-				certFile, keyFile := labClientCert(t)
+				certFile, keyFile := proxytest.WriteCertificate(t, proxytest.SelfSigned(t, "client"))
 				lines = strings.NewReplacer("<cert_file>", certFile, "<key_file>", keyFile).Replace(lines)
 			}
-			caddy.load(t, lines)
-			if status, body := caddy.get(t); status != 200 || body != labGreeting {
-				t.Errorf("with the suggested lines the request gets status %d and %q; the log says %s\n%s", status, body, caddy.hints(t), lines)
+			caddy.reload(lines)
+			if status, body := caddy.Get("/"); status != 200 || body != proxytest.Greeting {
+				t.Errorf("with the suggested lines the request gets status %d and %q; the log says %s\n%s", status, body, caddy.hints(), lines)
 			}
 		})
 	}
@@ -227,22 +219,17 @@ func probeOnce(t *testing.T, written string) probeReport {
 	return report
 }
 
-// labClientCert writes a client certificate and its key to files.
-func labClientCert(t *testing.T) (certFile, keyFile string) {
-	t.Helper()
-	cert := labCert(t, nil, -time.Hour, time.Hour, "client")
-	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certFile, keyFile = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
-	for file, block := range map[string]*pem.Block{
-		certFile: {Type: "CERTIFICATE", Bytes: cert.Certificate[0]},
-		keyFile:  {Type: "PRIVATE KEY", Bytes: key},
-	} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return certFile, keyFile
+// polite is a response with status 400.
+func polite(body string) string {
+	return fmt.Sprintf("HTTP/1.1 400 Bad Request\r\nContent-Type: text/html\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
 }
+
+// What servers say to plain HTTP on their HTTPS ports.
+var (
+	nginxRefusal = polite("<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\r\n<body>\r\n" +
+		"<center><h1>400 Bad Request</h1></center>\r\n<center>The plain HTTP request was sent to HTTPS port</center>\r\n" +
+		"<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n" + strings.Repeat("<!-- a padding to disable MSIE and Chrome friendly error page -->\r\n", 6))
+	apacheRefusal = polite("<!DOCTYPE HTML PUBLIC \"-//IETF//DTD HTML 2.0//EN\">\n<html><head>\n<title>400 Bad Request</title>\n</head><body>\n" +
+		"<h1>Bad Request</h1>\n<p>Your browser sent a request that this server could not understand.<br />\n" +
+		"Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />\n Instead use the HTTPS scheme to access this URL, please.<br />\n</p>\n</body></html>\n")
+)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +20,8 @@ import (
 	"github.com/proxyos/caddy-proxyos/internal/address"
 	"github.com/proxyos/caddy-proxyos/internal/diagnose"
 	"github.com/proxyos/caddy-proxyos/internal/probe"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 func TestHintIsLoggedOnceAMinuteForEachUpstream(t *testing.T) {
@@ -64,7 +67,7 @@ func TestHintIsLoggedOnceAMinuteForEachUpstream(t *testing.T) {
 }
 
 func TestNoSuchHost(t *testing.T) {
-	server := labNameServer(t)
+	server := proxytest.NewNameServer(t).Addr
 	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "udp", server)
 	}}
@@ -77,29 +80,29 @@ func TestNoSuchHost(t *testing.T) {
 		t.Errorf("the probe says %+v", report)
 	}
 
-	caddy := runLabCaddy(t, "proxyos app.invalid:3000 {\ntransport http {\nresolvers "+server+"\n}\n}")
-	if status, body := caddy.get(t); status != 502 || body != "" {
+	caddy := runCaddy(t, "proxyos app.invalid:3000 {\ntransport http {\nresolvers "+server+"\n}\n}")
+	if status, body := caddy.Get("/"); status != 502 || body != "" {
 		t.Errorf("status %d, body %q", status, body)
 	}
-	if hints := caddy.hints(t); !strings.Contains(hints, `the name "app.invalid" does not resolve here`) {
+	if hints := caddy.hints(); !strings.Contains(hints, `the name "app.invalid" does not resolve here`) {
 		t.Errorf("logged hints %q", hints)
 	}
 }
 
 func TestHandleErrorsSeesTheHint(t *testing.T) {
-	address := labRefused(t)
-	caddy := runLabCaddy(t, "proxyos "+address+"\nhandle_errors {\nrespond \"{err.status_code} {err.message}\"\n}")
-	if _, body := caddy.get(t); !strings.Contains(body, "connection refused; hint: nothing listens there") {
+	address := proxytest.Refused(t)
+	caddy := runCaddy(t, "proxyos "+address+"\nhandle_errors {\nrespond \"{err.status_code} {err.message}\"\n}")
+	if _, body := caddy.Get("/"); !strings.Contains(body, "connection refused; hint: nothing listens there") {
 		t.Errorf("handle_errors sees %q", body)
 	}
 }
 
 func TestRetriesAreTheSameWithHints(t *testing.T) {
-	good := labListen(t, 0)
-	labServe(t, good, nil)
-	caddy := runLabCaddy(t, "proxyos "+labRefused(t)+" "+good.Addr().String()+" {\nfail_duration 0\n}")
+	good := proxytest.Listen(t, "")
+	proxytest.Serve(t, good, nil)
+	caddy := runCaddy(t, "proxyos "+proxytest.Refused(t)+" "+good.Addr().String()+" {\nfail_duration 0\n}")
 	for range 10 {
-		res, err := caddy.client.Post("http://"+caddy.address+"/", "text/plain", strings.NewReader("a body"))
+		res, err := caddy.Client.Post(caddy.URL, "text/plain", strings.NewReader("a body"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,18 +111,22 @@ func TestRetriesAreTheSameWithHints(t *testing.T) {
 			t.Fatalf("status %d: a refused connection was not retried elsewhere", res.StatusCode)
 		}
 	}
-	if entries := caddy.logged(t, "hint"); len(entries) != 1 {
+	if entries := caddy.Logs.EntriesWith("hint"); len(entries) != 1 {
 		t.Errorf("%d hints logged, want one", len(entries))
 	}
 }
 
 func TestHealthChecksGiveHintsToo(t *testing.T) {
-	listener := labListen(t, 0)
-	cert := labCertFor(t, nil, listener.Addr().String())
-	labServe(t, listener, &tls.Config{Certificates: []tls.Certificate{cert}})
-	caddy := runLabCaddy(t, "proxyos https://"+listener.Addr().String()+" {\nhealth_uri /\nhealth_interval 50ms\n}")
-	time.Sleep(300 * time.Millisecond)
-	entries := caddy.logged(t, "hint")
+	listener := proxytest.Listen(t, "")
+	cert := proxytest.SelfSigned(t, listener.Addr().String())
+	var handshakes atomic.Int64
+	proxytest.Serve(t, listener, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		handshakes.Add(1)
+		return &cert, nil
+	}})
+	caddy := runCaddy(t, "proxyos https://"+listener.Addr().String()+" {\nhealth_uri /\nhealth_interval 50ms\n}")
+	proxytest.Eventually(t, "several checks fail", func() bool { return handshakes.Load() >= 4 })
+	entries := caddy.Logs.EntriesWith("hint")
 	if len(entries) != 1 || !strings.Contains(entries[0]["hint"].(string), "self-signed") || entries[0]["upstream"] != "https://"+listener.Addr().String() {
 		t.Errorf("logged %v, want one hint", entries)
 	}

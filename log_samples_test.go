@@ -1,17 +1,18 @@
 package proxyos
 
 import (
-	"crypto/tls"
 	"encoding/json"
 	"fmt"
-	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 // logLine is a line of Caddy's log: one that a document shows, or one that was logged.
@@ -44,16 +45,16 @@ func TestEveryLogLineOfTheDocumentsIsLogged(t *testing.T) {
 		t.Fatalf("found only %d log lines in the documents", len(samples))
 	}
 	site := newBrokenSite(t)
-	caddy := runLabCaddy(t, site.directives)
+	caddy := runCaddy(t, site.directives)
 	var missing []logLine
 	// An alert that ends a connection may get lost on its way, and another error is logged
 	// then. After a reload, every hint is logged again.
 	for round := range 5 {
 		if round > 0 {
-			caddy.load(t, fmt.Sprintf("header X-Round %d\n%s", round, site.directives))
+			caddy.reload(fmt.Sprintf("header X-Round %d\n%s", round, site.directives))
 		}
 		site.visit(t, caddy)
-		logged := loggedLines(t, caddy.log(t))
+		logged := loggedLines(caddy.Logs)
 		missing = slices.DeleteFunc(slices.Clone(samples), func(sample logLine) bool {
 			return slices.ContainsFunc(logged, sample.shows)
 		})
@@ -64,7 +65,7 @@ func TestEveryLogLineOfTheDocumentsIsLogged(t *testing.T) {
 	for _, sample := range missing {
 		t.Errorf("%s: nothing logs\n\t%v", sample.source, sample)
 	}
-	t.Log(caddy.log(t))
+	t.Log(caddy.Logs)
 }
 
 // brokenSite is a site with a route for each upstream that does not answer as it should.
@@ -80,17 +81,17 @@ func newBrokenSite(t *testing.T) *brokenSite {
 	for _, c := range labCases(t) {
 		site.route("proxyos " + c.start(t) + " {\n" + c.options + "\n}")
 	}
-	site.route("proxyos app.invalid:3000 {\ntransport http {\nresolvers " + labNameServer(t) + "\n}\n}")
+	site.route("proxyos app.invalid:3000 {\ntransport http {\nresolvers " + proxytest.NewNameServer(t).Addr + "\n}\n}")
 
-	listener := labListen(t, 8006)
+	listener := proxytest.ListenPort(t, 8006)
 	address := listener.Addr().String()
-	labServe(t, listener, &tls.Config{Certificates: []tls.Certificate{labCertFor(t, nil, address)}})
+	proxytest.Serve(t, listener, proxytest.Serving(proxytest.SelfSigned(t, address)))
 	site.route("proxyos {\nupstream " + address + " {\ntls_pin " + strings.Repeat("00", 32) + "\n}\n}")
 
-	listener = labListen(t, 8006)
+	listener = proxytest.ListenPort(t, 8006)
 	address = listener.Addr().String()
-	watched := newSwappableServer(t, labCertFor(t, nil, address), listener)
-	site.exchange = func() { watched.swap(t, labCertFor(t, nil, address)) }
+	watched := newSwappableServer(t, proxytest.SelfSigned(t, address), listener)
+	site.exchange = func() { watched.swap(t, proxytest.SelfSigned(t, address)) }
 	site.route("proxyos " + address)
 	return site
 }
@@ -102,21 +103,17 @@ func (s *brokenSite) route(directive string) {
 }
 
 // visit requests every path once, and the last one again with another certificate behind it.
-func (s *brokenSite) visit(t *testing.T, caddy *labCaddy) {
+func (s *brokenSite) visit(t *testing.T, caddy labCaddy) {
 	t.Helper()
-	get := func(path string) {
-		res, err := caddy.client.Get("http://" + caddy.address + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, _ = io.Copy(io.Discard, res.Body)
-		_ = res.Body.Close()
-	}
 	for _, path := range s.paths {
-		get(path)
+		caddy.Get(path)
 	}
 	s.exchange()
-	get(s.paths[len(s.paths)-1])
+	// a request may still be sent on a connection to the old server, and fail
+	proxytest.Eventually(t, "the new server answers", func() bool {
+		status, _ := caddy.Get(s.paths[len(s.paths)-1])
+		return status == http.StatusOK
+	})
 }
 
 // consoleLine matches what Caddy writes to a console, without the time and with spaces for
@@ -163,20 +160,15 @@ func documentedLogLines(t *testing.T) []logLine {
 	return all
 }
 
-// loggedLines returns the lines of a log in JSON.
-func loggedLines(t *testing.T, log string) []logLine {
-	t.Helper()
+// loggedLines returns what has been logged.
+func loggedLines(log *proxytest.Logbook) []logLine {
 	var all []logLine
-	for line := range strings.Lines(log) {
-		var fields map[string]any
-		if err := json.Unmarshal([]byte(line), &fields); err != nil {
-			t.Fatalf("%v: %s", err, line)
-		}
-		logger, _ := fields["logger"].(string)
-		message, _ := fields["msg"].(string)
+	for _, entry := range log.Entries("") {
+		logger, _ := entry["logger"].(string)
+		message, _ := entry["msg"].(string)
 		all = append(all, logLine{
-			level: fields["level"].(string), logger: logger, message: withoutParticulars(message),
-			fields: fieldsWithoutParticulars(fields),
+			level: entry["level"].(string), logger: logger, message: withoutParticulars(message),
+			fields: fieldsWithoutParticulars(entry),
 		})
 	}
 	return all

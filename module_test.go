@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 // validate loads a config that serves handlers, as `caddy validate` does. app is the JSON
@@ -61,7 +63,7 @@ func TestHandlerSurvivesDecodingAndEncoding(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, want := canonical(t, string(encoded)), canonical(t, pair.handler); got != want {
+			if got, want := proxytest.Canonical(t, string(encoded)), proxytest.Canonical(t, pair.handler); got != want {
 				t.Errorf("\ngot  %s\nwant %s", got, want)
 			}
 		})

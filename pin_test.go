@@ -10,8 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 const somePin = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
@@ -65,7 +66,7 @@ func TestPinInTheCaddyfile(t *testing.T) {
 		"tls_pin abc": "not hexadecimal",
 	} {
 		source := "http://localhost:1 {\nproxyos {\nupstream pve:8006 {\n" + lines + "\n}\n}\n}"
-		config, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(source), map[string]any{"filename": "Caddyfile"})
+		config, err := proxytest.AdaptCaddyfile(source)
 		switch {
 		case want == "" && (err != nil || !strings.Contains(string(config), `"tls_pins":["`+somePin)):
 			t.Errorf("%s: %v\n%s", lines, err, config)
@@ -91,104 +92,101 @@ func newSwappableServer(t *testing.T, cert tls.Certificate, listener net.Listene
 
 func (s *swappableServer) serve(t *testing.T, cert tls.Certificate, listener net.Listener) {
 	count := new(atomic.Int64)
-	s.served[labPin(cert)] = count
+	s.served[proxytest.PinOf(cert)] = count
 	s.server = &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			count.Add(1)
-			labHandler(w, r)
+			proxytest.Greet(w, r)
 		}),
-		TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}},
-		ErrorLog:  quietLog,
+		TLSConfig: proxytest.Serving(cert),
 	}
-	server := s.server
-	go func() { _ = server.ServeTLS(listener, "", "") }()
-	t.Cleanup(func() { _ = server.Close() })
+	proxytest.StartServer(t, listener, s.server)
 }
 
 // swap restarts the server with another certificate: all connections end.
 func (s *swappableServer) swap(t *testing.T, cert tls.Certificate) {
 	t.Helper()
 	_ = s.server.Close()
-	listener, err := net.Listen("tcp", s.address)
-	for range 50 {
-		if err == nil {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-		listener, err = net.Listen("tcp", s.address)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.serve(t, cert, listener)
-	time.Sleep(50 * time.Millisecond) // for the ends of idle connections to arrive
+	s.serve(t, cert, proxytest.Listen(t, s.address))
 }
 
 func (s *swappableServer) servedWith(cert tls.Certificate) int64 {
-	return s.served[labPin(cert)].Load()
+	return s.served[proxytest.PinOf(cert)].Load()
 }
 
-// underLoad makes requests from several clients until it is stopped, and counts the
-// statuses.
-func (c *labCaddy) underLoad(stop <-chan struct{}) (wait func() map[int]int) {
-	var group sync.WaitGroup
-	var mu sync.Mutex
-	statuses := make(map[int]int)
+// load is several clients that make requests until they are stopped.
+type load struct {
+	stopped atomic.Bool
+	clients sync.WaitGroup
+
+	mu       sync.Mutex
+	statuses map[int]int
+}
+
+// underLoad starts clients.
+func (c labCaddy) underLoad() *load {
+	l := &load{statuses: make(map[int]int)}
 	for range 4 {
-		group.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
+		l.clients.Go(func() {
+			for !l.stopped.Load() {
 				status := 0
-				if res, err := c.client.Get("http://" + c.address + "/"); err == nil {
+				if res, err := c.Client.Get(c.URL); err == nil {
 					status = res.StatusCode
 					_ = res.Body.Close()
 				}
-				mu.Lock()
-				statuses[status]++
-				mu.Unlock()
+				l.mu.Lock()
+				l.statuses[status]++
+				l.mu.Unlock()
 			}
 		})
 	}
-	return func() map[int]int { group.Wait(); return statuses }
+	return l
+}
+
+// seen returns how often there has been a status so far.
+func (l *load) seen(status int) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.statuses[status]
+}
+
+// stop ends the clients and returns how often there has been each status.
+func (l *load) stop() map[int]int {
+	l.stopped.Store(true)
+	l.clients.Wait()
+	return l.statuses
 }
 
 func TestPinnedCertificateExchangedUnderLoad(t *testing.T) {
 	for _, scheme := range []string{"https://", ""} { // chain checked otherwise, and not
-		port := 0
+		listen := func(t *testing.T) net.Listener { return proxytest.Listen(t, "") }
 		if scheme == "" {
-			port = 8443
+			listen = func(t *testing.T) net.Listener { return proxytest.ListenPort(t, 8443) }
 		}
 		t.Run("one pin: none goes to the impostor, "+scheme, func(t *testing.T) {
-			listener := labListen(t, port)
+			listener := listen(t)
 			address := listener.Addr().String()
-			original, impostor := labCertFor(t, nil, address), labCertFor(t, &labTrusted, address) // trusted, and yet refused
+			original, impostor := proxytest.SelfSigned(t, address), trustedCA.Issue(t, address) // trusted, and yet refused
 			server := newSwappableServer(t, original, listener)
-			caddy := runLabCaddy(t, "proxyos {\nname lab\nupstream "+scheme+address+" {\ntls_pin "+labPin(original)+"\n}\n}")
+			caddy := runCaddy(t, "proxyos {\nname lab\nupstream "+scheme+address+" {\ntls_pin "+proxytest.PinOf(original)+"\n}\n}")
 
-			stop := make(chan struct{})
-			wait := caddy.underLoad(stop)
-			time.Sleep(300 * time.Millisecond)
+			load := caddy.underLoad()
+			defer load.stop()
+			proxytest.Eventually(t, "the original serves", func() bool { return server.servedWith(original) >= 200 })
 			server.swap(t, impostor)
-			time.Sleep(300 * time.Millisecond)
-			close(stop)
-			statuses := wait()
-			if server.servedWith(original) == 0 || statuses[502] == 0 {
-				t.Errorf("the test had no load: %v", statuses)
-			}
+			before := load.seen(502)
+			proxytest.Eventually(t, "the impostor is rejected", func() bool { return load.seen(502) >= before+200 })
+			statuses := load.stop()
 			if n := server.servedWith(impostor); n != 0 {
 				t.Errorf("%d requests went to the impostor", n)
 			}
-			if status, body := caddy.get(t); status != 502 || body != "" {
+			if status, body := caddy.Get("/"); status != 502 || body != "" {
 				t.Errorf("after the exchange: status %d, body %q", status, body)
 			}
-			if hints := caddy.hints(t); !strings.Contains(hints, "its certificate is none of those pinned") || !strings.Contains(hints, labPin(impostor)) {
+			if hints := caddy.hints(); !strings.Contains(hints, "its certificate is none of those pinned") || !strings.Contains(hints, proxytest.PinOf(impostor)) {
 				t.Errorf("logged hints %q", hints)
 			}
-			for _, entry := range caddy.logged(t, "err_id") {
+			for _, entry := range caddy.Logs.EntriesWith("err_id") {
 				message, _ := entry["msg"].(string)
 				if !strings.Contains(message, "not pinned") && !strings.Contains(message, "connection refused") &&
 					!strings.Contains(message, "reset") && !strings.Contains(message, "EOF") && !strings.Contains(message, "broken pipe") && !strings.Contains(message, "force closed") {
@@ -200,12 +198,12 @@ func TestPinnedCertificateExchangedUnderLoad(t *testing.T) {
 	}
 
 	t.Run("two pins: none fails", func(t *testing.T) {
-		listener := labListen(t, 0)
+		listener := proxytest.Listen(t, "")
 		address := listener.Addr().String()
-		before, after := labCertFor(t, nil, address), labCert(t, nil, -2*time.Hour, -time.Hour, "other.name") // expired, another name
+		before, after := proxytest.SelfSigned(t, address), proxytest.SelfSignedFor(t, -2*time.Hour, -time.Hour, "other.name") // expired, another name
 		var isAfter atomic.Bool
 		var handshakes [2]atomic.Int64
-		labServe(t, listener, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		proxytest.Serve(t, listener, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			if isAfter.Load() {
 				handshakes[1].Add(1)
 				return &after, nil
@@ -214,20 +212,16 @@ func TestPinnedCertificateExchangedUnderLoad(t *testing.T) {
 			return &before, nil
 		}})
 		// without idle connections, so that nearly every request makes a handshake
-		caddy := runLabCaddy(t, "proxyos {\nupstream https://"+address+" {\ntls_pin "+labPin(before)+"\ntls_pin "+labPin(after)+"\n}\ntransport http {\nkeepalive off\n}\n}")
+		caddy := runCaddy(t, "proxyos {\nupstream https://"+address+" {\ntls_pin "+proxytest.PinOf(before)+"\ntls_pin "+proxytest.PinOf(after)+"\n}\ntransport http {\nkeepalive off\n}\n}")
 
-		stop := make(chan struct{})
-		wait := caddy.underLoad(stop)
-		time.Sleep(200 * time.Millisecond)
+		load := caddy.underLoad()
+		defer load.stop()
+		proxytest.Eventually(t, "the first certificate is shown", func() bool { return handshakes[0].Load() >= 100 })
 		isAfter.Store(true)
-		time.Sleep(300 * time.Millisecond)
-		close(stop)
-		statuses := wait()
+		proxytest.Eventually(t, "the second certificate is shown", func() bool { return handshakes[1].Load() >= 100 })
+		statuses := load.stop()
 		if len(statuses) != 1 || statuses[200] == 0 {
 			t.Errorf("statuses %v, want 200 alone", statuses)
-		}
-		if handshakes[0].Load() < 2 || handshakes[1].Load() < 2 {
-			t.Error("the test had no load on both certificates")
 		}
 		t.Logf("%d handshakes before, %d after; statuses %v", handshakes[0].Load(), handshakes[1].Load(), statuses)
 	})

@@ -8,45 +8,39 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 func TestProbeOfHangingServerEndsInTime(t *testing.T) {
 	const timeout = 500 * time.Millisecond
 	for name, hang := range map[string]func(t *testing.T) string{
 		"accepts and says nothing": func(t *testing.T) string {
-			listener := labListen(t, 0)
-			labRaw(t, listener, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) })
-			return listener.Addr().String()
+			return proxytest.NewRawServer(t, proxytest.Hang).Addr
 		},
 		"hangs after the TLS handshake": func(t *testing.T) string {
-			listener := labListen(t, 0)
-			cert := labCertFor(t, nil, listener.Addr().String())
-			labRaw(t, listener, func(conn net.Conn) {
-				_, _ = io.Copy(io.Discard, tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{cert}}))
-				_, _ = io.Copy(io.Discard, conn)
-			})
-			return "https://" + listener.Addr().String()
+			config := proxytest.Serving(proxytest.SelfSigned(t, "127.0.0.1"))
+			return "https://" + proxytest.NewRawServer(t, func(conn net.Conn) {
+				proxytest.Hang(tls.Server(conn, config))
+				proxytest.Hang(conn)
+			}).Addr
 		},
 		"sends headers without an end": func(t *testing.T) string {
-			listener := labListen(t, 0)
-			labRaw(t, listener, func(conn net.Conn) {
+			return proxytest.NewRawServer(t, func(conn net.Conn) {
 				_, err := io.WriteString(conn, "HTTP/1.1 200 OK\r\n")
 				for err == nil {
 					time.Sleep(10 * time.Millisecond)
 					_, err = io.WriteString(conn, "X-More: yes\r\n")
 				}
-			})
-			return listener.Addr().String()
+			}).Addr
 		},
 		"sends a refusal without a body": func(t *testing.T) string {
-			listener := labListen(t, 0)
-			labRaw(t, listener, func(conn net.Conn) {
+			return proxytest.NewRawServer(t, func(conn net.Conn) {
 				_, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\nContent-Length: 100\r\n\r\n")
-				_, _ = io.Copy(io.Discard, conn)
-			})
-			return listener.Addr().String()
+				proxytest.Hang(conn)
+			}).Addr
 		},
-		"swallows connection attempts": func(t *testing.T) string { return labBlackHole(t) },
+		"swallows connection attempts": func(t *testing.T) string { return proxytest.BlackHole(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			address := hang(t)
@@ -64,10 +58,10 @@ func TestProbeOfHangingServerEndsInTime(t *testing.T) {
 }
 
 func TestProbeJSONAndExitCode(t *testing.T) {
-	listener := labListen(t, 9443)
+	listener := proxytest.ListenPort(t, 9443)
 	address := listener.Addr().String()
-	cert := labCertFor(t, nil, address)
-	labServe(t, listener, &tls.Config{Certificates: []tls.Certificate{cert}})
+	cert := proxytest.SelfSigned(t, address)
+	proxytest.Serve(t, listener, proxytest.Serving(cert))
 
 	output, err := runCommand(probeCommand(), "--json", address)
 	if err != nil {
@@ -80,8 +74,8 @@ func TestProbeJSONAndExitCode(t *testing.T) {
 	r := reports[0]
 	shown, _ := r["certificate"].(map[string]any)
 	if r["address"] != address || r["works"] != true || r["scheme"] != "https" || r["tls_verify"] != false ||
-		shown["sha256"] != labPin(cert) || shown["self_signed"] != true || shown["verifies"] != false ||
-		len(r["steps"].([]any)) != 5 || !strings.Contains(r["caddyfile"].(string), "tls_pin "+labPin(cert)) {
+		shown["sha256"] != proxytest.PinOf(cert) || shown["self_signed"] != true || shown["verifies"] != false ||
+		len(r["steps"].([]any)) != 5 || !strings.Contains(r["caddyfile"].(string), "tls_pin "+proxytest.PinOf(cert)) {
 		t.Errorf("JSON: %s", output)
 	}
 
@@ -99,18 +93,14 @@ func TestProbeJSONAndExitCode(t *testing.T) {
 }
 
 func TestProbeOfSocketAndEnvironment(t *testing.T) {
-	path := t.TempDir() + "/app.sock"
-	listener, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	labServe(t, listener, nil)
-	if report := probeOnce(t, "unix/"+path); !report.Works {
+	listener := proxytest.ListenUnix(t)
+	proxytest.Serve(t, listener, nil)
+	if report := probeOnce(t, "unix/"+listener.Addr().String()); !report.Works {
 		t.Errorf("%+v", report)
 	}
 
-	listener = labListen(t, 0)
-	labServe(t, listener, nil)
+	listener = proxytest.Listen(t, "")
+	proxytest.Serve(t, listener, nil)
 	host, port, _ := net.SplitHostPort(listener.Addr().String())
 	t.Setenv("LAB_HOST", host)
 	if report := probeOnce(t, "{env.LAB_HOST}:"+port); !report.Works {

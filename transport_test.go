@@ -11,6 +11,8 @@ import (
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
 	"github.com/proxyos/caddy-proxyos/internal/certs"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 func TestEachUpstreamHasTheTransportThatItsAddressAsksFor(t *testing.T) {
@@ -62,7 +64,7 @@ func TestEachUpstreamHasTheTransportThatItsAddressAsksFor(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, want := canonical(t, string(encode(config))), canonical(t, c.want); got != want {
+			if got, want := proxytest.Canonical(t, string(encode(config))), proxytest.Canonical(t, c.want); got != want {
 				t.Errorf("\ngot  %s\nwant %s", got, want)
 			}
 			if after := string(encode(base)); after != before {

@@ -6,133 +6,135 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 // The loopback addresses of this file other than 127.0.0.1 exist on Linux without further
 // ado; elsewhere the tests are skipped, see listen.
 
 func TestAPlainAddressOnADetectedPortSpeaksUncheckedHTTPS(t *testing.T) {
-	pve := selfSigned(t, "pve", "127.0.0.2:8006")
+	pve := untrusted(t, "pve", "127.0.0.2:8006")
 	bothWays(t, "proxyos 127.0.0.2:8006", `{"handler": "proxyos", "upstreams": ["127.0.0.2:8006"]}`, func(t *testing.T, s *server) {
-		s.wants(http.StatusOK, "pve")
-		if pve.last().TLS == nil {
+		s.Wants(http.StatusOK, "pve")
+		if pve.Last().TLS == nil {
 			t.Error("the request came without TLS")
 		}
 	})
 }
 
 func TestAnHTTPSAddressIsVerified(t *testing.T) {
-	app := selfSigned(t, "app", "127.0.0.3:3443")
+	app := untrusted(t, "app", "127.0.0.3:3443")
 	bothWays(t, "proxyos https://127.0.0.3:3443", `{"handler": "proxyos", "upstreams": ["https://127.0.0.3:3443"]}`, func(t *testing.T, s *server) {
-		s.wants(http.StatusBadGateway, "")
+		s.Wants(http.StatusBadGateway, "")
 		s.wantsX509Error()
 	})
-	if got := app.requests.Load(); got != 0 {
+	if got := app.Requests.Load(); got != 0 {
 		t.Errorf("%d requests reached the upstream whose certificate nobody trusts", got)
 	}
 }
 
 func TestSkipTLSVerifyAcceptsASelfSignedCertificate(t *testing.T) {
-	selfSigned(t, "app", "127.0.0.3:3443")
+	untrusted(t, "app", "127.0.0.3:3443")
 	t.Run("of the route", func(t *testing.T) {
 		bothWays(t, "proxyos https://127.0.0.3:3443 {\nskip_tls_verify\n}",
 			`{"handler": "proxyos", "upstreams": ["https://127.0.0.3:3443"], "skip_tls_verify": true}`,
-			func(t *testing.T, s *server) { s.wants(http.StatusOK, "app") })
+			func(t *testing.T, s *server) { s.Wants(http.StatusOK, "app") })
 	})
 	t.Run("of the upstream", func(t *testing.T) {
 		bothWays(t, "proxyos {\nupstream https://127.0.0.3:3443 {\nskip_tls_verify\n}\n}",
 			`{"handler": "proxyos", "upstreams": [{"address": "https://127.0.0.3:3443", "skip_tls_verify": true}]}`,
-			func(t *testing.T, s *server) { s.wants(http.StatusOK, "app") })
+			func(t *testing.T, s *server) { s.Wants(http.StatusOK, "app") })
 	})
 	t.Run("of the group", func(t *testing.T) {
 		plain(t, "old", "127.0.0.3:3000")
 		bothWays(t, "proxyos 127.0.0.3:3000 {\nstaging https://127.0.0.3:3443 {\nskip_tls_verify\n}\ntraffic_split 100\n}",
 			`{"handler": "proxyos", "upstreams": ["127.0.0.3:3000"], "traffic_split": 100,
 				"staging": {"upstreams": ["https://127.0.0.3:3443"], "skip_tls_verify": true}}`,
-			func(t *testing.T, s *server) { s.wants(http.StatusOK, "app") })
+			func(t *testing.T, s *server) { s.Wants(http.StatusOK, "app") })
 	})
 }
 
 func TestAWrittenHTTPWinsOverADetectedPort(t *testing.T) {
 	plain(t, "app", "127.0.0.4:8443")
 	bothWays(t, "proxyos http://127.0.0.4:8443", `{"handler": "proxyos", "upstreams": ["http://127.0.0.4:8443"]}`,
-		func(t *testing.T, s *server) { s.wants(http.StatusOK, "app") })
+		func(t *testing.T, s *server) { s.Wants(http.StatusOK, "app") })
 }
 
 func TestAnHTTPSAddressOnADetectedPortIsNotVerified(t *testing.T) {
-	app := selfSigned(t, "app", "127.0.0.5:8443")
+	app := untrusted(t, "app", "127.0.0.5:8443")
 	bothWays(t, "proxyos https://127.0.0.5:8443", `{"handler": "proxyos", "upstreams": ["https://127.0.0.5:8443"]}`,
-		func(t *testing.T, s *server) { s.wants(http.StatusOK, "app") })
-	before := app.requests.Load()
+		func(t *testing.T, s *server) { s.Wants(http.StatusOK, "app") })
+	before := app.Requests.Load()
 	t.Run("unless skip_tls_verify is off", func(t *testing.T) {
 		bothWays(t, "proxyos https://127.0.0.5:8443 {\nskip_tls_verify off\n}",
 			`{"handler": "proxyos", "upstreams": ["https://127.0.0.5:8443"], "skip_tls_verify": false}`,
 			func(t *testing.T, s *server) {
-				s.wants(http.StatusBadGateway, "")
+				s.Wants(http.StatusBadGateway, "")
 				s.wantsX509Error()
 			})
 	})
-	if app.requests.Load() != before {
+	if app.Requests.Load() != before {
 		t.Error("a request reached the upstream whose certificate nobody trusts")
 	}
 }
 
 func TestAPrivateCAIsTrustedWhereItIsWritten(t *testing.T) {
-	ca := newCA(t)
+	ca := proxytest.NewAuthority(t)
 	signedBy(t, ca, "app", "127.0.0.6:8443")
-	bothWays(t, "proxyos {\nupstream 127.0.0.6:8443 {\ntls_trust_pool file "+ca.file+"\n}\n}",
-		`{"handler": "proxyos", "upstreams": [{"address": "127.0.0.6:8443", "tls": {"ca": {"provider": "file", "pem_files": ["`+ca.file+`"]}}}]}`,
-		func(t *testing.T, s *server) { s.wants(http.StatusOK, "app") })
+	bothWays(t, "proxyos {\nupstream 127.0.0.6:8443 {\ntls_trust_pool file "+ca.File+"\n}\n}",
+		`{"handler": "proxyos", "upstreams": [{"address": "127.0.0.6:8443", "tls": {"ca": {"provider": "file", "pem_files": ["`+ca.File+`"]}}}]}`,
+		func(t *testing.T, s *server) { s.Wants(http.StatusOK, "app") })
 	t.Run("and no other is", func(t *testing.T) {
-		other := newCA(t)
-		s := run(t, "proxyos {\nupstream 127.0.0.6:8443 {\ntls_trust_pool file "+other.file+"\n}\n}")
-		s.wants(http.StatusBadGateway, "")
+		other := proxytest.NewAuthority(t)
+		s := run(t, "proxyos {\nupstream 127.0.0.6:8443 {\ntls_trust_pool file "+other.File+"\n}\n}")
+		s.Wants(http.StatusBadGateway, "")
 		s.wantsX509Error()
 	})
 }
 
 func TestOnePoolMixesEveryKindOfUpstream(t *testing.T) {
-	ca := newCA(t)
+	ca := proxytest.NewAuthority(t)
 	backends := []*backend{
-		selfSigned(t, "detected", "127.0.0.2:8006"),
-		selfSigned(t, "skipped", "127.0.0.3:3443"),
+		untrusted(t, "detected", "127.0.0.2:8006"),
+		untrusted(t, "skipped", "127.0.0.3:3443"),
 		plain(t, "written http", "127.0.0.4:8443"),
-		selfSigned(t, "written https", "127.0.0.5:8443"),
+		untrusted(t, "written https", "127.0.0.5:8443"),
 		h2c(t, "h2c", "127.0.0.6:9000"),
 		signedBy(t, ca, "verified", "127.0.0.7:4443"),
 		unixSocket(t, "socket"),
 	}
-	socket := backends[6].addr
+	socket := backends[6].Addr
 	directives := `proxyos 127.0.0.2:8006 {
 		upstream https://127.0.0.3:3443 {
 			skip_tls_verify
 		}
 		to http://127.0.0.4:8443 https://127.0.0.5:8443 h2c://127.0.0.6:9000
 		upstream https://127.0.0.7:4443 {
-			tls_trust_pool file ` + ca.file + `
+			tls_trust_pool file ` + ca.File + `
 		}
 		to unix/` + socket + `
 	}`
 	handler := `{"handler": "proxyos", "upstreams": [
 		"127.0.0.2:8006", {"address": "https://127.0.0.3:3443", "skip_tls_verify": true},
 		"http://127.0.0.4:8443", "https://127.0.0.5:8443", "h2c://127.0.0.6:9000",
-		{"address": "https://127.0.0.7:4443", "tls": {"ca": {"provider": "file", "pem_files": ["` + ca.file + `"]}}}, "unix/` + socket + `"]}`
+		{"address": "https://127.0.0.7:4443", "tls": {"ca": {"provider": "file", "pem_files": ["` + ca.File + `"]}}}, "unix/` + socket + `"]}`
 	bothWays(t, directives, handler, func(t *testing.T, s *server) {
 		for round := range 3 {
 			for _, b := range backends {
-				s.wants(http.StatusOK, b.name)
+				s.Wants(http.StatusOK, b.Name)
 				if t.Failed() {
 					t.Fatalf("in round %d", round+1)
 				}
 			}
 		}
 		for _, b := range backends {
-			last := b.last()
-			if wantTLS := b.tls != nil; (last.TLS != nil) != wantTLS {
-				t.Errorf("%s sees TLS: %v", b.name, !wantTLS)
+			last := b.Last()
+			if wantTLS := b.TLS != nil; (last.TLS != nil) != wantTLS {
+				t.Errorf("%s sees TLS: %v", b.Name, !wantTLS)
 			}
-			if wantHTTP2 := b.name == "h2c" || b.tls != nil; (last.ProtoMajor == 2) != wantHTTP2 {
-				t.Errorf("%s sees %s", b.name, last.Proto)
+			if wantHTTP2 := b.Name == "h2c" || b.TLS != nil; (last.ProtoMajor == 2) != wantHTTP2 {
+				t.Errorf("%s sees %s", b.Name, last.Proto)
 			}
 		}
 	})
@@ -156,7 +158,7 @@ func TestDetectedPortsAreWarnedOfOnceARoute(t *testing.T) {
 		transport fastcgi
 	}`
 	s := run(t, directives)
-	warnings := s.logs.entries("certificates of upstreams")
+	warnings := s.Logs.Entries("certificates of upstreams")
 	if len(warnings) != 2 {
 		t.Fatalf("%d warnings, want one for each of two routes: %v", len(warnings), warnings)
 	}
@@ -181,26 +183,26 @@ func TestDetectedPortsAreWarnedOfOnceARoute(t *testing.T) {
 // wantsX509Error fails the test unless the log says that a certificate was refused.
 func (s *server) wantsX509Error() {
 	s.t.Helper()
-	for _, entry := range s.logs.entries("x509: certificate signed by unknown authority") {
+	for _, entry := range s.Logs.Entries("x509: certificate signed by unknown authority") {
 		if entry["level"] == "error" {
 			return
 		}
 	}
-	s.t.Errorf("no x509 error in the log:\n%s", s.logs)
+	s.t.Errorf("no x509 error in the log:\n%s", s.Logs)
 }
 
 func TestSkipTLSVerifyLeavesTheClientsTLSAlone(t *testing.T) {
-	selfSigned(t, "app", "127.0.0.3:3443")
-	ca, clients, stranger := newCA(t), newCA(t), newCA(t)
-	cert, key := ca.write(t, "localhost")
+	untrusted(t, "app", "127.0.0.3:3443")
+	ca, clients, stranger := proxytest.NewAuthority(t), proxytest.NewAuthority(t), proxytest.NewAuthority(t)
+	cert, key := proxytest.WriteCertificate(t, ca.Issue(t, "localhost"))
 	s := newServer(t)
-	url := "https://localhost:" + portOf(t, s.addr)
-	s.mustLoad("{\nauto_https disable_redirects\n}\n" + url + ` {
+	url := "https://localhost:" + proxytest.PortOf(t, s.Addr)
+	s.MustLoad("{\nauto_https disable_redirects\n}\n" + url + ` {
 		bind 127.0.0.1
 		tls ` + cert + ` ` + key + ` {
 			client_auth {
 				mode require_and_verify
-				trust_pool file ` + clients.file + `
+				trust_pool file ` + clients.File + `
 			}
 		}
 		proxyos https://127.0.0.3:3443 {
@@ -220,8 +222,8 @@ func TestSkipTLSVerifyLeavesTheClientsTLSAlone(t *testing.T) {
 		}
 		return nil
 	}
-	mine := []tls.Certificate{clients.issue(t, "client")}
-	if err := get(&tls.Config{RootCAs: ca.pool(), Certificates: mine}); err != nil {
+	mine := []tls.Certificate{clients.Issue(t, "client")}
+	if err := get(&tls.Config{RootCAs: ca.Pool(), Certificates: mine}); err != nil {
 		t.Errorf("a client that trusts Caddy's certificate, and has one that Caddy trusts: %v", err)
 	}
 	for name, c := range map[string]struct {
@@ -229,15 +231,15 @@ func TestSkipTLSVerifyLeavesTheClientsTLSAlone(t *testing.T) {
 		want   string
 	}{
 		"a client that does not trust Caddy's certificate is served": {
-			&tls.Config{RootCAs: stranger.pool(), Certificates: mine}, "x509: certificate signed by unknown authority",
+			&tls.Config{RootCAs: stranger.Pool(), Certificates: mine}, "x509: certificate signed by unknown authority",
 		},
 		"a client with another name in mind is served": {
-			&tls.Config{RootCAs: ca.pool(), Certificates: mine, ServerName: "other.test"}, "x509: certificate is valid for localhost, not other.test|tls: internal error",
+			&tls.Config{RootCAs: ca.Pool(), Certificates: mine, ServerName: "other.test"}, "x509: certificate is valid for localhost, not other.test|tls: internal error",
 		},
 		"a client whose certificate Caddy does not trust is served": {
-			&tls.Config{RootCAs: ca.pool(), Certificates: []tls.Certificate{stranger.issue(t, "client")}}, "tls: unknown certificate authority|tls: bad certificate",
+			&tls.Config{RootCAs: ca.Pool(), Certificates: []tls.Certificate{stranger.Issue(t, "client")}}, "tls: unknown certificate authority|tls: bad certificate",
 		},
-		"a client without a certificate is served": {&tls.Config{RootCAs: ca.pool()}, "tls: certificate required"},
+		"a client without a certificate is served": {&tls.Config{RootCAs: ca.Pool()}, "tls: certificate required"},
 	} {
 		err := get(c.config)
 		if err == nil {

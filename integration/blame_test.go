@@ -7,9 +7,9 @@ import (
 
 func TestAnErrorAfterTheAnswerIsNotTheUpstreams(t *testing.T) {
 	app := plain(t, "app", "")
-	s := run(t, "proxyos "+app.addr+" {\nname app\n@ok status 200\nhandle_response @ok {\nerror 404\n}\n}")
+	s := run(t, "proxyos "+app.Addr+" {\nname app\n@ok status 200\nhandle_response @ok {\nerror 404\n}\n}")
 	for range 3 {
-		s.wants(http.StatusNotFound, "")
+		s.Wants(http.StatusNotFound, "")
 	}
 	upstream := s.route().Groups[0].Upstreams[0]
 	if upstream.Requests != 3 || upstream.Errors != 0 {

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 // childBuild is the caddy command, built once for all tests that need it.
@@ -54,8 +56,7 @@ type child struct {
 // another, and its config before start.
 func newChild(t testing.TB) *child {
 	t.Helper()
-	s := &server{t: t, addr: freeAddr(t), admin: freeAddr(t), store: t.TempDir(), logTo: "stderr", logs: new(logbook), client: newClient(t)}
-	s.url = "http://" + s.addr
+	s := &server{proxytest.NewCaddyOutside(t), t}
 	c := &child{server: s, home: t.TempDir()}
 	c.config = filepath.Join(c.home, "config.json")
 	t.Cleanup(c.kill)
@@ -66,7 +67,7 @@ func newChild(t testing.TB) *child {
 func startChild(t testing.TB, directives string) *child {
 	t.Helper()
 	c := newChild(t)
-	c.write(adapt(t, c.site(directives)))
+	c.write(adapt(t, c.Site(directives)))
 	c.start()
 	return c
 }
@@ -74,7 +75,7 @@ func startChild(t testing.TB, directives string) *child {
 // write sets the config with which the child is started next.
 func (c *child) write(config string) {
 	c.t.Helper()
-	prepared, err := c.prepare(config)
+	prepared, err := c.Prepare(config)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -88,7 +89,7 @@ func (c *child) write(config string) {
 func (c *child) start() {
 	c.t.Helper()
 	c.command = c.cli("run", "--config", c.config)
-	c.command.Stdout, c.command.Stderr = c.logs, c.logs
+	c.command.Stdout, c.command.Stderr = c.Logs, c.Logs
 	if err := c.command.Start(); err != nil {
 		c.t.Fatal(err)
 	}
@@ -98,13 +99,13 @@ func (c *child) start() {
 		command.Wait()
 		close(done)
 	}()
-	eventually(c.t, "the child's admin endpoint answers; its log:\n"+c.logs.String(), func() bool {
+	eventually(c.t, "the child's admin endpoint answers; its log:\n"+c.Logs.String(), func() bool {
 		select {
 		case <-done:
-			c.t.Fatalf("the child ended:\n%s", c.logs)
+			c.t.Fatalf("the child ended:\n%s", c.Logs)
 		default:
 		}
-		res, err := c.client.Get("http://" + c.admin + "/config/")
+		res, err := c.Client.Get("http://" + c.Admin + "/config/")
 		if err != nil {
 			return false
 		}
@@ -144,22 +145,22 @@ func (c *child) end(signal syscall.Signal) {
 		<-c.done
 	}
 	c.command = nil
-	c.client.CloseIdleConnections()
+	c.Client.CloseIdleConnections()
 }
 
 func TestChildSurvivesAKill(t *testing.T) {
 	app := plain(t, "app", "")
-	c := startChild(t, "proxyos "+app.addr)
-	c.wants(http.StatusOK, "app")
+	c := startChild(t, "proxyos "+app.Addr)
+	c.Wants(http.StatusOK, "app")
 	c.kill()
-	if _, err := c.client.Get(c.url); err == nil {
+	if _, err := c.Client.Get(c.URL); err == nil {
 		t.Fatal("a killed Caddy answers")
 	}
 	c.start()
-	c.wants(http.StatusOK, "app")
+	c.Wants(http.StatusOK, "app")
 	c.stop()
-	if len(c.logs.entries("shutdown complete")) != 1 {
-		t.Errorf("no orderly shutdown in the log:\n%s", c.logs)
+	if len(c.Logs.Entries("shutdown complete")) != 1 {
+		t.Errorf("no orderly shutdown in the log:\n%s", c.Logs)
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 // innocents are the upstreams of a route with the default options, three of production and
@@ -37,25 +39,25 @@ func newInnocents(t *testing.T, subdirectives ...string) *innocents {
 		}
 		b := plain(t, name, "")
 		s.all = append(s.all, b)
-		groups[group] = append(groups[group], b.addr)
+		groups[group] = append(groups[group], b.Addr)
 	}
 	directive := blueGreenDirective(strings.Join(groups[production], " "), strings.Join(groups[staging], " "),
 		append([]string{fmt.Sprintf("traffic_split %d", innocentSplit), "staging_when header X-Group staging", "production_when header X-Group production"}, subdirectives...)...)
-	s.mustLoad("{\nlog {\nlevel DEBUG\n}\nservers {\nprotocols h1 h2c\ntimeouts {\nread_body 400ms\n}\n}\n}\n" +
-		s.site("request_body {\nmax_size 1MB\n}\n"+directive))
+	s.MustLoad("{\nlog {\nlevel DEBUG\n}\nservers {\nprotocols h1 h2c\ntimeouts {\nread_body 400ms\n}\n}\n}\n" +
+		s.Site("request_body {\nmax_size 1MB\n}\n"+directive))
 	return s
 }
 
 // slowly has the backends answer after they have read the body, or a while later.
 func (s *innocents) slowly(delay time.Duration) {
 	for _, b := range s.all {
-		b.answer(func(w http.ResponseWriter, r *http.Request) {
+		b.Answer(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
 			select {
 			case <-time.After(delay):
 			case <-r.Context().Done():
 			}
-			_, _ = io.WriteString(w, b.name)
+			_, _ = io.WriteString(w, b.Name)
 		})
 	}
 }
@@ -229,7 +231,7 @@ func TestNothingThatAClientDoesIsHeldAgainstAnUpstream(t *testing.T) {
 				var all sync.WaitGroup
 				for range 6 {
 					all.Go(func() {
-						if got := deed.commit(t, s.addr, group); !isOneOf(got, deed.wants) {
+						if got := deed.commit(t, s.Addr, group); !isOneOf(got, deed.wants) {
 							wrong.Store(got, group)
 						}
 					})
@@ -244,7 +246,7 @@ func TestNothingThatAClientDoesIsHeldAgainstAnUpstream(t *testing.T) {
 			s.areInnocent(t)
 		})
 	}
-	for _, entry := range s.logs.entries("") {
+	for _, entry := range s.Logs.Entries("") {
 		if level := entry["level"]; level == "warn" || level == "error" {
 			if logger, _ := entry["logger"].(string); strings.HasPrefix(logger, "http.handlers.proxyos") || strings.HasPrefix(logger, "http.log.error") {
 				t.Errorf("logged is %v", entry)
@@ -303,10 +305,10 @@ func (s *innocents) shareExactly(t *testing.T, n int) {
 		group, of := n-n/innocentSplit, 3
 		if i >= 3 {
 			group, of = n/innocentSplit, 2
-			staged += got[b.name]
+			staged += got[b.Name]
 		}
-		if off := float64(got[b.name]) - float64(group)/float64(of); off > 1 || off < -1 {
-			t.Errorf("%d requests: %v, and %s is off by %.1f", n, got, b.name, off)
+		if off := float64(got[b.Name]) - float64(group)/float64(of); off > 1 || off < -1 {
+			t.Errorf("%d requests: %v, and %s is off by %.1f", n, got, b.Name, off)
 		}
 	}
 	if staged != n/innocentSplit {
@@ -326,7 +328,7 @@ func TestHonestClientsNeverNoticeHostileOnes(t *testing.T) {
 	var clients sync.WaitGroup
 	for range 32 {
 		clients.Go(func() {
-			client := newClient(t)
+			client := proxytest.NewClient(t)
 			defer client.CloseIdleConnections()
 			for {
 				select {
@@ -334,7 +336,7 @@ func TestHonestClientsNeverNoticeHostileOnes(t *testing.T) {
 					return
 				default:
 				}
-				res, err := client.Get(s.url)
+				res, err := client.Get(s.URL)
 				if err != nil {
 					failed.Add(1)
 					continue
@@ -365,7 +367,7 @@ func TestHonestClientsNeverNoticeHostileOnes(t *testing.T) {
 			defer pace.Stop()
 			for i := client; i < hostile; i += 4 {
 				<-pace.C
-				deeds[i%len(deeds)].commit(t, s.addr, []string{"production", "staging"}[i/4%2])
+				deeds[i%len(deeds)].commit(t, s.Addr, []string{"production", "staging"}[i/4%2])
 			}
 		})
 	}

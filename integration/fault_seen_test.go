@@ -123,7 +123,7 @@ func runFault(t *testing.T, f fault, p place) (s *server, bad []string) {
 	for range p.bad {
 		bad = append(bad, f.start(t))
 	}
-	addresses, subdirectives := p.route(bad, plain(t, "good", "").addr, plain(t, "other", "").addr)
+	addresses, subdirectives := p.route(bad, plain(t, "good", "").Addr, plain(t, "other", "").Addr)
 	if f.transport != "" {
 		subdirectives += "transport http {\n" + f.transport + "\n}\n"
 	}
@@ -154,7 +154,7 @@ func (s *server) seenByCrowd(method string, requests int) map[string]int {
 // sight is what a client sees: who gave a whole answer, "cut short" for a part of one, the
 // status of any other, or the error where there is none.
 func (s *server) sight(req *http.Request) string {
-	res, err := s.client.Do(req)
+	res, err := s.Client.Do(req)
 	if err != nil {
 		return err.Error()
 	}

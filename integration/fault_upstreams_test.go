@@ -1,14 +1,13 @@
 package integration
 
 import (
-	"bufio"
-	"io"
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 // damage is what a fault does to the requests that meet it.
@@ -29,7 +28,7 @@ type fault struct {
 	transport string                  // what the route's transport says
 	slow      bool                    // takes long, and so gets fewer requests
 	upstream  func(testing.TB) string // starts one and returns its address; nil: one that answers
-	answer    func(*net.TCPConn)      // follows a request; then the connection is closed
+	answer    proxytest.Script        // deals with a request whose body is read; then the connection is closed
 }
 
 const (
@@ -41,73 +40,70 @@ const (
 var allFaults = []fault{
 	{
 		name: "refuses connections", damage: undelivered, status: http.StatusBadGateway,
-		// an address of its own: nobody else takes the port meanwhile
-		upstream: func(t testing.TB) string { return strings.Replace(freeAddr(t), "127.0.0.1", "127.0.0.77", 1) },
+		upstream: proxytest.Refused,
 	}, {
 		name: "shows an untrusted certificate", damage: undelivered, status: http.StatusBadGateway,
-		upstream: func(t testing.TB) string { return "https://" + selfSigned(t, "untrusted", "").addr },
+		upstream: func(t testing.TB) string { return "https://" + untrusted(t, "untrusted", "").Addr },
 	}, {
 		name: "speaks HTTP, not HTTPS", damage: undelivered, status: http.StatusBadGateway,
-		upstream: func(t testing.TB) string { return "https://" + plain(t, "plain", "").addr },
+		upstream: func(t testing.TB) string { return "https://" + plain(t, "plain", "").Addr },
 	}, {
 		// the request cannot be told from one that was sent
 		name: "breaks the TLS handshake off", damage: unanswered, status: http.StatusBadGateway,
 		upstream: func(t testing.TB) string {
-			return "https://" + accept(t, func(conn *net.TCPConn) { conn.Read(make([]byte, 4096)) })
+			return "https://" + proxytest.NewRawServer(t, func(conn net.Conn) { conn.Read(make([]byte, 4096)) }).Addr
 		},
 	}, {
 		name: "never answers", damage: unanswered, status: http.StatusGatewayTimeout, transport: headerTimeout, slow: true,
-		answer: untilClosed,
+		answer: (*proxytest.Exchange).Hang,
 	}, {
 		name: "sends the header too slowly", damage: unanswered, status: http.StatusGatewayTimeout, transport: headerTimeout, slow: true,
-		answer: func(conn *net.TCPConn) {
-			dribble(conn, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad", 110*time.Millisecond)
+		answer: func(x *proxytest.Exchange) {
+			dribble(x, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad", 110*time.Millisecond)
 		},
 	}, {
 		name: "closes its side without an answer", damage: unanswered, status: http.StatusBadGateway,
-		answer: func(conn *net.TCPConn) {
-			conn.CloseWrite()
-			untilClosed(conn)
+		answer: func(x *proxytest.Exchange) {
+			x.CloseWrite()
 		},
 	}, {
 		name: "answers with garbage", damage: unanswered, status: http.StatusBadGateway,
-		answer: func(conn *net.TCPConn) { io.WriteString(conn, "220 mail.example ESMTP\r\n\x00\xff\xfe\r\n\r\n") },
+		answer: func(x *proxytest.Exchange) { x.Send("220 mail.example ESMTP\r\n\x00\xff\xfe\r\n\r\n") },
 	}, {
 		name: "sends too large a header", damage: unanswered, status: http.StatusBadGateway, transport: maxHeader,
-		answer: func(conn *net.TCPConn) {
-			io.WriteString(conn, "HTTP/1.1 200 OK\r\nX-Large: "+strings.Repeat("x", 64<<10)+"\r\nContent-Length: 3\r\n\r\nbad")
+		answer: func(x *proxytest.Exchange) {
+			x.Send("HTTP/1.1 200 OK\r\nX-Large: " + strings.Repeat("x", 64<<10) + "\r\nContent-Length: 3\r\n\r\nbad")
 		},
 	}, {
 		name: "resets the connection within the body", damage: cutShort,
-		answer: func(conn *net.TCPConn) {
-			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nthe beginning")
+		answer: func(x *proxytest.Exchange) {
+			x.Send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nthe beginning")
 			time.Sleep(20 * time.Millisecond) // for the header to be read: what is reset may be lost
-			conn.SetLinger(0)
+			x.Reset()
 		},
 	}, {
 		name: "closes its side within the body", damage: cutShort,
-		answer: func(conn *net.TCPConn) {
-			io.WriteString(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
-			conn.CloseWrite()
-			untilClosed(conn)
+		answer: func(x *proxytest.Exchange) {
+			x.Send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+			x.CloseWrite()
 		},
 	}, {
 		name: "stalls within the body", damage: cutShort, transport: readTimeout, slow: true,
-		answer: func(conn *net.TCPConn) {
-			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nthe beginning")
-			untilClosed(conn)
+		answer: func(x *proxytest.Exchange) {
+			x.Send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nthe beginning")
+			x.Hang()
 		},
 	}, {
 		name: "sends the header slowly", damage: harmless, slow: true,
-		answer: func(conn *net.TCPConn) {
-			dribble(conn, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbad", 25*time.Millisecond)
+		answer: func(x *proxytest.Exchange) {
+			dribble(x, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbad", 25*time.Millisecond)
 		},
 	}, {
 		// neither timeout is for a body as a whole
 		name: "sends the body slowly", damage: harmless, transport: headerTimeout + "\n" + readTimeout, slow: true,
-		answer: func(conn *net.TCPConn) {
-			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 400\r\nConnection: close\r\n\r\n")
-			dribble(conn, strings.Repeat("slow", 100), 80*time.Millisecond)
+		answer: func(x *proxytest.Exchange) {
+			x.Send("HTTP/1.1 200 OK\r\nContent-Length: 400\r\nConnection: close\r\n\r\n")
+			dribble(x, strings.Repeat("slow", 100), 80*time.Millisecond)
 		},
 	},
 }
@@ -118,50 +114,17 @@ func (f fault) start(t testing.TB) string {
 	if f.upstream != nil {
 		return f.upstream(t)
 	}
-	return accept(t, func(conn *net.TCPConn) {
-		req, err := http.ReadRequest(bufio.NewReader(conn))
-		if err != nil {
-			return
-		}
-		io.Copy(io.Discard, req.Body)
-		f.answer(conn)
-	})
+	return proxytest.NewScripted(t, func(x *proxytest.Exchange) {
+		x.ReadBody()
+		f.answer(x)
+		x.Close()
+	}).Addr
 }
-
-// accept serves connections, each of which is then closed, and returns the address.
-func accept(t testing.TB, serve func(*net.TCPConn)) (addr string) {
-	t.Helper()
-	listener := listen(t, "tcp", "127.0.0.1:0")
-	var conns sync.WaitGroup
-	t.Cleanup(func() {
-		listener.Close()
-		conns.Wait()
-	})
-	conns.Go(func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			conns.Go(func() {
-				defer conn.Close()
-				conn.SetDeadline(time.Now().Add(20 * time.Second))
-				serve(conn.(*net.TCPConn))
-			})
-		}
-	})
-	return listener.Addr().String()
-}
-
-// untilClosed waits until the other side closes the connection.
-func untilClosed(conn *net.TCPConn) { io.Copy(io.Discard, conn) }
 
 // dribble sends a text in four pieces, with a pause before each.
-func dribble(conn net.Conn, text string, pause time.Duration) {
+func dribble(x *proxytest.Exchange, text string, pause time.Duration) {
 	for piece := range 4 {
 		time.Sleep(pause)
-		if _, err := io.WriteString(conn, text[piece*len(text)/4:(piece+1)*len(text)/4]); err != nil {
-			return
-		}
+		x.Send(text[piece*len(text)/4 : (piece+1)*len(text)/4])
 	}
 }

@@ -3,11 +3,9 @@ package integration
 import (
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"sync"
 	"testing"
 )
 
@@ -71,40 +69,4 @@ func (p *process) kill() {
 		_ = p.command.Wait() // it was killed
 		p.command = nil
 	}
-}
-
-// blackHole accepts connections to an address and never answers, until it is closed.
-type blackHole struct {
-	listener net.Listener
-	mu       sync.Mutex
-	conns    []net.Conn
-	accepted sync.WaitGroup
-}
-
-func openBlackHole(t testing.TB, addr string) *blackHole {
-	t.Helper()
-	b := &blackHole{listener: listen(t, "tcp", addr)}
-	b.accepted.Go(func() {
-		for {
-			conn, err := b.listener.Accept()
-			if err != nil {
-				return
-			}
-			b.mu.Lock()
-			b.conns = append(b.conns, conn)
-			b.mu.Unlock()
-		}
-	})
-	t.Cleanup(func() { b.close() })
-	return b
-}
-
-// close returns how many connections there have been.
-func (b *blackHole) close() int {
-	b.listener.Close()
-	b.accepted.Wait()
-	for _, conn := range b.conns {
-		conn.Close()
-	}
-	return len(b.conns)
 }

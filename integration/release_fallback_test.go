@@ -11,9 +11,9 @@ import (
 
 func TestProductionTakesOverFromAStagingThatIsDown(t *testing.T) {
 	s, prod, stag := blueGreen(t, "traffic_split 50", "header_up X-Group {http.proxyos.group}", "header_down X-Served-By {http.proxyos.group}")
-	stag.stop()
+	stag.Stop()
 	for range 10 {
-		res, err := s.client.Get(s.url)
+		res, err := s.Client.Get(s.URL)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -21,7 +21,7 @@ func TestProductionTakesOverFromAStagingThatIsDown(t *testing.T) {
 		if res.StatusCode != http.StatusOK || res.Header.Get("X-Served-By") != "production" {
 			t.Fatalf("the answer is %s, of %s", res.Status, res.Header.Get("X-Served-By"))
 		}
-		if got := prod.last().Header.Get("X-Group"); got != "production" {
+		if got := prod.Last().Header.Get("X-Group"); got != "production" {
 			t.Fatalf("production is told that the group is %q", got)
 		}
 	}
@@ -40,30 +40,30 @@ func TestProductionTakesOverFromAStagingThatIsDown(t *testing.T) {
 
 func TestWithoutFallbackStagingsFailureIsTheAnswer(t *testing.T) {
 	s, prod, stag := blueGreen(t, "traffic_split 100", "staging_fallback off")
-	stag.stop()
+	stag.Stop()
 	for range 5 {
-		if status, _ := s.get("/"); status != http.StatusBadGateway {
+		if status, _ := s.Get("/"); status != http.StatusBadGateway {
 			t.Errorf("the answer is %d, want 502", status)
 		}
 	}
-	if n := prod.requests.Load(); n != 0 {
+	if n := prod.Requests.Load(); n != 0 {
 		t.Errorf("%d requests reached production", n)
 	}
 	if r := s.route(); r.Fallbacks != 0 || r.Groups[staging].Errors != 5 {
 		t.Errorf("%d fallbacks and %d errors of staging, want 0 and 5", r.Fallbacks, r.Groups[staging].Errors)
 	}
-	stag.start() // it is marked down, but there is no other: requests go there all the same
-	s.wants(http.StatusOK, "staging")
+	stag.Start() // it is marked down, but there is no other: requests go there all the same
+	s.Wants(http.StatusOK, "staging")
 }
 
 func TestFallbackOffInJSON(t *testing.T) {
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
-	stag.stop()
+	stag.Stop()
 	for fallback, want := range map[string]int{"true": http.StatusOK, "false": http.StatusBadGateway} {
 		t.Run(fallback, func(t *testing.T) {
 			s := runJSON(t, fmt.Sprintf(`{"handler": "proxyos", "upstreams": [%q], "staging": {"upstreams": [%q]}, "traffic_split": 100, "staging_fallback": %s}`,
-				prod.addr, stag.addr, fallback))
-			if status, _ := s.get("/"); status != want {
+				prod.Addr, stag.Addr, fallback))
+			if status, _ := s.Get("/"); status != want {
 				t.Errorf("the answer is %d, want %d", status, want)
 			}
 		})
@@ -86,13 +86,13 @@ func TestAFailedRequestIsRetriedOnStagingFirst(t *testing.T) {
 		defer func() { paths = nil }()
 		return strings.Join(paths, " ")
 	}
-	broken.answer(func(w http.ResponseWriter, _ *http.Request) {
+	broken.Answer(func(w http.ResponseWriter, _ *http.Request) {
 		pass("broken")
 		if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
 			conn.Close()
 		}
 	})
-	stag.answer(func(w http.ResponseWriter, r *http.Request) {
+	stag.Answer(func(w http.ResponseWriter, r *http.Request) {
 		pass("staging")
 		if r.Header.Get("X-Fail") != "" {
 			conn, _, _ := http.NewResponseController(w).Hijack()
@@ -102,13 +102,13 @@ func TestAFailedRequestIsRetriedOnStagingFirst(t *testing.T) {
 		w.Header().Set("Connection", "close") // Go itself retries on a connection that was used before
 		io.WriteString(w, "staging")
 	})
-	prod.answer(func(w http.ResponseWriter, _ *http.Request) {
+	prod.Answer(func(w http.ResponseWriter, _ *http.Request) {
 		pass("production")
 		io.WriteString(w, "production")
 	})
 	s := newServer(t)
 	config := s.blueGreen(prod, stag, "traffic_split 100", "fail_duration 0")
-	s.mustLoad(strings.Replace(config, "staging "+stag.addr, "staging "+broken.addr+" "+stag.addr, 1))
+	s.MustLoad(strings.Replace(config, "staging "+stag.Addr, "staging "+broken.Addr+" "+stag.Addr, 1))
 
 	sawBoth, sawAll := false, false
 	for range 4 {
@@ -141,36 +141,36 @@ func TestAFailedRequestIsRetriedOnStagingFirst(t *testing.T) {
 
 func TestARequestThatMayNotBeRetriedIsNot(t *testing.T) {
 	s, prod, stag := blueGreen(t, "traffic_split 100")
-	stag.answer(func(w http.ResponseWriter, _ *http.Request) {
+	stag.Answer(func(w http.ResponseWriter, _ *http.Request) {
 		if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
 			conn.Close()
 		}
 	})
-	res, err := s.client.Post(s.url, "text/plain", strings.NewReader("order"))
+	res, err := s.Client.Post(s.URL, "text/plain", strings.NewReader("order"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	res.Body.Close()
-	if res.StatusCode != http.StatusBadGateway || prod.requests.Load() != 0 {
+	if res.StatusCode != http.StatusBadGateway || prod.Requests.Load() != 0 {
 		t.Errorf("a POST that staging took and dropped is answered with %s, and %d requests reached production; want 502 and none",
-			res.Status, prod.requests.Load())
+			res.Status, prod.Requests.Load())
 	}
 }
 
 func TestProductionNeverSpillsIntoStaging(t *testing.T) {
 	s, prod, stag := blueGreen(t, "traffic_split 0")
-	prod.stop()
+	prod.Stop()
 	for range 5 {
-		if status, _ := s.get("/"); status != http.StatusBadGateway {
+		if status, _ := s.Get("/"); status != http.StatusBadGateway {
 			t.Errorf("the answer is %d, want 502", status)
 		}
 	}
-	if n := stag.requests.Load(); n != 0 {
+	if n := stag.Requests.Load(); n != 0 {
 		t.Errorf("%d requests reached staging", n)
 	}
 	if r := s.route(); r.Groups[production].Errors != 5 {
 		t.Errorf("production has %d errors, want 5", r.Groups[production].Errors)
 	}
-	prod.start()
-	s.wants(http.StatusOK, "production")
+	prod.Start()
+	s.Wants(http.StatusOK, "production")
 }

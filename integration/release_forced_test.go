@@ -56,8 +56,8 @@ func TestForcedRequestsAtAnySplit(t *testing.T) {
 				"production_when header X-Stable 1", "production_when query never=1")
 		},
 		"named": func(s *server) string {
-			return quiet + s.site("@testers header X-Tester 1\n@stable {\nheader X-Stable 1\nmethod GET\n}\n"+
-				blueGreenDirective(prod.addr, stag.addr, "staging_when @testers", "production_when @stable"))
+			return quiet + s.Site("@testers header X-Tester 1\n@stable {\nheader X-Stable 1\nmethod GET\n}\n"+
+				blueGreenDirective(prod.Addr, stag.Addr, "staging_when @testers", "production_when @stable"))
 		},
 		"an expression": func(s *server) string {
 			return s.blueGreen(prod, stag, "staging_when expression `{header.X-Tester} == '1'`", "production_when header_regexp X-Stable ^1$")
@@ -65,7 +65,7 @@ func TestForcedRequestsAtAnySplit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newServer(t)
-			s.mustLoad(config(s))
+			s.MustLoad(config(s))
 			checkForced(t, s, withHeader("X-Tester", "1"), withHeader("X-Stable", "1"))
 		})
 	}
@@ -76,7 +76,7 @@ func TestForcedRequestsAtAnySplit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := runJSON(t, fmt.Sprintf(`{"handler": "proxyos", "name": "app", "upstreams": [%q], "staging": {"upstreams": [%q]},
-				"staging_when": %s, "production_when": %s}`, prod.addr, stag.addr, when[0], when[1]))
+				"staging_when": %s, "production_when": %s}`, prod.Addr, stag.Addr, when[0], when[1]))
 			checkForced(t, s, withHeader("X-Tester", "1"), withHeader("X-Stable", "1"))
 		})
 	}
@@ -91,17 +91,17 @@ func TestTestersByCookieQueryAndAddress(t *testing.T) {
 	if group, _ := v.visit(t, s); group != "staging" {
 		t.Errorf("a tester by cookie comes to %s", group)
 	}
-	if _, group := s.get("/?beta=1"); group != "staging" {
+	if _, group := s.Get("/?beta=1"); group != "staging" {
 		t.Errorf("a tester by query comes to %s", group)
 	}
 }
 
 func TestAMatcherThatFailsIsAnErrorNotAGuess(t *testing.T) {
 	s, prod, stag := blueGreen(t, "staging_when expression `int({header.X-N}) > 1`")
-	if status, _ := s.get("/"); status != http.StatusInternalServerError {
+	if status, _ := s.Get("/"); status != http.StatusInternalServerError {
 		t.Errorf("the answer is %d, want 500", status)
 	}
-	if n := prod.requests.Load() + stag.requests.Load(); n != 0 {
+	if n := prod.Requests.Load() + stag.Requests.Load(); n != 0 {
 		t.Errorf("%d requests reached a backend", n)
 	}
 	v := withHeader("X-N", "2")

@@ -14,7 +14,7 @@ import (
 // accessLog returns, for each path, the groups that the access log names.
 func (s *server) accessLog() map[string][]string {
 	logged := make(map[string][]string)
-	for _, entry := range s.logs.entries("handled request") {
+	for _, entry := range s.Logs.Entries("handled request") {
 		request, _ := entry["request"].(map[string]any)
 		path, _ := request["uri"].(string)
 		group, _ := entry["group"].(string)
@@ -25,22 +25,22 @@ func (s *server) accessLog() map[string][]string {
 
 func TestTheAccessLogNamesTheGroupThatAnswered(t *testing.T) {
 	prod, stag, dead := plain(t, "production", ""), plain(t, "staging", ""), plain(t, "dead", "")
-	dead.stop()
+	dead.Stop()
 	s := newServer(t)
 	// one of staging's two upstreams is dead and never marked down, so every other request
 	// for staging is retried; and some requests fail on staging and end on production
 	for _, b := range []*backend{prod, stag} {
-		b.answer(func(w http.ResponseWriter, r *http.Request) {
+		b.Answer(func(w http.ResponseWriter, r *http.Request) {
 			if b == stag && strings.HasSuffix(r.URL.Path, "7") {
 				conn, _, _ := http.NewResponseController(w).Hijack()
 				conn.Close()
 				return
 			}
-			io.WriteString(w, b.name)
+			io.WriteString(w, b.Name)
 		})
 	}
-	s.mustLoad(quiet + s.site("log\nlog_append group {http.proxyos.group}\nlog_append route {http.proxyos.route}\n"+
-		blueGreenDirective(prod.addr, stag.addr+" "+dead.addr, "traffic_split 40", "fail_duration 0")))
+	s.MustLoad(quiet + s.Site("log\nlog_append group {http.proxyos.group}\nlog_append route {http.proxyos.route}\n"+
+		blueGreenDirective(prod.Addr, stag.Addr+" "+dead.Addr, "traffic_split 40", "fail_duration 0")))
 
 	const requests = 1000
 	var mu sync.Mutex
@@ -50,7 +50,7 @@ func TestTheAccessLogNamesTheGroupThatAnswered(t *testing.T) {
 		clients.Go(func() {
 			for i := client; i < requests; i += 10 {
 				path := fmt.Sprintf("/%d", i)
-				res, err := s.client.Get(s.url + path)
+				res, err := s.Client.Get(s.URL + path)
 				if err != nil {
 					t.Error(err)
 					return
@@ -80,7 +80,7 @@ func TestTheAccessLogNamesTheGroupThatAnswered(t *testing.T) {
 	if want := uint64(by["production"]) - requests*60/100; r.Fallbacks != want || r.Fallbacks == 0 {
 		t.Errorf("%d fallbacks, want %d", r.Fallbacks, want)
 	}
-	for _, entry := range s.logs.entries("handled request") {
+	for _, entry := range s.Logs.Entries("handled request") {
 		if entry["route"] != "app" {
 			t.Fatalf("the route is logged as %v", entry["route"])
 		}
@@ -90,41 +90,41 @@ func TestTheAccessLogNamesTheGroupThatAnswered(t *testing.T) {
 func TestPlaceholdersInHeadersAndLaterHandlers(t *testing.T) {
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 	s := newServer(t)
-	s.mustLoad(s.site("route {\n" + blueGreenDirective(prod.addr, stag.addr, "traffic_split 50",
+	s.MustLoad(s.Site("route {\n" + blueGreenDirective(prod.Addr, stag.Addr, "traffic_split 50",
 		"header_up X-Group {http.proxyos.group}", "header_up X-Route {http.proxyos.route}", "header_down X-Group {http.proxyos.group}",
 		"@taken header X-Take-Over *", "handle_response @taken {\nheader X-Handled {http.proxyos.group}\n}") +
 		"\nrespond \"later: {http.proxyos.route} {http.proxyos.group}\"\n}"))
 	for _, b := range []*backend{prod, stag} {
-		b.answer(func(w http.ResponseWriter, r *http.Request) {
+		b.Answer(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/later" {
 				w.Header().Set("X-Take-Over", "1")
 			}
-			io.WriteString(w, b.name)
+			io.WriteString(w, b.Name)
 		})
 	}
 	seen := make(map[string]int)
 	for _, path := range []string{"/", "/", "/later", "/later"} {
-		before := stag.requests.Load()
-		res, err := s.client.Get(s.url + path)
+		before := stag.Requests.Load()
+		res, err := s.Client.Get(s.URL + path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		body, _ := io.ReadAll(res.Body)
 		res.Body.Close()
 		b := prod
-		if stag.requests.Load() > before {
+		if stag.Requests.Load() > before {
 			b = stag
 		}
-		seen[path+" "+b.name]++
-		if got := b.last().Header; got.Get("X-Group") != b.name || got.Get("X-Route") != "app" {
-			t.Errorf("%s is told of the group %q of the route %q", b.name, got.Get("X-Group"), got.Get("X-Route"))
+		seen[path+" "+b.Name]++
+		if got := b.Last().Header; got.Get("X-Group") != b.Name || got.Get("X-Route") != "app" {
+			t.Errorf("%s is told of the group %q of the route %q", b.Name, got.Get("X-Group"), got.Get("X-Route"))
 		}
-		want, header := b.name, "X-Group"
+		want, header := b.Name, "X-Group"
 		if path == "/later" {
-			want, header = "later: app "+b.name, "X-Handled"
+			want, header = "later: app "+b.Name, "X-Handled"
 		}
-		if string(body) != want || res.Header.Get(header) != b.name {
-			t.Errorf("%s of %s: the answer is %q, %s is %q; want %q, %q", path, b.name, body, header, res.Header.Get(header), want, b.name)
+		if string(body) != want || res.Header.Get(header) != b.Name {
+			t.Errorf("%s of %s: the answer is %q, %s is %q; want %q, %q", path, b.Name, body, header, res.Header.Get(header), want, b.Name)
 		}
 	}
 	if len(seen) != 4 {
@@ -134,13 +134,13 @@ func TestPlaceholdersInHeadersAndLaterHandlers(t *testing.T) {
 
 func TestARequestIsLoggedOnceAtDebugLevel(t *testing.T) {
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
-	stag.stop()
-	s := run(t, blueGreenDirective(prod.addr, stag.addr, "traffic_split 50", "fail_duration 0"))
+	stag.Stop()
+	s := run(t, blueGreenDirective(prod.Addr, stag.Addr, "traffic_split 50", "fail_duration 0"))
 	for range 10 {
-		s.wants(http.StatusOK, "production")
+		s.Wants(http.StatusOK, "production")
 	}
 	own := make(map[string]int)
-	for _, entry := range s.logs.entries("") {
+	for _, entry := range s.Logs.Entries("") {
 		if logger, _ := entry["logger"].(string); logger != "http.handlers.proxyos" || entry["level"] != "debug" {
 			continue
 		}
@@ -160,15 +160,15 @@ func TestARequestIsLoggedOnceAtDebugLevel(t *testing.T) {
 
 func TestAGroupThatIsLostAndComesBackIsLogged(t *testing.T) {
 	s, _, stag := blueGreen(t, "traffic_split 50", "health_uri /", "health_interval 50ms")
-	lost := func() []logEntry { return s.logs.entries("no upstream of the group is available") }
-	back := func() []logEntry { return s.logs.entries("is available again") }
+	lost := func() []logEntry { return s.Logs.Entries("no upstream of the group is available") }
+	back := func() []logEntry { return s.Logs.Entries("is available again") }
 	s.tally(10)
 	if len(lost())+len(back()) > 0 {
-		t.Errorf("logged while all is well:\n%s", s.logs)
+		t.Errorf("logged while all is well:\n%s", s.Logs)
 	}
-	stag.stop()
+	stag.Stop()
 	eventually(t, "the lost group is logged", func() bool { return len(lost()) == 1 })
-	stag.start()
+	stag.Start()
 	eventually(t, "its return is logged", func() bool { return len(back()) == 1 })
 	for _, entry := range []logEntry{lost()[0], back()[0]} {
 		if entry["level"] != "info" || entry["group"] != "staging" || entry["route"] != "app" {
@@ -185,10 +185,10 @@ func TestMetricsContinueThroughAReload(t *testing.T) {
 	s := newServer(t)
 	other := freeAddr(t)
 	config := func(addr string) string {
-		return "http://" + addr + " {\n" + blueGreenDirective(prod.addr, stag.addr, "traffic_split 25", "staging_when path /never") + "\n}\n" +
-			"http://" + freeAddr(t) + " {\nmetrics /m\nproxyos " + prod.addr + "\n}\n"
+		return "http://" + addr + " {\n" + blueGreenDirective(prod.Addr, stag.Addr, "traffic_split 25", "staging_when path /never") + "\n}\n" +
+			"http://" + freeAddr(t) + " {\nmetrics /m\nproxyos " + prod.Addr + "\n}\n"
 	}
-	s.mustLoad(config(s.addr))
+	s.MustLoad(config(s.Addr))
 	want := func(when string, requests float64) {
 		t.Helper()
 		eventually(t, "the requests are counted", func() bool {
@@ -220,20 +220,20 @@ func TestMetricsContinueThroughAReload(t *testing.T) {
 	s.tally(100)
 	want("before the reload", 100)
 	series := slices.Sorted(maps.Keys(s.metrics()))
-	s.mustLoad(config(other)) // on another server
+	s.MustLoad(config(other)) // on another server
 	want("after it", 100)
 	if again := slices.Sorted(maps.Keys(s.metrics())); !slices.Equal(again, series) {
 		t.Errorf("the series were\n%v\nand are\n%v", series, again)
 	}
-	s.url = "http://" + other
+	s.URL = "http://" + other
 	s.tally(100)
 	want("after more requests", 200)
-	s.mustLoad(s.site("respond ok"))
+	s.MustLoad(s.Site("respond ok"))
 	if got := s.metrics(); len(got) > 0 {
 		t.Errorf("without a route there are still %v", got)
 	}
-	s.mustLoad(config(s.addr))
-	s.url = "http://" + s.addr
+	s.MustLoad(config(s.Addr))
+	s.URL = "http://" + s.Addr
 	if got := s.metrics()[`caddy_proxyos_requests_total{code="2xx",group="staging",route="app"}`]; got != 0 {
 		t.Errorf("a route that was gone still counts %v requests", got)
 	}

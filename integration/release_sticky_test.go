@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 // visitor is a client with a cookie, or none yet.
@@ -20,7 +22,7 @@ type visitor struct {
 // cookie that it is given.
 func (v *visitor) visit(t testing.TB, s *server) (group string, given *http.Cookie) {
 	t.Helper()
-	req, err := http.NewRequest(http.MethodGet, s.url, nil)
+	req, err := http.NewRequest(http.MethodGet, s.URL, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +32,7 @@ func (v *visitor) visit(t testing.TB, s *server) (group string, given *http.Cook
 	if v.cookie != nil {
 		req.Header.Add("Cookie", v.cookie.Name+"="+v.cookie.Value)
 	}
-	res, err := s.client.Do(req)
+	res, err := s.Client.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,10 +161,10 @@ func TestNoCookieIsGivenWhereItWouldChangeNothing(t *testing.T) {
 func TestTheStickyCookieIsSecureOverTLS(t *testing.T) {
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 	s := newServer(t)
-	s.url = "https://" + s.addr
-	s.mustLoad(strings.Replace(quiet, "{\n", "{\n\tauto_https disable_redirects\n", 1) + s.site("tls internal\n"+blueGreenDirective(prod.addr, stag.addr, "sticky cookie crew", "traffic_split 50")))
+	s.URL = "https://" + s.Addr
+	s.MustLoad(strings.Replace(quiet, "{\n", "{\n\tauto_https disable_redirects\n", 1) + s.Site("tls internal\n"+blueGreenDirective(prod.Addr, stag.Addr, "sticky cookie crew", "traffic_split 50")))
 	eventually(t, "Caddy has a certificate", func() bool {
-		res, err := s.client.Get(s.url)
+		res, err := s.Client.Get(s.URL)
 		if err == nil {
 			res.Body.Close()
 		}
@@ -177,12 +179,12 @@ func TestTheStickyCookieIsSecureOverTLS(t *testing.T) {
 func TestUpstreamsKeepTheirOwnCookies(t *testing.T) {
 	s, prod, stag := blueGreen(t, "sticky cookie", "traffic_split 50")
 	for _, b := range []*backend{prod, stag} {
-		b.answer(func(w http.ResponseWriter, _ *http.Request) {
+		b.Answer(func(w http.ResponseWriter, _ *http.Request) {
 			http.SetCookie(w, &http.Cookie{Name: "session", Value: "s"})
-			io.WriteString(w, b.name)
+			io.WriteString(w, b.Name)
 		})
 	}
-	res, err := s.client.Get(s.url)
+	res, err := s.Client.Get(s.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -201,14 +203,14 @@ func TestInstancesAndARestartAgreeOnSticky(t *testing.T) {
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 	byKey := freeAddr(t)
 	config := func(c *child) string {
-		return quiet + c.site(blueGreenDirective(prod.addr, stag.addr, "sticky cookie", "traffic_split 30")) +
-			"http://" + byKey + " {\n" + fmt.Sprintf("proxyos %s {\nname keyed\nstaging %s\nsticky key {header.X-User}\ntraffic_split 30\n}\n}\n", prod.addr, stag.addr)
+		return quiet + c.Site(blueGreenDirective(prod.Addr, stag.Addr, "sticky cookie", "traffic_split 30")) +
+			"http://" + byKey + " {\n" + fmt.Sprintf("proxyos %s {\nname keyed\nstaging %s\nsticky key {header.X-User}\ntraffic_split 30\n}\n}\n", prod.Addr, stag.Addr)
 	}
 	one, other := newChild(t), newChild(t)
 	one.write(adapt(t, config(one)))
 	one.start()
 	groups := func(c *child, visitors []visitor) (byCookie, byUser []string) {
-		keyed := &server{t: t, url: "http://" + byKey, client: c.client}
+		keyed := &server{&proxytest.Caddy{URL: "http://" + byKey, Client: c.Client}, t}
 		for i := range visitors {
 			group, _ := visitors[i].visit(t, c.server)
 			byCookie = append(byCookie, group)

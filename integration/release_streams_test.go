@@ -9,8 +9,8 @@ import (
 
 func TestWebSocketsKeepTheirGroupForLife(t *testing.T) {
 	s, prod, stag := blueGreen(t, "traffic_split 50")
-	prod.echoes()
-	stag.echoes()
+	echoes(t, prod)
+	echoes(t, stag)
 	var sockets []*socket
 	by := make(map[string]int)
 	for range 20 {
@@ -34,7 +34,7 @@ func TestWebSocketsKeepTheirGroupForLife(t *testing.T) {
 		t.Errorf("in flight are %d and %d, want 10 and 10", r.Groups[production].InFlight, r.Groups[staging].InFlight)
 	}
 	for _, socket := range sockets {
-		socket.conn.Close()
+		socket.Close()
 	}
 	eventually(t, "closed sockets are in flight no more", func() bool {
 		r := s.route()
@@ -46,10 +46,10 @@ func TestStreamsKeepTheirGroupForLife(t *testing.T) {
 	s, prod, stag := blueGreen(t, "traffic_split 100")
 	next := make(chan struct{})
 	for _, b := range []*backend{prod, stag} {
-		b.answer(func(w http.ResponseWriter, r *http.Request) {
+		b.Answer(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/event-stream")
 			for range 5 {
-				fmt.Fprintln(w, b.name)
+				fmt.Fprintln(w, b.Name)
 				http.NewResponseController(w).Flush()
 				select {
 				case <-next:
@@ -59,7 +59,7 @@ func TestStreamsKeepTheirGroupForLife(t *testing.T) {
 			}
 		})
 	}
-	res, err := s.client.Get(s.url)
+	res, err := s.Client.Get(s.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestStreamsKeepTheirGroupForLife(t *testing.T) {
 	if lines.Scan() || lines.Err() != nil {
 		t.Errorf("the stream ends with %q, %v", lines.Text(), lines.Err())
 	}
-	if prod.requests.Load() != 0 || stag.requests.Load() != 1 {
-		t.Errorf("production had %d requests and staging %d, want 0 and 1", prod.requests.Load(), stag.requests.Load())
+	if prod.Requests.Load() != 0 || stag.Requests.Load() != 1 {
+		t.Errorf("production had %d requests and staging %d, want 0 and 1", prod.Requests.Load(), stag.Requests.Load())
 	}
 }

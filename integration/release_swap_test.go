@@ -11,28 +11,28 @@ import (
 // version, nobody gets the old one again, neither in the swap nor after it.
 func TestTheSwapSendsNobodyBack(t *testing.T) {
 	s, old, next := blueGreen(t, "traffic_split 0", "sticky cookie")
-	s.wants(http.StatusOK, "production")
+	s.Wants(http.StatusOK, "production")
 	s.split(100)
-	before := old.requests.Load()
+	before := old.Requests.Load()
 
-	load := drive(t, s.url, 8, math.MaxInt64)
+	load := drive(t, s.URL, 8, math.MaxInt64)
 	load.reloading.Store(true)
 	load.past(t, 200)
-	s.mustLoad(s.blueGreen(old, next, "traffic_split 100", "sticky cookie"))
+	s.MustLoad(s.blueGreen(old, next, "traffic_split 100", "sticky cookie"))
 	load.past(t, 400)
-	s.mustLoad(s.blueGreen(next, old, "traffic_split 0", "sticky cookie"))
+	s.MustLoad(s.blueGreen(next, old, "traffic_split 0", "sticky cookie"))
 	load.past(t, 600)
 	load.stop()
 	load.wantsNoError(t)
-	if n := old.requests.Load() - before; n != 0 {
+	if n := old.Requests.Load() - before; n != 0 {
 		t.Errorf("%d requests went back to the old version", n)
 	}
-	if r := s.route(); r.TrafficSplit != 0 || r.Override != nil || !strings.HasSuffix(next.addr, r.Groups[production].Upstreams[0].Dial) {
+	if r := s.route(); r.TrafficSplit != 0 || r.Override != nil || !strings.HasSuffix(next.Addr, r.Groups[production].Upstreams[0].Dial) {
 		t.Errorf("after the swap, shown is %+v", r)
 	}
 	s.split(100) // rolls back
-	s.wants(http.StatusOK, "production")
-	if n := old.requests.Load() - before; n != 1 {
+	s.Wants(http.StatusOK, "production")
+	if n := old.Requests.Load() - before; n != 1 {
 		t.Errorf("after the rollback the old version had %d requests, want 1", n)
 	}
 }

@@ -8,19 +8,19 @@ import (
 
 func TestABadConfigLeavesTheRunningOneUntouched(t *testing.T) {
 	app, next := plain(t, "app", ""), plain(t, "next", "")
-	s := run(t, "proxyos "+app.addr)
-	s.wants(http.StatusOK, "app")
+	s := run(t, "proxyos "+app.Addr)
+	s.Wants(http.StatusOK, "app")
 	for name, bad := range map[string]func() error{
-		"refused while adapting": func() error { return s.load(s.site("proxyos " + next.addr + " {\ntraffic_split ten\n}")) },
-		"refused while decoding": func() error { return s.loadJSON(s.routes(`{"handler": "proxyos", "upstreams": ["a:1"], "bogus": 1}`)) },
+		"refused while adapting": func() error { return s.Load(s.Site("proxyos " + next.Addr + " {\ntraffic_split ten\n}")) },
+		"refused while decoding": func() error { return s.LoadJSON(s.Routes(`{"handler": "proxyos", "upstreams": ["a:1"], "bogus": 1}`)) },
 		"refused while provisioning": func() error {
-			return s.loadJSON(s.routes(`{"handler": "proxyos", "upstreams": ["` + next.addr + `"]}, {"handler": "proxyos", "upstreams": ["wss://a"]}`))
+			return s.LoadJSON(s.Routes(`{"handler": "proxyos", "upstreams": ["` + next.Addr + `"]}, {"handler": "proxyos", "upstreams": ["wss://a"]}`))
 		},
 		"refused after provisioning": func() error {
-			return s.load("{\nproxyos {\nsync_interval 1ms\n}\n}\n" + s.site("proxyos "+next.addr))
+			return s.Load("{\nproxyos {\nsync_interval 1ms\n}\n}\n" + s.Site("proxyos "+next.Addr))
 		},
 		"refused while starting": func() error {
-			return s.load(s.site("proxyos "+next.addr) + "\nhttp://" + next.addr + " {\nbind 127.0.0.1\nproxyos a:1\n}")
+			return s.Load(s.Site("proxyos "+next.Addr) + "\nhttp://" + next.Addr + " {\nbind 127.0.0.1\nproxyos a:1\n}")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -29,23 +29,23 @@ func TestABadConfigLeavesTheRunningOneUntouched(t *testing.T) {
 			} else if strings.Contains(err.Error(), "panic") {
 				t.Error(err)
 			}
-			s.wants(http.StatusOK, "app")
+			s.Wants(http.StatusOK, "app")
 		})
 	}
-	if got := next.requests.Load(); got != 0 {
+	if got := next.Requests.Load(); got != 0 {
 		t.Errorf("%d requests went where a refused config would send them", got)
 	}
-	s.mustLoad(s.site("proxyos " + next.addr))
-	s.wants(http.StatusOK, "next")
+	s.MustLoad(s.Site("proxyos " + next.Addr))
+	s.Wants(http.StatusOK, "next")
 }
 
 func TestAReloadServesTheNewConfig(t *testing.T) {
 	one, two := plain(t, "one", ""), plain(t, "two", "")
-	s := run(t, "proxyos "+one.addr)
+	s := run(t, "proxyos "+one.Addr)
 	for range 5 {
-		s.mustLoad(s.site("proxyos " + one.addr))
-		s.wants(http.StatusOK, "one")
-		s.mustLoad(s.site("proxyos " + two.addr))
-		s.wants(http.StatusOK, "two")
+		s.MustLoad(s.Site("proxyos " + one.Addr))
+		s.Wants(http.StatusOK, "one")
+		s.MustLoad(s.Site("proxyos " + two.Addr))
+		s.Wants(http.StatusOK, "two")
 	}
 }

@@ -22,8 +22,8 @@ func TestTheSplitIsExact(t *testing.T) {
 		{"100", 50, map[string]int{"next": 50}},
 	} {
 		t.Run(fmt.Sprintf("%s%% of %d", c.percent, c.requests), func(t *testing.T) {
-			bothWays(t, fmt.Sprintf("proxyos %s %s {\nstaging %s\ntraffic_split %s%%\n}", old.addr, also.addr, next.addr, c.percent),
-				fmt.Sprintf(`{"handler": "proxyos", "upstreams": [%q, %q], "staging": {"upstreams": [%q]}, "traffic_split": %s}`, old.addr, also.addr, next.addr, c.percent),
+			bothWays(t, fmt.Sprintf("proxyos %s %s {\nstaging %s\ntraffic_split %s%%\n}", old.Addr, also.Addr, next.Addr, c.percent),
+				fmt.Sprintf(`{"handler": "proxyos", "upstreams": [%q, %q], "staging": {"upstreams": [%q]}, "traffic_split": %s}`, old.Addr, also.Addr, next.Addr, c.percent),
 				func(t *testing.T, s *server) {
 					if got := s.tally(c.requests); !maps.Equal(got, c.want) {
 						t.Errorf("got %v, want %v", got, c.want)
@@ -35,13 +35,13 @@ func TestTheSplitIsExact(t *testing.T) {
 
 func TestTheSplitIsWithinHalfARequestAtEveryPrefix(t *testing.T) {
 	old, next := plain(t, "old", ""), plain(t, "next", "")
-	s := run(t, fmt.Sprintf("proxyos %s {\nstaging %s\ntraffic_split 10\n}", old.addr, next.addr))
+	s := run(t, fmt.Sprintf("proxyos %s {\nstaging %s\ntraffic_split 10\n}", old.Addr, next.Addr))
 	for n := int64(1); n <= 500; n++ {
-		if status, body := s.get("/"); status != http.StatusOK {
+		if status, body := s.Get("/"); status != http.StatusOK {
 			t.Fatalf("request %d: %d %s", n, status, body)
 		}
-		if off := 10*next.requests.Load() - n; off < -5 || off > 5 {
-			t.Fatalf("of %d requests staging has had %d", n, next.requests.Load())
+		if off := 10*next.Requests.Load() - n; off < -5 || off > 5 {
+			t.Fatalf("of %d requests staging has had %d", n, next.Requests.Load())
 		}
 	}
 }
@@ -55,7 +55,7 @@ func TestTheSplitIsOfTheGroupsWhateverTheirSizes(t *testing.T) {
 		}
 		staging %s
 		traffic_split 10
-	}`, old[0].addr, old[1].addr, old[2].addr, next.addr))
+	}`, old[0].Addr, old[1].Addr, old[2].Addr, next.Addr))
 	if got, want := s.tally(1000), map[string]int{"1": 90, "2": 90, "3": 720, "next": 100}; !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -10,8 +10,8 @@ import (
 
 func TestRefusedAdminRequestsChangeNothing(t *testing.T) {
 	s, prod, _ := blueGreen(t, "traffic_split 10")
-	s.mustLoad(strings.Replace(s.blueGreen(prod, prod, "traffic_split 10"), "staging "+prod.addr, "staging 127.0.0.9:1", 1) +
-		"http://" + freeAddr(t) + " {\nproxyos " + prod.addr + " {\nname single\n}\n}\n")
+	s.MustLoad(strings.Replace(s.blueGreen(prod, prod, "traffic_split 10"), "staging "+prod.Addr, "staging 127.0.0.9:1", 1) +
+		"http://" + freeAddr(t) + " {\nproxyos " + prod.Addr + " {\nname single\n}\n}\n")
 	s.split(20)
 	large := `{"traffic_split": 30, "by": "` + strings.Repeat("x", 64<<10) + `"}`
 	for _, test := range []struct {
@@ -64,12 +64,12 @@ func TestForeignOriginsAndHostsAreRefused(t *testing.T) {
 		"no-cors":          func(r *http.Request) { r.Header.Set("Sec-Fetch-Mode", "no-cors") },
 	} {
 		for method, path := range map[string]string{"GET": "/proxyos/routes", "PATCH": "/proxyos/routes/app", "DELETE": "/proxyos/routes/app/override"} {
-			req, err := http.NewRequest(method, "http://"+s.admin+path, strings.NewReader(`{"traffic_split": 30}`))
+			req, err := http.NewRequest(method, "http://"+s.Admin+path, strings.NewReader(`{"traffic_split": 30}`))
 			if err != nil {
 				t.Fatal(err)
 			}
 			spoil(req)
-			res, err := s.client.Do(req)
+			res, err := s.Client.Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -86,9 +86,9 @@ func TestForeignOriginsAndHostsAreRefused(t *testing.T) {
 }
 
 func TestWhatTheAdminAPIShows(t *testing.T) {
-	prod, stag := selfSigned(t, "production", ""), plain(t, "staging", "")
+	prod, stag := untrusted(t, "production", ""), plain(t, "staging", "")
 	s := newServer(t)
-	s.mustLoad(quiet + s.site(fmt.Sprintf(`proxyos {
+	s.MustLoad(quiet + s.Site(fmt.Sprintf(`proxyos {
 		name app
 		upstream https://%s {
 			weight 3
@@ -96,7 +96,7 @@ func TestWhatTheAdminAPIShows(t *testing.T) {
 		}
 		staging %s
 		traffic_split 12.5
-	}`, prod.addr, stag.addr)) + "http://" + freeAddr(t) + " {\nproxyos " + stag.addr + "\n}\n")
+	}`, prod.Addr, stag.Addr)) + "http://" + freeAddr(t) + " {\nproxyos " + stag.Addr + "\n}\n")
 	s.tally(8)
 	eventually(t, "the requests are counted", func() bool { return s.route().Groups[production].Requests == 7 })
 	r := s.route()
@@ -107,7 +107,7 @@ func TestWhatTheAdminAPIShows(t *testing.T) {
 	if p.Name != "production" || p.Requests != 7 || p.Errors != 0 || p.InFlight != 0 || q.Name != "staging" || q.Requests != 1 {
 		t.Errorf("the groups are %+v", r.Groups)
 	}
-	if u := p.Upstreams[0]; u.Address != "https://"+prod.addr || u.Dial != prod.addr || u.Scheme != "https" || u.TLSVerify == nil || *u.TLSVerify ||
+	if u := p.Upstreams[0]; u.Address != "https://"+prod.Addr || u.Dial != prod.Addr || u.Scheme != "https" || u.TLSVerify == nil || *u.TLSVerify ||
 		u.Weight != 3 || u.Health != "up" || u.Requests != 7 || u.Errors != 0 || u.InFlight != 0 {
 		t.Errorf("production's upstream is %+v", u)
 	}
@@ -124,7 +124,7 @@ func TestWhatTheAdminAPIShows(t *testing.T) {
 	if r = s.route(); r.Override.SetBy != "ops" {
 		t.Errorf("the change is shown as made by %q", r.Override.SetBy)
 	}
-	changed := s.logs.entries("traffic split changed")
+	changed := s.Logs.Entries("traffic split changed")
 	if len(changed) != 2 || changed[1]["from"] != 25.0 || changed[1]["to"] != 26.0 || changed[1]["by"] != "ops" || changed[1]["route"] != "app" {
 		t.Errorf("logged is %v", changed)
 	}
@@ -147,8 +147,8 @@ func TestWhatTheAdminAPIShows(t *testing.T) {
 func TestTwoRoutesWithOneNameAreRefused(t *testing.T) {
 	app := plain(t, "app", "")
 	s := newServer(t)
-	one := "proxyos " + app.addr + " {\nname app\n}"
-	err := s.load(s.site(one) + "http://" + freeAddr(t) + " {\n" + strings.Replace(one, "name", "lb_retries 1\nname", 1) + "\n}\n")
+	one := "proxyos " + app.Addr + " {\nname app\n}"
+	err := s.Load(s.Site(one) + "http://" + freeAddr(t) + " {\n" + strings.Replace(one, "name", "lb_retries 1\nname", 1) + "\n}\n")
 	if err == nil || !strings.Contains(err.Error(), `"app"`) || !strings.Contains(err.Error(), "another proxyos route has it") {
 		t.Errorf("loading reports %v", err)
 	}

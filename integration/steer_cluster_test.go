@@ -23,9 +23,9 @@ func TestAcknowledgedChangesSurviveAKill(t *testing.T) {
 		c.start()
 		switch percent {
 		case 0:
-			c.wants(http.StatusOK, "production")
+			c.Wants(http.StatusOK, "production")
 		case 100:
-			c.wants(http.StatusOK, "staging")
+			c.Wants(http.StatusOK, "staging")
 		}
 		if r := c.route(); r.TrafficSplit != percent {
 			t.Fatalf("change %d: %v %% was acknowledged; after the restart %v %% is in force", i, percent, r.TrafficSplit)
@@ -40,7 +40,7 @@ func TestInstancesOnOneStorageFollowEachOther(t *testing.T) {
 	store := t.TempDir()
 	for range instances {
 		c := newChild(t)
-		c.store = store
+		c.Store = store
 		c.write(adapt(t, c.blueGreen(prod, stag, "traffic_split 10")))
 		c.start()
 		cluster = append(cluster, c)

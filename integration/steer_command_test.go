@@ -14,7 +14,7 @@ import (
 // steer runs `caddy proxyos …` against the child and returns its exit code and output.
 func (c *child) steer(args ...string) (code int, stdout, stderr string) {
 	c.t.Helper()
-	command := c.cli(append([]string{"proxyos"}, append(args, "--address", c.admin)...)...)
+	command := c.cli(append([]string{"proxyos"}, append(args, "--address", c.Admin)...)...)
 	var out, diagnostics bytes.Buffer
 	command.Stdout, command.Stderr = &out, &diagnostics
 	err := command.Run()
@@ -42,18 +42,18 @@ func (c *child) wantsSteer(code int, output string, args ...string) {
 func TestTheSteeringCommands(t *testing.T) {
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 	c := newChild(t)
-	c.write(adapt(t, c.blueGreen(prod, stag, "traffic_split 10")+"http://"+freeAddr(t)+" {\nproxyos "+prod.addr+" {\nname single\n}\n}\n"))
+	c.write(adapt(t, c.blueGreen(prod, stag, "traffic_split 10")+"http://"+freeAddr(t)+" {\nproxyos "+prod.Addr+" {\nname single\n}\n}\n"))
 	c.start()
 
 	c.wantsSteer(0, "app     10 %", "list")
 	c.wantsSteer(0, "app: 10 % to staging (configured: 10 %)", "show", "app")
-	c.wantsSteer(0, stag.addr, "show", "app")
+	c.wantsSteer(0, stag.Addr, "show", "app")
 	c.wantsSteer(0, "app: 25 % to staging (configured: 10 %)", "split", "app", "25")
 	c.wantsSteer(0, "app: 12.5 % to staging", "split", "app", "12.5%")
 	c.wantsSteer(0, "app: 100 % to staging", "promote", "app")
-	c.wants(http.StatusOK, "staging")
+	c.Wants(http.StatusOK, "staging")
 	c.wantsSteer(0, "app: 0 % to staging", "rollback", "app")
-	c.wants(http.StatusOK, "production")
+	c.Wants(http.StatusOK, "production")
 	if r := c.route(); !strings.Contains(r.Override.SetBy, "@") {
 		t.Errorf("a change by command is shown as made by %q", r.Override.SetBy)
 	}
@@ -91,19 +91,19 @@ func TestPromoteWaitsUntilProductionIsDrained(t *testing.T) {
 	c.write(adapt(t, c.blueGreen(prod, stag, "traffic_split 0")))
 	c.start()
 	hold := make(chan struct{})
-	prod.answer(func(w http.ResponseWriter, r *http.Request) {
+	prod.Answer(func(w http.ResponseWriter, r *http.Request) {
 		<-hold
 		io.WriteString(w, "production")
 	})
 	held := make(chan struct{})
 	go func() {
 		defer close(held)
-		c.wants(http.StatusOK, "production")
+		c.Wants(http.StatusOK, "production")
 	}()
 	eventually(t, "the request is in flight", func() bool { return c.route().Groups[production].InFlight == 1 })
 
 	c.wantsSteer(4, "still has 1 requests in flight", "promote", "app", "--drain", "300ms")
-	c.wants(http.StatusOK, "staging") // the split stays
+	c.Wants(http.StatusOK, "staging") // the split stays
 	c.wantsSteer(0, "1 in flight", "promote", "app", "--drain", "0")
 	c.wantsSteer(0, "staging: ", "rollback", "app") // staging has nothing in flight
 

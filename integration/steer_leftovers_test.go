@@ -14,13 +14,13 @@ func allStacks() string {
 func TestConfigsLeaveNoGoroutineBehind(t *testing.T) {
 	s, prod, stag := blueGreen(t, "traffic_split 10")
 	for version := range 10 {
-		s.mustLoad(s.blueGreen(prod, stag, "traffic_split 10"))
+		s.MustLoad(s.blueGreen(prod, stag, "traffic_split 10"))
 		s.split(float64(version))
 		for _, bad := range []string{
 			s.blueGreen(prod, stag, "traffic_split 10") + "http://192.0.2.1 {\nbind 192.0.2.1\nrespond ok\n}\n",
 			strings.Replace(s.blueGreen(prod, stag, "traffic_split 10"), "500ms", "5ms", 1),
 		} {
-			if s.load(bad) == nil {
+			if s.Load(bad) == nil {
 				t.Fatal("a bad config loads")
 			}
 		}
@@ -28,6 +28,6 @@ func TestConfigsLeaveNoGoroutineBehind(t *testing.T) {
 	for _, function := range []string{"\ngithub.com/proxyos/caddy-proxyos.(*steering).follow", "\ngithub.com/proxyos/caddy-proxyos.watchAvailability"} {
 		eventually(t, "one goroutine is left in "+function, func() bool { return strings.Count(allStacks(), function+"(") == 1 })
 	}
-	s.mustLoad(s.site("respond ok"))
+	s.MustLoad(s.Site("respond ok"))
 	eventually(t, "no goroutine of proxyos is left", func() bool { return !strings.Contains(allStacks(), "proxyos/caddy-proxyos.") })
 }

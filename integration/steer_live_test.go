@@ -32,10 +32,10 @@ func wantsOpen(t *testing.T, sockets []*socket, when string) {
 func TestChangesUnderLoadBreakNothing(t *testing.T) {
 	const clients, open = 64, 200
 	s, prod, stag := blueGreen(t, "traffic_split 50")
-	prod.echoes()
-	stag.echoes()
+	echoes(t, prod)
+	echoes(t, stag)
 	webSockets := sockets(t, s, open)
-	load := drive(t, s.url, clients, math.MaxInt64)
+	load := drive(t, s.URL, clients, math.MaxInt64)
 	var slowest time.Duration
 	for i := range changes {
 		percent := []float64{0, 100, float64(i) / 10, 100 - float64(i)/20}[i%4]
@@ -44,9 +44,9 @@ func TestChangesUnderLoadBreakNothing(t *testing.T) {
 		slowest = max(slowest, time.Since(began))
 		switch percent {
 		case 0:
-			s.wants(http.StatusOK, "production")
+			s.Wants(http.StatusOK, "production")
 		case 100:
-			s.wants(http.StatusOK, "staging")
+			s.Wants(http.StatusOK, "staging")
 		default:
 			if got := s.route().TrafficSplit; got != percent {
 				t.Fatalf("%v %% is acknowledged, and %v %% in force", percent, got)
@@ -74,15 +74,15 @@ func TestChangesUnderLoadBreakNothing(t *testing.T) {
 func TestReloadsUnderLoadLoseNothing(t *testing.T) {
 	const clients, open, percent = 64, openDuringReloads, 30
 	s, prod, stag := blueGreen(t, "traffic_split 30", "stream_close_delay 5m")
-	prod.echoes()
-	stag.echoes()
+	echoes(t, prod)
+	echoes(t, stag)
 	webSockets := sockets(t, s, open)
-	load := drive(t, s.url, clients, math.MaxInt64)
+	load := drive(t, s.URL, clients, math.MaxInt64)
 	load.reloading.Store(true)
 	var last route
 	for i := range reloads {
 		load.past(t, int64(i)*clients*2)
-		s.mustLoad(s.blueGreen(prod, stag, "traffic_split 30", "stream_close_delay 5m", fmt.Sprint("header_down X-Version ", i)))
+		s.MustLoad(s.blueGreen(prod, stag, "traffic_split 30", "stream_close_delay 5m", fmt.Sprint("header_down X-Version ", i)))
 		r := s.route()
 		for group := range r.Groups {
 			was := uint64(0)

@@ -19,7 +19,7 @@ func TestANamedRouteKeepsItsStateWhereverItGoes(t *testing.T) {
 	s.split(25)
 	s.tally(10) // 2.5 turns of staging: half a turn is left over
 	hold := make(chan struct{})
-	prod.answer(func(w http.ResponseWriter, r *http.Request) {
+	prod.Answer(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/hold" {
 			<-hold
 		}
@@ -28,7 +28,7 @@ func TestANamedRouteKeepsItsStateWhereverItGoes(t *testing.T) {
 	held := make(chan string, 1)
 	go func() {
 		body := "failed"
-		if res, err := s.client.Get(s.url + "/hold"); err == nil {
+		if res, err := s.Client.Get(s.URL + "/hold"); err == nil {
 			content, _ := io.ReadAll(res.Body)
 			res.Body.Close()
 			body = string(content)
@@ -39,7 +39,7 @@ func TestANamedRouteKeepsItsStateWhereverItGoes(t *testing.T) {
 	before := s.route()
 
 	addr := freeAddr(t)
-	s.mustLoad(quiet + "http://" + addr + " {\n" + blueGreenDirective(prod.addr+" "+other.addr, stag.addr, "traffic_split 40") + "\n}\n")
+	s.MustLoad(quiet + "http://" + addr + " {\n" + blueGreenDirective(prod.Addr+" "+other.Addr, stag.Addr, "traffic_split 40") + "\n}\n")
 	after := s.route()
 	if after.TrafficSplit != 25 || after.Override == nil || !after.Override.SetAt.Equal(before.Override.SetAt) || after.Override.SetBy != before.Override.SetBy {
 		t.Errorf("after the reload the split is %v %%, override %+v", after.TrafficSplit, after.Override)
@@ -52,11 +52,11 @@ func TestANamedRouteKeepsItsStateWhereverItGoes(t *testing.T) {
 	if n := len(after.Groups[production].Upstreams); n != 2 {
 		t.Errorf("production has %d upstreams, want 2", n)
 	}
-	s.url = "http://" + addr
+	s.URL = "http://" + addr
 	turns := 11 // taken so far, of which the next is staging's twelfth quarter
 	staged := uint64(after.Groups[staging].Requests)
 	for range 20 {
-		_, body := s.get("/")
+		_, body := s.Get("/")
 		turns++
 		if body == "staging" {
 			staged++
@@ -78,21 +78,21 @@ func TestANamedRouteKeepsItsStateWhereverItGoes(t *testing.T) {
 func TestEditingTheConfiguredSplitRetiresTheOverride(t *testing.T) {
 	s, prod, stag := blueGreen(t, "traffic_split 10")
 	s.split(80)
-	s.mustLoad(s.blueGreen(prod, stag, "traffic_split 10", "header_down X-Edited else"))
+	s.MustLoad(s.blueGreen(prod, stag, "traffic_split 10", "header_down X-Edited else"))
 	if got := s.route().TrafficSplit; got != 80 {
 		t.Errorf("another edit makes the split %v %%, want 80", got)
 	}
-	s.mustLoad(s.blueGreen(prod, stag, "traffic_split 15"))
+	s.MustLoad(s.blueGreen(prod, stag, "traffic_split 15"))
 	if r := s.route(); r.TrafficSplit != 15 || r.Override != nil {
 		t.Errorf("the split is %v %%, override %+v; want the edited 15 %% and none", r.TrafficSplit, r.Override)
 	}
-	retired := func() []logEntry { return s.logs.entries("is retired") }
+	retired := func() []logEntry { return s.Logs.Entries("is retired") }
 	eventually(t, "it is logged", func() bool { return len(retired()) == 1 })
 	if entry := retired()[0]; entry["level"] != "info" || entry["retired"] != 80.0 || entry["configured"] != 15.0 || entry["set_against"] != 10.0 {
 		t.Errorf("logged is %v", entry)
 	}
 	eventually(t, "it is gone from the storage", func() bool { return !strings.Contains(s.stored(), "app") })
-	s.mustLoad(s.blueGreen(prod, stag, "traffic_split 10"))
+	s.MustLoad(s.blueGreen(prod, stag, "traffic_split 10"))
 	if got := s.route().TrafficSplit; got != 10 {
 		t.Errorf("a retired override is back: %v %%", got)
 	}
@@ -101,7 +101,7 @@ func TestEditingTheConfiguredSplitRetiresTheOverride(t *testing.T) {
 // stored returns the document of overrides in the server's storage.
 func (s *server) stored() string {
 	s.t.Helper()
-	content, err := os.ReadFile(filepath.Join(s.store, "proxyos", "overrides.json"))
+	content, err := os.ReadFile(filepath.Join(s.Store, "proxyos", "overrides.json"))
 	if err != nil && !os.IsNotExist(err) {
 		s.t.Fatal(err)
 	}
@@ -117,12 +117,12 @@ func TestUpstreamsThatWereDownAreNotTriedAfterAReload(t *testing.T) {
 			prod, stag, lost := plain(t, "production", ""), plain(t, "staging", ""), plain(t, "lost", "")
 			s := newServer(t)
 			config := func(version int) string {
-				directive := blueGreenDirective(prod.addr+" "+lost.addr, stag.addr, append(checks, fmt.Sprint("header_down X-Version ", version))...)
-				return quiet + s.site(directive)
+				directive := blueGreenDirective(prod.Addr+" "+lost.Addr, stag.Addr, append(checks, fmt.Sprint("header_down X-Version ", version))...)
+				return quiet + s.Site(directive)
 			}
-			s.mustLoad(config(0))
+			s.MustLoad(config(0))
 			s.tally(4)
-			lost.stop()
+			lost.Stop()
 			down := func() bool {
 				s.tally(2)
 				return s.route().Groups[production].Upstreams[1].Health == "down"
@@ -140,7 +140,7 @@ func TestUpstreamsThatWereDownAreNotTriedAfterAReload(t *testing.T) {
 				}
 			}
 			if name == "active" {
-				lost.start()
+				lost.Start()
 				eventually(t, "a check finds it well", func() bool { return s.route().Groups[production].Upstreams[1].Health == "up" })
 				if counts := s.tally(20); counts["lost"] != 10 {
 					t.Errorf("once it is well, 20 requests go to %v", counts)
@@ -153,10 +153,10 @@ func TestUpstreamsThatWereDownAreNotTriedAfterAReload(t *testing.T) {
 func TestAConfigThatFailsToLoadChangesNothing(t *testing.T) {
 	prod, stag, lost := plain(t, "production", ""), plain(t, "staging", ""), plain(t, "lost", "")
 	s := newServer(t)
-	config := quiet + s.site(blueGreenDirective(prod.addr+" "+lost.addr, stag.addr, "traffic_split 10", "fail_duration 300ms"))
-	s.mustLoad(config)
+	config := quiet + s.Site(blueGreenDirective(prod.Addr+" "+lost.Addr, stag.Addr, "traffic_split 10", "fail_duration 300ms"))
+	s.MustLoad(config)
 	s.split(20)
-	lost.stop()
+	lost.Stop()
 	sent := uint64(0)
 	eventually(t, "an upstream is down", func() bool {
 		s.tally(2)
@@ -169,13 +169,13 @@ func TestAConfigThatFailsToLoadChangesNothing(t *testing.T) {
 	})
 	before := s.route()
 	for name, bad := range map[string]string{
-		"two routes with one name":   config + "http://" + freeAddr(t) + " {\n" + blueGreenDirective(prod.addr, stag.addr) + "\n}\n",
-		"another handler that fails": config + "http://" + freeAddr(t) + " {\nproxyos " + prod.addr + " {\nname other\ntransport http {\ntls_trust_pool file /nowhere\n}\n}\n}\n",
+		"two routes with one name":   config + "http://" + freeAddr(t) + " {\n" + blueGreenDirective(prod.Addr, stag.Addr) + "\n}\n",
+		"another handler that fails": config + "http://" + freeAddr(t) + " {\nproxyos " + prod.Addr + " {\nname other\ntransport http {\ntls_trust_pool file /nowhere\n}\n}\n}\n",
 		"a server that cannot start": strings.Replace(config, "traffic_split 10", "traffic_split 50", 1) + "http://192.0.2.1 {\nbind 192.0.2.1\nrespond ok\n}\n",
 		"a sync_interval too short":  strings.Replace(config, "500ms", "5ms", 1),
 	} {
 		for range 3 {
-			if err := s.load(bad); err == nil {
+			if err := s.Load(bad); err == nil {
 				t.Fatalf("%s: the config loads", name)
 			}
 		}
@@ -185,7 +185,7 @@ func TestAConfigThatFailsToLoadChangesNothing(t *testing.T) {
 			t.Errorf("%s: the route was\n%s\nand is\n%s", name, want, got)
 		}
 	}
-	lost.start()
+	lost.Start()
 	began := time.Now()
 	eventually(t, "the upstream is up", func() bool { return s.route().Groups[production].Upstreams[1].Health == "up" })
 	if waited := time.Since(began); waited > 2*time.Second {
@@ -198,7 +198,7 @@ func TestAConfigThatFailsToLoadChangesNothing(t *testing.T) {
 	})
 
 	// nothing is left of the route once a config is without it: its references are balanced
-	s.reload(quiet + s.site("proxyos "+prod.addr))
+	s.reload(quiet + s.Site("proxyos "+prod.Addr))
 	s.reload(config)
 	if r := s.route(); r.Groups[production].Requests != 0 || r.Groups[production].Upstreams[0].Requests != 0 || r.TrafficSplit != 20 {
 		t.Errorf("a route that was gone begins with %d requests and a split of %v %%; want 0 and the stored 20 %%", r.Groups[production].Requests, r.TrafficSplit)

@@ -16,8 +16,8 @@ func onFickle(t *testing.T, subdirectives ...string) (s *server, config string) 
 	t.Cleanup(heal)
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 	s = newServer(t)
-	config = strings.Replace(s.blueGreen(prod, stag, subdirectives...), "{\n", "{\n\tstorage fickle "+s.store+"\n", 1)
-	s.mustLoad(config)
+	config = strings.Replace(s.blueGreen(prod, stag, subdirectives...), "{\n", "{\n\tstorage fickle "+s.Store+"\n", 1)
+	s.MustLoad(config)
 	return s, config
 }
 
@@ -36,7 +36,7 @@ func TestAStorageThatTakesNothingChangesNothing(t *testing.T) {
 			s, config := onFickle(t, "traffic_split 10")
 			s.split(20)
 			stored := s.stored()
-			load := drive(t, s.url, 4, math.MaxInt64)
+			load := drive(t, s.URL, 4, math.MaxInt64)
 			breakIt()
 			s.refusedSplit("30")
 			if status, answer := s.ask(http.MethodDelete, "/proxyos/routes/app/override", ""); status != http.StatusServiceUnavailable {
@@ -45,7 +45,7 @@ func TestAStorageThatTakesNothingChangesNothing(t *testing.T) {
 			if r := s.route(); r.TrafficSplit != 20 {
 				t.Errorf("the split is now %v %%", r.TrafficSplit)
 			}
-			if errs := s.logs.entries("the traffic split is not changed"); len(errs) != 2 || errs[0]["level"] != "error" {
+			if errs := s.Logs.Entries("the traffic split is not changed"); len(errs) != 2 || errs[0]["level"] != "error" {
 				t.Errorf("logged is %v", errs)
 			}
 			if got := s.stored(); got != stored {
@@ -69,7 +69,7 @@ func TestAStorageThatTakesNothingChangesNothing(t *testing.T) {
 func TestADamagedDocumentIsReportedAndSetAside(t *testing.T) {
 	const garbage = `{"version": 7, "routes": {"app": {"traffic_sp`
 	damage := func(s *server) {
-		folder := filepath.Join(s.store, "proxyos")
+		folder := filepath.Join(s.Store, "proxyos")
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -81,13 +81,13 @@ func TestADamagedDocumentIsReportedAndSetAside(t *testing.T) {
 		t.Helper()
 		var aside []string
 		eventually(t, "the damaged document is set aside", func() bool {
-			aside, _ = filepath.Glob(filepath.Join(s.store, "proxyos", "overrides.damaged-*.json"))
+			aside, _ = filepath.Glob(filepath.Join(s.Store, "proxyos", "overrides.damaged-*.json"))
 			return len(aside) == 1 && !strings.Contains(s.stored(), "traffic_sp\n") && s.stored() != garbage
 		})
 		if content, err := os.ReadFile(aside[0]); err != nil || string(content) != garbage {
 			t.Errorf("set aside is %q, %v", content, err)
 		}
-		if logged := s.logs.entries("the stored splits are damaged"); len(logged) != 1 || logged[0]["level"] != "error" {
+		if logged := s.Logs.Entries("the stored splits are damaged"); len(logged) != 1 || logged[0]["level"] != "error" {
 			t.Errorf("logged is %v", logged)
 		}
 		s.split(33)
@@ -112,7 +112,7 @@ func TestADamagedDocumentIsReportedAndSetAside(t *testing.T) {
 		prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 		s := newServer(t)
 		damage(s)
-		s.mustLoad(s.blueGreen(prod, stag, "traffic_split 10"))
+		s.MustLoad(s.blueGreen(prod, stag, "traffic_split 10"))
 		if r := s.route(); r.TrafficSplit != 10 {
 			t.Errorf("the split is %v %%, want the configured 10", r.TrafficSplit)
 		}
@@ -123,7 +123,7 @@ func TestADamagedDocumentIsReportedAndSetAside(t *testing.T) {
 		s.split(20)
 		full()
 		damage(s)
-		eventually(t, "the damage is reported", func() bool { return len(s.logs.entries("cannot be read; those in force stay")) == 1 })
+		eventually(t, "the damage is reported", func() bool { return len(s.Logs.Entries("cannot be read; those in force stay")) == 1 })
 		s.refusedSplit("30")
 		if r := s.route(); r.TrafficSplit != 20 {
 			t.Errorf("the split is now %v %%", r.TrafficSplit)
@@ -137,14 +137,14 @@ func TestASlowStorageKeepsNobodyWaiting(t *testing.T) {
 	const delay = 5 * time.Second
 	s, config := onFickle(t, "traffic_split 0")
 	s.split(100)
-	s.wants(http.StatusOK, "staging")
+	s.Wants(http.StatusOK, "staging")
 
 	// a start: the config is in force at once, the stored split when the storage has answered
-	s.mustLoad(strings.Replace(config, "name app", "name other", 1))
+	s.MustLoad(strings.Replace(config, "name app", "name other", 1))
 	slow("load", delay)
 	began := time.Now()
 	s.reload(config)
-	s.wants(http.StatusOK, "production")
+	s.Wants(http.StatusOK, "production")
 	if took := time.Since(began); took > delay/2 {
 		t.Errorf("with a slow storage Caddy takes %s to serve", took)
 	}
@@ -155,13 +155,13 @@ func TestASlowStorageKeepsNobodyWaiting(t *testing.T) {
 	slow("load", delay)
 	s.reload(config)
 	for began = time.Now(); time.Since(began) < time.Second; {
-		s.wants(http.StatusOK, "staging")
+		s.Wants(http.StatusOK, "staging")
 	}
 	heal()
 
 	// a change: traffic does not notice, and the change is acknowledged once it is stored
 	slow("store", delay)
-	load := drive(t, s.url, 4, math.MaxInt64)
+	load := drive(t, s.URL, 4, math.MaxInt64)
 	began = time.Now()
 	acknowledged := make(chan time.Duration)
 	go func() {
@@ -170,7 +170,7 @@ func TestASlowStorageKeepsNobodyWaiting(t *testing.T) {
 	}()
 	for time.Since(began) < delay/2 {
 		asked := time.Now()
-		s.wants(http.StatusOK, "staging")
+		s.Wants(http.StatusOK, "staging")
 		if took := time.Since(asked); took > delay/4 {
 			t.Errorf("a request takes %s while the storage is slow", took)
 		}
@@ -188,9 +188,9 @@ func TestASlowStorageKeepsNobodyWaiting(t *testing.T) {
 func TestADeletedDocumentEndsTheOverrides(t *testing.T) {
 	s, _ := onFickle(t, "traffic_split 10")
 	s.split(20)
-	if err := os.Remove(filepath.Join(s.store, "proxyos", "overrides.json")); err != nil {
+	if err := os.Remove(filepath.Join(s.Store, "proxyos", "overrides.json")); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the configured split is in force again", func() bool { return s.route().TrafficSplit == 10 })
-	eventually(t, "it is logged", func() bool { return len(s.logs.entries("as the storage says")) == 1 })
+	eventually(t, "it is logged", func() bool { return len(s.Logs.Entries("as the storage says")) == 1 })
 }

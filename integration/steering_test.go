@@ -54,13 +54,13 @@ func blueGreen(t testing.TB, subdirectives ...string) (s *server, prod, stag *ba
 	t.Helper()
 	prod, stag = plain(t, "production", ""), plain(t, "staging", "")
 	s = newServer(t)
-	s.mustLoad(s.blueGreen(prod, stag, subdirectives...))
+	s.MustLoad(s.blueGreen(prod, stag, subdirectives...))
 	return s, prod, stag
 }
 
 // blueGreen returns the Caddyfile of such a route.
 func (s *server) blueGreen(prod, stag *backend, subdirectives ...string) string {
-	return quiet + s.site(blueGreenDirective(prod.addr, stag.addr, subdirectives...))
+	return quiet + s.Site(blueGreenDirective(prod.Addr, stag.Addr, subdirectives...))
 }
 
 func blueGreenDirective(prod, stag string, subdirectives ...string) string {
@@ -75,8 +75,8 @@ const quiet = "{\n\tlog {\n\t\tlevel INFO\n\t}\n\tproxyos {\n\t\tsync_interval 5
 // not read from.
 func (s *server) reload(config string) {
 	s.t.Helper()
-	s.mustLoad(config)
-	s.client.CloseIdleConnections()
+	s.MustLoad(config)
+	s.Client.CloseIdleConnections()
 	answered := 0
 	eventually(s.t, "new connections are answered", func() bool {
 		if answered++; !s.answers() {
@@ -89,7 +89,7 @@ func (s *server) reload(config string) {
 // answers tells whether a request on a new connection is answered. It is for a host that no
 // route has, so that none counts it.
 func (s *server) answers() bool {
-	conn, err := net.Dial("tcp", s.addr)
+	conn, err := net.Dial("tcp", s.Addr)
 	if err != nil {
 		return false
 	}
@@ -104,13 +104,13 @@ func (s *server) answers() bool {
 // ask sends a request to the admin API.
 func (s *server) ask(method, path, body string) (status int, answer string) {
 	s.t.Helper()
-	req, err := http.NewRequest(method, "http://"+s.admin+path, strings.NewReader(body))
+	req, err := http.NewRequest(method, "http://"+s.Admin+path, strings.NewReader(body))
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	res, err := s.client.Do(req)
+	res, err := s.Client.Do(req)
 	if err != nil && method == http.MethodGet {
-		res, err = s.client.Do(req) // the admin server, too, is another one after a reload
+		res, err = s.Client.Do(req) // the admin server, too, is another one after a reload
 	}
 	if err != nil {
 		s.t.Fatal(err)

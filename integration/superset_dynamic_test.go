@@ -9,6 +9,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 // testSource is the source of upstreams `dynamic harness <addresses...>`. The address
@@ -53,7 +55,7 @@ func TestDynamicUpstreamsAreAskedForAtEachRequest(t *testing.T) {
 		if counts := s.tally(10); counts["a"] != 5 || counts["b"] != 5 {
 			t.Errorf("10 requests: %v, want 5 each", counts)
 		}
-		if got := s.do(s.request("GET", "/", nil, "X-Upstream", backends[1].addr)); got.body != "b" {
+		if got := s.do(s.request("GET", "/", nil, "X-Upstream", backends[1].Addr)); got.body != "b" {
 			t.Errorf("a request for b went to %s", got.body)
 		}
 	})
@@ -67,35 +69,35 @@ func TestDynamicUpstreamsObeyTheRulesOfTheGroup(t *testing.T) {
 			if counts := s.tally(40); counts["a"] != 15 || counts["b"] != 15 || counts["x"] != 10 {
 				t.Errorf("40 requests: %v, want 15 to a, 15 to b and 10 to x", counts)
 			}
-			staging[0].stop()
+			staging[0].Stop()
 			if counts := s.tally(40); counts["y"] != 10 {
 				t.Errorf("40 requests without x: %v, want 10 to y", counts)
 			}
-			staging[1].stop()
+			staging[1].Stop()
 			if counts := s.tally(40); counts["a"]+counts["b"] != 40 {
 				t.Errorf("40 requests without staging: %v, want all to production", counts)
 			}
-			production[0].stop()
+			production[0].Stop()
 			if counts := s.tally(40); counts["b"] != 40 {
 				t.Errorf("40 requests without a: %v, want all to b", counts)
 			}
 			for _, b := range append(production[:1:1], staging...) {
-				b.start()
+				b.Start()
 			}
 		})
 }
 
 func TestADynamicUpstreamThatIsNotCheckedIsWarnedOfOnce(t *testing.T) {
-	unchecked := selfSigned(t, "unchecked", "127.0.0.61:8443")
+	unchecked := untrusted(t, "unchecked", "127.0.0.61:8443")
 	for options, want := range map[string]int{"": 1, "skip_tls_verify": 0} {
 		t.Run(options, func(t *testing.T) {
-			bothForms(t, "proxyos {\ndynamic harness "+unchecked.addr+"\n"+options+"\n}", func(t *testing.T, s *server) {
-				if before := s.logs.entries("certificates of upstreams"); len(before) != 0 {
+			bothForms(t, "proxyos {\ndynamic harness "+unchecked.Addr+"\n"+options+"\n}", func(t *testing.T, s *server) {
+				if before := s.Logs.Entries("certificates of upstreams"); len(before) != 0 {
 					t.Errorf("warned before there is an upstream: %v", before)
 				}
-				s.wants(http.StatusOK, "unchecked")
-				s.wants(http.StatusOK, "unchecked")
-				if got := s.logs.entries("certificates of upstreams"); len(got) != want {
+				s.Wants(http.StatusOK, "unchecked")
+				s.Wants(http.StatusOK, "unchecked")
+				if got := s.Logs.Entries("certificates of upstreams"); len(got) != want {
 					t.Errorf("%d warnings, want %d: %v", len(got), want, got)
 				}
 			})
@@ -106,26 +108,26 @@ func TestADynamicUpstreamThatIsNotCheckedIsWarnedOfOnce(t *testing.T) {
 func TestConfiguredUpstreamsServeWhereTheDynamicSourceFails(t *testing.T) {
 	_, addresses := pool(t, "fixed")
 	bothForms(t, "proxyos"+addresses+" {\ndynamic harness fails\n}", func(t *testing.T, s *server) {
-		s.wants(http.StatusOK, "fixed")
+		s.Wants(http.StatusOK, "fixed")
 	})
 	t.Run("and nobody where there are none", func(t *testing.T) {
 		s := run(t, "proxyos {\ndynamic harness fails\n}")
-		s.wants(http.StatusServiceUnavailable, "")
+		s.Wants(http.StatusServiceUnavailable, "")
 	})
 }
 
 func TestDynamicAAndSRVResolveNames(t *testing.T) {
 	a := plain(t, "a", "127.0.0.1")
-	port := portOf(t, a.addr)
+	port := proxytest.PortOf(t, a.Addr)
 	b := plain(t, "b", "127.0.0.2:"+port)
-	names := newNameServer(t,
+	names := proxytest.NewNameServer(t,
 		"pool.test. 0 IN A 127.0.0.1", "pool.test. 0 IN A 127.0.0.2",
 		"_app._tcp.test. 0 IN SRV 0 1 "+port+" a.test.", "_app._tcp.test. 0 IN SRV 0 1 "+port+" b.test.",
 		"a.test. 0 IN A 127.0.0.1", "b.test. 0 IN A 127.0.0.2")
-	transport := "transport http {\nresolvers " + names.addr + "\n}"
-	sourceA := "dynamic a {\nname pool.test\nport " + port + "\nversions ipv4\nresolvers " + names.addr + "\n}"
-	sourceSRV := "dynamic srv {\nservice app\nproto tcp\nname test\nresolvers " + names.addr + "\n}"
-	multi := "dynamic multi {\na {\nname pool.test\nport " + port + "\nversions ipv4\nresolvers " + names.addr + "\n}\nharness " + a.addr + "\n}"
+	transport := "transport http {\nresolvers " + names.Addr + "\n}"
+	sourceA := "dynamic a {\nname pool.test\nport " + port + "\nversions ipv4\nresolvers " + names.Addr + "\n}"
+	sourceSRV := "dynamic srv {\nservice app\nproto tcp\nname test\nresolvers " + names.Addr + "\n}"
+	multi := "dynamic multi {\na {\nname pool.test\nport " + port + "\nversions ipv4\nresolvers " + names.Addr + "\n}\nharness " + a.Addr + "\n}"
 	for _, test := range []struct {
 		name, directives string
 		shares           map[string]int // of 30 requests
@@ -154,13 +156,13 @@ func TestDynamicAAndSRVResolveNames(t *testing.T) {
 }
 
 func TestDynamicUpstreamsOnDetectedPortsSpeakHTTPS(t *testing.T) {
-	secure := selfSigned(t, "secure", "127.0.0.3:8443")
+	secure := untrusted(t, "secure", "127.0.0.3:8443")
 	plainOne := plain(t, "plain", "")
-	bothForms(t, "proxyos {\ndynamic harness "+secure.addr+" "+plainOne.addr+"\n}", func(t *testing.T, s *server) {
+	bothForms(t, "proxyos {\ndynamic harness "+secure.Addr+" "+plainOne.Addr+"\n}", func(t *testing.T, s *server) {
 		if counts := s.tally(10); counts["secure"] != 5 || counts["plain"] != 5 {
 			t.Errorf("10 requests: %v, want 5 each", counts)
 		}
-		if got := secure.last(); got.TLS == nil || got.Host != s.addr {
+		if got := secure.Last(); got.TLS == nil || got.Host != s.Addr {
 			t.Errorf("the upstream on port 8443 got Host %q, TLS %v", got.Host, got.TLS != nil)
 		}
 	})

@@ -7,16 +7,18 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 // deadAndAlive is a pool of two upstreams, one of which refuses connections. The name
 // server of its transport counts the attempts to connect to it.
-func deadAndAlive(t testing.TB, options string) (directives string, alive *backend, names *nameServer) {
+func deadAndAlive(t testing.TB, options string) (directives string, alive *backend, names *proxytest.NameServer) {
 	alive = plain(t, "alive", "")
-	names = newNameServer(t, "dead.test. 0 IN A 127.0.0.1", "alive.test. 0 IN A 127.0.0.1")
-	dead := "dead.test:" + portOf(t, freeAddr(t))
-	return "proxyos " + dead + " alive.test:" + portOf(t, alive.addr) + " {\n" + options +
-		"\ntransport http {\nresolvers " + names.addr + "\n}\n}", alive, names
+	names = proxytest.NewNameServer(t, "dead.test. 0 IN A 127.0.0.1", "alive.test. 0 IN A 127.0.0.1")
+	dead := "dead.test:" + proxytest.PortOf(t, freeAddr(t))
+	return "proxyos " + dead + " alive.test:" + proxytest.PortOf(t, alive.Addr) + " {\n" + options +
+		"\ntransport http {\nresolvers " + names.Addr + "\n}\n}", alive, names
 }
 
 func TestClientsDoNotNoticeADeadUpstream(t *testing.T) {
@@ -29,11 +31,11 @@ func TestClientsDoNotNoticeADeadUpstream(t *testing.T) {
 	if failed := s.crowd(32, 10_000, func() *http.Request { return s.request("POST", "/", strings.NewReader("hello")) }); failed > 0 {
 		t.Errorf("%d of 10,000 POST requests failed", failed)
 	}
-	if got := alive.requests.Load(); got != 20_000 {
+	if got := alive.Requests.Load(); got != 20_000 {
 		t.Errorf("the upstream that is alive has had %d requests, want 20,000", got)
 	}
 	periods := 1 + int(time.Since(started)/(10*time.Second))
-	tries := names.asked("dead.test")
+	tries := names.Asked("dead.test")
 	if tries < 1 || tries > 3*periods {
 		t.Errorf("the dead upstream has been tried %d times in %s, want one to three times each 10 s", tries, time.Since(started))
 	}
@@ -50,21 +52,21 @@ func TestADeadUpstreamIsTriedByOneRequestEachPeriod(t *testing.T) {
 		}
 	}
 	periods := 1 + int(time.Since(started)/period)
-	if tries := names.asked("dead.test"); tries < 2 || tries > periods+2 {
+	if tries := names.Asked("dead.test"); tries < 2 || tries > periods+2 {
 		t.Errorf("the dead upstream has been tried %d times in %d periods, want once each", tries, periods)
 	}
 }
 
 func TestAnUpstreamThatHasFailedIsTrustedOnceItHasAnswered(t *testing.T) {
 	a, b := plain(t, "a", ""), plain(t, "b", "")
-	bothForms(t, "proxyos "+a.addr+" "+b.addr+" {\nfail_duration 100ms\n}", func(t *testing.T, s *server) {
-		a.stop()
+	bothForms(t, "proxyos "+a.Addr+" "+b.Addr+" {\nfail_duration 100ms\n}", func(t *testing.T, s *server) {
+		a.Stop()
 		for range 10 {
-			s.wants(http.StatusOK, "b")
+			s.Wants(http.StatusOK, "b")
 		}
-		a.start()
+		a.Start()
 		release, arrived := make(chan struct{}), make(chan struct{}, 1)
-		a.answer(func(w http.ResponseWriter, r *http.Request) {
+		a.Answer(func(w http.ResponseWriter, r *http.Request) {
 			select {
 			case arrived <- struct{}{}:
 				<-release
@@ -74,7 +76,7 @@ func TestAnUpstreamThatHasFailedIsTrustedOnceItHasAnswered(t *testing.T) {
 		})
 		go func() { // the trial
 			for {
-				_, body := s.get("/")
+				_, body := s.Get("/")
 				if body == "a" {
 					return
 				}
@@ -86,7 +88,7 @@ func TestAnUpstreamThatHasFailedIsTrustedOnceItHasAnswered(t *testing.T) {
 		}
 		close(release)
 		eventually(t, "a has its share again", func() bool { return s.tally(20)["a"] == 10 })
-		a.answer(nil)
+		a.Answer(nil)
 	})
 }
 
@@ -95,11 +97,11 @@ func TestARetryGoesToAnUpstreamThatIsNotTriedYet(t *testing.T) {
 		t.Run(policy, func(t *testing.T) {
 			// two upstreams that take connections and answer nothing
 			first, second, app := newCutter(t), newCutter(t), plain(t, "app", "")
-			bothForms(t, "proxyos "+first.addr+" "+second.addr+" "+app.addr+" {\nfail_duration 0\n"+policy+"\n}", func(t *testing.T, s *server) {
+			bothForms(t, "proxyos "+first.Addr+" "+second.Addr+" "+app.Addr+" {\nfail_duration 0\n"+policy+"\n}", func(t *testing.T, s *server) {
 				for range 12 {
-					before := first.cuts.Load() + second.cuts.Load()
-					s.wants(http.StatusOK, "app")
-					if tries := first.cuts.Load() + second.cuts.Load() - before; tries > 2 {
+					before := first.Count() + second.Count()
+					s.Wants(http.StatusOK, "app")
+					if tries := first.Count() + second.Count() - before; tries > 2 {
 						t.Errorf("%d attempts at two dead upstreams", tries)
 					}
 				}
@@ -110,10 +112,10 @@ func TestARetryGoesToAnUpstreamThatIsNotTriedYet(t *testing.T) {
 
 func TestARetryGoesToATriedUpstreamWhereNoOtherIsLeft(t *testing.T) {
 	dead := newCutter(t)
-	bothForms(t, "proxyos "+dead.addr+" {\nlb_retries 3\n}", func(t *testing.T, s *server) {
-		before := dead.cuts.Load()
-		s.wants(http.StatusBadGateway, "")
-		if tries := dead.cuts.Load() - before; tries != 4 {
+	bothForms(t, "proxyos "+dead.Addr+" {\nlb_retries 3\n}", func(t *testing.T, s *server) {
+		before := dead.Count()
+		s.Wants(http.StatusBadGateway, "")
+		if tries := dead.Count() - before; tries != 4 {
 			t.Errorf("the one upstream was tried %d times, want 4", tries)
 		}
 	})
@@ -122,39 +124,39 @@ func TestARetryGoesToATriedUpstreamWhereNoOtherIsLeft(t *testing.T) {
 func TestABodyThatWasPartlySentIsNotSentAgain(t *testing.T) {
 	dead, app := newCutter(t), plain(t, "app", "")
 	var whole atomic.Int64 // bodies that arrived from the first byte to the last
-	app.answer(func(w http.ResponseWriter, r *http.Request) {
+	app.Answer(func(w http.ResponseWriter, r *http.Request) {
 		if n, err := io.Copy(io.Discard, r.Body); n > 0 && err == nil {
 			whole.Add(1)
 		}
 		io.WriteString(w, "app")
 	})
-	bothForms(t, "proxyos "+dead.addr+" "+app.addr+" {\nfail_duration 0\nlb_policy first\n}", func(t *testing.T, s *server) {
-		before := app.requests.Load()
+	bothForms(t, "proxyos "+dead.Addr+" "+app.Addr+" {\nfail_duration 0\nlb_policy first\n}", func(t *testing.T, s *server) {
+		before := app.Requests.Load()
 		for _, method := range []string{"POST", "PUT", "GET"} {
 			// longer than what is sent before the answer is looked for
 			req := s.request(method, "/", strings.NewReader(strings.Repeat("x", 1<<20)))
 			req.Close = true
-			if res, err := s.client.Do(req); err == nil { // the connection may be reset first
+			if res, err := s.Client.Do(req); err == nil { // the connection may be reset first
 				res.Body.Close()
 				if res.StatusCode != http.StatusBadGateway {
 					t.Errorf("%s is answered with %d, want 502", method, res.StatusCode)
 				}
 			}
 			// as in Caddy, a GET is tried again, and breaks off where its body should be
-			if got := app.requests.Load() - before; got != 0 && method != "GET" {
+			if got := app.Requests.Load() - before; got != 0 && method != "GET" {
 				t.Errorf("the %s was repeated elsewhere", method)
 			}
 		}
 		if whole.Load() != 0 {
 			t.Error("a body was sent again")
 		}
-		s.wants(http.StatusOK, "app") // without a body, the attempt is repeated
+		s.Wants(http.StatusOK, "app") // without a body, the attempt is repeated
 	})
 }
 
 func TestARetryTakesNoTurn(t *testing.T) {
 	dead, a, b := freeAddr(t), plain(t, "a", ""), plain(t, "b", "")
-	bothForms(t, "proxyos "+dead+" "+a.addr+" "+b.addr+" {\nfail_duration 0\n}", func(t *testing.T, s *server) {
+	bothForms(t, "proxyos "+dead+" "+a.Addr+" "+b.Addr+" {\nfail_duration 0\n}", func(t *testing.T, s *server) {
 		// each turn of the dead one is taken over by the upstream whose turn is next,
 		// which has that turn all the same
 		if counts := s.tally(300); counts["a"]+counts["b"] != 300 || counts["a"] < 100 || counts["b"] < 100 {
@@ -163,7 +165,7 @@ func TestARetryTakesNoTurn(t *testing.T) {
 	})
 	t.Run("of the split", func(t *testing.T) {
 		staging := plain(t, "staging", "")
-		s := run(t, "proxyos "+dead+" "+a.addr+" {\nstaging "+staging.addr+"\ntraffic_split 25\nfail_duration 0\n}")
+		s := run(t, "proxyos "+dead+" "+a.Addr+" {\nstaging "+staging.Addr+"\ntraffic_split 25\nfail_duration 0\n}")
 		if counts := s.tally(400); counts["staging"] != 100 || counts["a"] != 300 {
 			t.Errorf("400 requests: %v, want 100 for staging", counts)
 		}
@@ -174,16 +176,16 @@ func TestUpstreamsAreTriedAllTheSameWhenAllAreMarkedDown(t *testing.T) {
 	for _, policy := range []string{"", "lb_policy random", "lb_policy ip_hash"} {
 		t.Run(policy, func(t *testing.T) {
 			a, b := plain(t, "a", ""), plain(t, "b", "")
-			bothForms(t, "proxyos "+a.addr+" "+b.addr+" {\nfail_duration 1h\n"+policy+"\n}", func(t *testing.T, s *server) {
-				a.stop()
-				b.stop()
+			bothForms(t, "proxyos "+a.Addr+" "+b.Addr+" {\nfail_duration 1h\n"+policy+"\n}", func(t *testing.T, s *server) {
+				a.Stop()
+				b.Stop()
 				for range 3 {
-					s.wants(http.StatusBadGateway, "")
+					s.Wants(http.StatusBadGateway, "")
 				}
-				a.start()
-				s.wants(http.StatusOK, "a")
-				b.start()
-				eventually(t, "b is tried, too", func() bool { _, body := s.get("/"); return body == "b" })
+				a.Start()
+				s.Wants(http.StatusOK, "a")
+				b.Start()
+				eventually(t, "b is tried, too", func() bool { _, body := s.Get("/"); return body == "b" })
 			})
 		})
 	}
@@ -193,37 +195,37 @@ func TestMaxRequestsIsRespectedAlsoWhenAllAreMarkedDown(t *testing.T) {
 	for _, options := range []string{"", "fail_duration 1h"} {
 		t.Run(options, func(t *testing.T) {
 			a, b := plain(t, "a", ""), plain(t, "b", "")
-			directives := "proxyos {\nupstream " + a.addr + " {\nmax_requests 1\n}\nupstream " + b.addr + " {\nmax_requests 1\n}\n" + options + "\n}"
+			directives := "proxyos {\nupstream " + a.Addr + " {\nmax_requests 1\n}\nupstream " + b.Addr + " {\nmax_requests 1\n}\n" + options + "\n}"
 			bothForms(t, directives, func(t *testing.T, s *server) {
 				if options != "" {
-					a.stop()
-					b.stop()
-					s.wants(http.StatusBadGateway, "")
-					s.wants(http.StatusBadGateway, "")
-					a.start()
-					b.start()
+					a.Stop()
+					b.Stop()
+					s.Wants(http.StatusBadGateway, "")
+					s.Wants(http.StatusBadGateway, "")
+					a.Start()
+					b.Start()
 				}
 				release, arrived := make(chan struct{}), make(chan struct{})
 				for _, backend := range []*backend{a, b} {
-					backend.answer(func(http.ResponseWriter, *http.Request) {
+					backend.Answer(func(http.ResponseWriter, *http.Request) {
 						arrived <- struct{}{}
 						<-release
 					})
 				}
 				done := make(chan int, 2)
 				for range 2 {
-					go func() { status, _ := s.get("/"); done <- status }()
+					go func() { status, _ := s.Get("/"); done <- status }()
 					<-arrived
 				}
-				s.wants(http.StatusServiceUnavailable, "")
+				s.Wants(http.StatusServiceUnavailable, "")
 				close(release)
 				for range 2 {
 					if status := <-done; status != http.StatusOK {
 						t.Errorf("a request that had room is answered with %d", status)
 					}
 				}
-				a.answer(nil)
-				b.answer(nil)
+				a.Answer(nil)
+				b.Answer(nil)
 			})
 		})
 	}

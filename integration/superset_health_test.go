@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 func TestAMixedPoolIsCheckedEachInItsOwnWay(t *testing.T) {
@@ -15,7 +17,7 @@ func TestAMixedPoolIsCheckedEachInItsOwnWay(t *testing.T) {
 	directives := "proxyos {\n"
 	for _, kind := range kinds {
 		directives += kind.option + "\n"
-		kind.backend.answer(func(w http.ResponseWriter, r *http.Request) {
+		kind.backend.Answer(func(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, kind.name) // the health check's path answers, too
 		})
 	}
@@ -23,18 +25,18 @@ func TestAMixedPoolIsCheckedEachInItsOwnWay(t *testing.T) {
 	bothForms(t, directives, func(t *testing.T, s *server) {
 		eventually(t, "all upstreams serve", func() bool { return len(s.tally(2*len(kinds))) == len(kinds) })
 		for _, down := range kinds {
-			down.backend.stop()
+			down.backend.Stop()
 			eventually(t, down.name+" is down", func() bool { return down.failsNow(s) })
 			if counts := s.tally(12); counts[down.name] != 0 || len(counts) != len(kinds)-1 {
 				t.Errorf("without %s: %v, want the same for each of the others", down.name, counts)
 			}
-			down.backend.start()
+			down.backend.Start()
 			eventually(t, down.name+" is up again", func() bool { return s.tally(len(kinds))[down.name] > 0 })
 		}
 		for _, kind := range kinds {
 			wants := map[string]string{"h2c": "HTTP/2.0", "verified": "HTTP/2.0", "skipped": "HTTP/2.0"}
-			eventually(t, kind.name+" is asked for /up", func() bool { return kind.backend.last().URL.Path == "/up" })
-			if got := kind.backend.last().Proto; wants[kind.name] != "" && got != wants[kind.name] {
+			eventually(t, kind.name+" is asked for /up", func() bool { return kind.backend.Last().URL.Path == "/up" })
+			if got := kind.backend.Last().Proto; wants[kind.name] != "" && got != wants[kind.name] {
 				t.Errorf("%s is checked over %s, want %s", kind.name, got, wants[kind.name])
 			}
 		}
@@ -44,12 +46,12 @@ func TestAMixedPoolIsCheckedEachInItsOwnWay(t *testing.T) {
 // failsNow tells whether the active check has marked the upstream down: no request is
 // tried there any more.
 func (k kind) failsNow(s *server) bool {
-	s.logs.forget()
+	s.Logs.Forget()
 	if counts := s.tally(10); counts["502"] > 0 {
 		return false
 	}
-	for _, entry := range s.logs.entries("upstream roundtrip") {
-		if upstream, _ := entry["upstream"].(string); strings.Contains(upstream, k.backend.addr) {
+	for _, entry := range s.Logs.Entries("upstream roundtrip") {
+		if upstream, _ := entry["upstream"].(string); strings.Contains(upstream, k.backend.Addr) {
 			return false
 		}
 	}
@@ -57,66 +59,64 @@ func (k kind) failsNow(s *server) bool {
 }
 
 func TestAnUnverifiableUpstreamIsDown(t *testing.T) {
-	wrong, right := selfSigned(t, "wrong", ""), plain(t, "right", "")
-	bothForms(t, "proxyos https://"+wrong.addr+" http://"+right.addr+" {\nhealth_uri /up\nhealth_interval 20ms\n}", func(t *testing.T, s *server) {
+	wrong, right := untrusted(t, "wrong", ""), plain(t, "right", "")
+	bothForms(t, "proxyos https://"+wrong.Addr+" http://"+right.Addr+" {\nhealth_uri /up\nhealth_interval 20ms\n}", func(t *testing.T, s *server) {
 		eventually(t, "the check has failed", func() bool {
-			for _, entry := range s.logs.entries("HTTP request failed") {
+			for _, entry := range s.Logs.Entries("HTTP request failed") {
 				if strings.Contains(fmt.Sprint(entry["error"]), "certificate") {
 					return true
 				}
 			}
 			return false
 		})
-		if counts := s.tally(10); counts["right"] != 10 || wrong.requests.Load() != 0 {
+		if counts := s.tally(10); counts["right"] != 10 || wrong.Requests.Load() != 0 {
 			t.Errorf("10 requests: %v, want all answered by the other", counts)
 		}
 	})
 }
 
 func TestHealthPortAndHealthUpstreamKeepTheUpstreamsOwnWay(t *testing.T) {
-	ca := newCA(t)
+	ca := proxytest.NewAuthority(t)
 	verified := signedBy(t, ca, "verified", "")
-	skipped := selfSigned(t, "skipped", "127.0.0.2")
+	skipped := untrusted(t, "skipped", "127.0.0.2")
 	cleartext := plain(t, "plain", "127.0.0.3")
 	checks := signedBy(t, ca, "checks", "127.0.0.1")
-	port := portOf(t, checks.addr)
-	selfSigned(t, "checks", "127.0.0.2:"+port)
+	port := proxytest.PortOf(t, checks.Addr)
+	untrusted(t, "checks", "127.0.0.2:"+port)
 	plain(t, "checks", "127.0.0.3:"+port)
-	upstreams := "upstream https://" + verified.addr + " {\ntls_trust_pool file " + ca.file + "\n}\nupstream https://" + skipped.addr +
-		" {\nskip_tls_verify\n}\nupstream http://" + cleartext.addr + "\n"
+	upstreams := "upstream https://" + verified.Addr + " {\ntls_trust_pool file " + ca.File + "\n}\nupstream https://" + skipped.Addr +
+		" {\nskip_tls_verify\n}\nupstream http://" + cleartext.Addr + "\n"
 	common := "health_uri /up\nhealth_interval 20ms\nfail_duration 0\n}"
 
 	t.Run("port", func(t *testing.T) {
 		bothForms(t, "proxyos {\n"+upstreams+"health_port "+port+"\n"+common, func(t *testing.T, s *server) {
-			checks.mu.Lock()
-			checks.seen = nil
-			checks.mu.Unlock()
-			eventually(t, "the verified one's port for checks is asked", func() bool { return checks.last() != nil })
-			if got := checks.last(); got.TLS == nil || got.Header.Get("Proxyos-Health-Target") != "" {
+			checks.ForgetLast()
+			eventually(t, "the verified one's port for checks is asked", func() bool { return checks.Last() != nil })
+			if got := checks.Last(); got.TLS == nil || got.Header.Get("Proxyos-Health-Target") != "" {
 				t.Errorf("the check came with TLS %v and header %v", got.TLS != nil, got.Header)
 			}
 			if counts := s.tally(9); len(counts) != 3 {
 				t.Errorf("9 requests: %v, want 3 each, since all checks pass", counts)
 			}
-			if failed := s.logs.entries("HTTP request failed"); len(failed) > 0 {
+			if failed := s.Logs.Entries("HTTP request failed"); len(failed) > 0 {
 				t.Errorf("a check failed: %v", failed[0]["error"])
 			}
-			checks.stop()
+			checks.Stop()
 			eventually(t, "the verified one is down, by its check alone", func() bool {
 				counts := s.tally(10)
 				return counts["verified"] == 0 && counts["skipped"] == 5 && counts["plain"] == 5
 			})
-			checks.start()
+			checks.Start()
 			eventually(t, "it is up again", func() bool { return s.tally(9)["verified"] == 3 })
 		})
 	})
 	t.Run("upstream", func(t *testing.T) {
-		bothForms(t, "proxyos {\nupstream https://"+verified.addr+" {\ntls_trust_pool file "+ca.file+"\n}\nhealth_upstream "+checks.addr+"\n"+common, func(t *testing.T, s *server) {
-			before := checks.requests.Load()
+		bothForms(t, "proxyos {\nupstream https://"+verified.Addr+" {\ntls_trust_pool file "+ca.File+"\n}\nhealth_upstream "+checks.Addr+"\n"+common, func(t *testing.T, s *server) {
+			before := checks.Requests.Load()
 			eventually(t, "the upstream for checks is asked over TLS", func() bool {
-				return checks.requests.Load() > before+3 && checks.last().TLS != nil
+				return checks.Requests.Load() > before+3 && checks.Last().TLS != nil
 			})
-			s.wants(http.StatusOK, "verified")
+			s.Wants(http.StatusOK, "verified")
 		})
 	})
 }
@@ -137,15 +137,15 @@ func TestActiveChecksLookAtWhatIsConfigured(t *testing.T) {
 		}},
 	} {
 		t.Run(test.options, func(t *testing.T) {
-			app.answer(func(w http.ResponseWriter, r *http.Request) {
+			app.Answer(func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path == "/up" && !test.healthy(w, r) {
 					w.WriteHeader(http.StatusTeapot)
 				}
 			})
 			status.Store(http.StatusFound)
-			bothForms(t, "proxyos "+app.addr+" "+freeAddr(t)+" {\nhealth_uri /up\nhealth_interval 20ms\n"+test.options+"\n}", func(t *testing.T, s *server) {
-				eventually(t, "the one that does not answer is down", func() bool { return len(s.logs.entries("HTTP request failed")) > 0 })
-				if bad := s.logs.entries("status code"); len(bad) > 0 {
+			bothForms(t, "proxyos "+app.Addr+" "+freeAddr(t)+" {\nhealth_uri /up\nhealth_interval 20ms\n"+test.options+"\n}", func(t *testing.T, s *server) {
+				eventually(t, "the one that does not answer is down", func() bool { return len(s.Logs.Entries("HTTP request failed")) > 0 })
+				if bad := s.Logs.Entries("status code"); len(bad) > 0 {
 					t.Errorf("the other fails its check: %v", bad[0])
 				}
 			})
@@ -154,11 +154,11 @@ func TestActiveChecksLookAtWhatIsConfigured(t *testing.T) {
 	t.Run("health_body, health_fails, health_passes", func(t *testing.T) {
 		var word atomic.Value
 		word.Store("fine")
-		app.answer(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, word.Load()) })
+		app.Answer(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, word.Load()) })
 		other := plain(t, "other", "")
-		other.answer(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "fine too") })
-		bothForms(t, "proxyos "+app.addr+" "+other.addr+" {\nhealth_uri /up\nhealth_interval 20ms\nhealth_body fine\nhealth_fails 2\nhealth_passes 2\n}", func(t *testing.T, s *server) {
-			s.wants(http.StatusOK, "fine")
+		other.Answer(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "fine too") })
+		bothForms(t, "proxyos "+app.Addr+" "+other.Addr+" {\nhealth_uri /up\nhealth_interval 20ms\nhealth_body fine\nhealth_fails 2\nhealth_passes 2\n}", func(t *testing.T, s *server) {
+			s.Wants(http.StatusOK, "fine")
 			word.Store("ill")
 			eventually(t, "the app is down", func() bool { return s.tally(4)["fine too"] == 4 })
 			word.Store("fine")
@@ -177,11 +177,11 @@ func TestPassiveChecksStrikeByStatusLatencyAndCount(t *testing.T) {
 	} {
 		t.Run(test.option, func(t *testing.T) {
 			backends, addresses := pool(t, "bad", "good")
-			backends[0].answer(test.bad)
+			backends[0].Answer(test.bad)
 			bothForms(t, "proxyos"+addresses+" {\nfail_duration 1h\nmax_fails 2\n"+test.option+"\n}", func(t *testing.T, s *server) {
-				before := backends[0].requests.Load()
+				before := backends[0].Requests.Load()
 				s.tally(10)
-				if got := backends[0].requests.Load() - before; got != 2 {
+				if got := backends[0].Requests.Load() - before; got != 2 {
 					t.Errorf("the bad upstream has had %d of 10 requests, want the 2 that it may fail", got)
 				}
 			})
@@ -191,9 +191,9 @@ func TestPassiveChecksStrikeByStatusLatencyAndCount(t *testing.T) {
 		backends, addresses := pool(t, "busy", "free")
 		arrived, release := make(chan struct{}), make(chan struct{})
 		s := run(t, "proxyos"+addresses+" {\nunhealthy_request_count 1\nlb_policy first\n}")
-		backends[0].answer(func(http.ResponseWriter, *http.Request) { arrived <- struct{}{}; <-release })
+		backends[0].Answer(func(http.ResponseWriter, *http.Request) { arrived <- struct{}{}; <-release })
 		done := make(chan struct{})
-		go func() { s.get("/"); close(done) }()
+		go func() { s.Get("/"); close(done) }()
 		<-arrived
 		if counts := s.tally(10); counts["free"] != 10 {
 			t.Errorf("10 requests: %v, want all to the one that is free", counts)
@@ -212,21 +212,21 @@ func TestAnUpstreamThatFailedIsAvoidedForTheTimeGiven(t *testing.T) {
 		{"fail_duration 1h\nmax_fails 3", "is tried three times"},
 	} {
 		t.Run(test.options, func(t *testing.T) {
-			bothForms(t, "proxyos "+app.addr+" "+other.addr+" {\nlb_policy first\n"+test.options+"\n}", func(t *testing.T, s *server) {
-				app.stop()
+			bothForms(t, "proxyos "+app.Addr+" "+other.Addr+" {\nlb_policy first\n"+test.options+"\n}", func(t *testing.T, s *server) {
+				app.Stop()
 				s.tally(6)
 				tries := 0
-				for _, entry := range s.logs.entries("upstream roundtrip") {
-					if entry["upstream"] == app.addr {
+				for _, entry := range s.Logs.Entries("upstream roundtrip") {
+					if entry["upstream"] == app.Addr {
 						tries++
 					}
 				}
 				want := map[string]int{"is tried each time": 6, "is avoided": 1, "is tried three times": 3}[test.want]
 				if tries != want {
 					t.Errorf("it has been tried %d times by 6 requests, want %d: it %s", tries, want, test.want)
-					t.Logf("the log:\n%s", s.logs)
+					t.Logf("the log:\n%s", s.Logs)
 				}
-				app.start()
+				app.Start()
 			})
 		})
 	}

@@ -15,6 +15,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	proxyos "github.com/proxyos/caddy-proxyos"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 func TestUnknownFieldsAreRefusedWhereverTheyStand(t *testing.T) {
@@ -33,7 +35,7 @@ func TestUnknownFieldsAreRefusedWhereverTheyStand(t *testing.T) {
 		"handle_response": [{"match": {"status_code": [5]}, "routes": [{"handle": [{"handler": "static_response", "status_code": "404"}]}]}]
 	}`
 	s := newServer(t)
-	if err := s.validate(s.routes(strings.Replace(handler, `, "ca": {"provider": "inline", "trusted_ca_certs": []}`, "", 1))); err != nil {
+	if err := s.validate(s.Routes(strings.Replace(handler, `, "ca": {"provider": "inline", "trusted_ca_certs": []}`, "", 1))); err != nil {
 		t.Fatalf("it is refused without an unknown field: %v", err)
 	}
 	var value any
@@ -53,7 +55,7 @@ func TestUnknownFieldsAreRefusedWhereverTheyStand(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := s.validate(s.routes(string(encoded))); err == nil || !strings.Contains(err.Error(), "nonsense") {
+				if err := s.validate(s.Routes(string(encoded))); err == nil || !strings.Contains(err.Error(), "nonsense") {
 					t.Errorf("an unknown field in %s: %v", path, err)
 				}
 				delete(inner, "nonsense")
@@ -112,11 +114,11 @@ func TestEverySubdirectiveOfReverseProxyMeansTheSame(t *testing.T) {
 	s := newServer(t)
 	for name, use := range everything {
 		block := " 127.0.0.1:3000 {\n" + use + "\n}"
-		stock, err := adaptCaddyfile(s.site("reverse_proxy" + block))
+		stock, err := proxytest.AdaptCaddyfile(s.Site("reverse_proxy" + block))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		ours, err := adaptCaddyfile(s.site("proxyos" + block))
+		ours, err := proxytest.AdaptCaddyfile(s.Site("proxyos" + block))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -144,7 +146,7 @@ func TestEveryFieldOfReverseProxyIsTaken(t *testing.T) {
 		}
 		// of no JSON type that any field has, so that the field's own decoder complains
 		handler := fmt.Sprintf(`{"handler": "proxyos", "upstreams": [{"dial": "127.0.0.1:3000"}], %q: [[true]]}`, name)
-		if err := s.validate(s.routes(handler)); err == nil || strings.Contains(err.Error(), "unknown field") {
+		if err := s.validate(s.Routes(handler)); err == nil || strings.Contains(err.Error(), "unknown field") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -229,7 +231,7 @@ func takenBy(t *testing.T, taker, refuser, directives string) {
 
 // refusal returns why directives do not load, or nil.
 func (s *server) refusal(directives string) error {
-	config, err := adaptCaddyfile(s.site(directives))
+	config, err := proxytest.AdaptCaddyfile(s.Site(directives))
 	if err != nil {
 		return err
 	}
@@ -270,7 +272,7 @@ func TestExamplesLoadFromCaddyfileAndFromTheJSONOfTheirHandlers(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got, want := canonical(t, string(encoded)), canonical(t, indented(fields)); got != want {
+				if got, want := proxytest.Canonical(t, string(encoded)), proxytest.Canonical(t, indented(fields)); got != want {
 					t.Errorf("decoded and encoded, the JSON is\n%s\nwas\n%s", got, want)
 				}
 			})

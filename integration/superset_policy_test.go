@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 // pool starts upstreams of the given names and returns their addresses, in one string.
@@ -14,7 +16,7 @@ func pool(t testing.TB, names ...string) (backends []*backend, addresses string)
 	for _, name := range names {
 		b := plain(t, name, "")
 		backends = append(backends, b)
-		addresses += " " + b.addr
+		addresses += " " + b.Addr
 	}
 	return backends, addresses
 }
@@ -128,8 +130,8 @@ func TestAPolicyLeavesOutWhatIsDown(t *testing.T) {
 		t.Run(policy, func(t *testing.T) {
 			backends, addresses := pool(t, "a", "b", "c")
 			s := run(t, "proxyos"+addresses+" {\nlb_policy "+policy+"\n}")
-			backends[0].stop()
-			backends[2].stop()
+			backends[0].Stop()
+			backends[2].Stop()
 			if counts := s.tally(20); counts["b"] != 20 {
 				t.Errorf("20 requests: %v, want all answered by b", counts)
 			}
@@ -164,10 +166,10 @@ func TestRetriesStopAsConfigured(t *testing.T) {
 		{"lb_retries 2\nlb_retry_match method GET", 3, 3},
 	} {
 		t.Run(test.options, func(t *testing.T) {
-			bothForms(t, "proxyos "+dead.addr+" {\n"+test.options+"\n}", func(t *testing.T, s *server) {
-				before := dead.cuts.Load()
-				s.wants(http.StatusBadGateway, "")
-				if got := dead.cuts.Load() - before; got < test.from || got > test.to {
+			bothForms(t, "proxyos "+dead.Addr+" {\n"+test.options+"\n}", func(t *testing.T, s *server) {
+				before := dead.Count()
+				s.Wants(http.StatusBadGateway, "")
+				if got := dead.Count() - before; got < test.from || got > test.to {
 					t.Errorf("%d attempts, want %d to %d", got, test.from, test.to)
 				}
 			})
@@ -181,10 +183,10 @@ func TestRetriesAreByDefaultTwoWhereThereAreSeveralUpstreams(t *testing.T) {
 			directives, tries := "proxyos", func() (sum int64) { return 0 }
 			for range upstreams {
 				dead, others := newCutter(t), tries
-				directives += " " + dead.addr
-				tries = func() int64 { return others() + dead.cuts.Load() }
+				directives += " " + dead.Addr
+				tries = func() int64 { return others() + dead.Count() }
 			}
-			run(t, directives+" {\nfail_duration 0\n}").wants(http.StatusBadGateway, "")
+			run(t, directives+" {\nfail_duration 0\n}").Wants(http.StatusBadGateway, "")
 			if got := tries(); got != attempts {
 				t.Errorf("%d attempts, want %d", got, attempts)
 			}
@@ -194,29 +196,29 @@ func TestRetriesAreByDefaultTwoWhereThereAreSeveralUpstreams(t *testing.T) {
 
 func TestAResponseMayBeRetriedElsewhere(t *testing.T) {
 	backends, addresses := pool(t, "bad", "good")
-	backends[0].answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+	backends[0].Answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
 	bothForms(t, "proxyos"+addresses+" {\nlb_policy first\nlb_retries 1\nlb_retry_match expression `{rp.status_code} == 502`\n}",
 		func(t *testing.T, s *server) {
 			for range 3 {
-				s.wants(http.StatusOK, "good")
+				s.Wants(http.StatusOK, "good")
 			}
 		})
 }
 
 func TestTheSharesOfTheOthersStayExactWhenOneIsDown(t *testing.T) {
 	backends, _ := pool(t, "five", "three", "two")
-	directives := "proxyos {\nupstream " + backends[0].addr + " {\nweight 5\n}\nupstream " + backends[1].addr +
-		" {\nweight 3\n}\nupstream " + backends[2].addr + " {\nweight 2\n}\nfail_duration 1h\n}"
+	directives := "proxyos {\nupstream " + backends[0].Addr + " {\nweight 5\n}\nupstream " + backends[1].Addr +
+		" {\nweight 3\n}\nupstream " + backends[2].Addr + " {\nweight 2\n}\nfail_duration 1h\n}"
 	bothForms(t, directives, func(t *testing.T, s *server) {
 		if counts := s.tally(100); counts["five"] != 50 || counts["three"] != 30 || counts["two"] != 20 {
 			t.Errorf("100 requests: %v, want 50, 30 and 20", counts)
 		}
-		backends[0].stop()
+		backends[0].Stop()
 		s.tally(10) // finds out
 		if counts := s.tally(100); counts["three"] != 60 || counts["two"] != 40 {
 			t.Errorf("100 requests without the first: %v, want 60 and 40", counts)
 		}
-		backends[0].start()
+		backends[0].Start()
 	})
 }
 
@@ -229,7 +231,7 @@ func TestAThousandUpstreamsGetExactlyTheirWeights(t *testing.T) {
 	weights, total := make(map[string]int), 0
 	directives := "proxyos {\n"
 	for range 1000 {
-		listener := listen(t, "tcp", "127.0.0.1:0")
+		listener := proxytest.Listen(t, "")
 		go server.Serve(listener)
 		address, weight := listener.Addr().String(), random.IntN(5)
 		weights[address] = weight

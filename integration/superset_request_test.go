@@ -2,62 +2,30 @@ package integration
 
 import (
 	"bufio"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
-
-const requireCertificate = tls.RequireAndVerifyClientCert
-
-// signedConfig returns a server's TLS configuration with a certificate of the CA for 127.0.0.1.
-func signedConfig(t testing.TB, ca *privateCA) *tls.Config {
-	t.Helper()
-	return &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1", "localhost")}}
-}
-
-// certificateFiles writes a certificate of the CA and its key.
-func certificateFiles(t testing.TB, ca *privateCA) (cert, key string) {
-	t.Helper()
-	issued := ca.issue(t, "client")
-	encodedKey, err := x509.MarshalPKCS8PrivateKey(issued.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	folder := t.TempDir()
-	cert, key = filepath.Join(folder, "cert.pem"), filepath.Join(folder, "key.pem")
-	for file, block := range map[string]*pem.Block{
-		cert: {Type: "CERTIFICATE", Bytes: issued.Certificate[0]},
-		key:  {Type: "PRIVATE KEY", Bytes: encodedKey},
-	} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return cert, key
-}
 
 func TestHostIsKeptForEveryKindOfUpstream(t *testing.T) {
 	for _, kind := range allKinds(t) {
 		t.Run(kind.name, func(t *testing.T) {
 			bothForms(t, "proxyos {\n"+kind.option+"\n}", func(t *testing.T, s *server) {
 				s.do(s.request("GET", "/", nil))
-				if got := kind.backend.last(); got.Host != s.addr || got.Header.Get("X-Forwarded-Host") != s.addr {
-					t.Errorf("the upstream got Host %q and X-Forwarded-Host %q, want %q", got.Host, got.Header.Get("X-Forwarded-Host"), s.addr)
+				if got := kind.backend.Last(); got.Host != s.Addr || got.Header.Get("X-Forwarded-Host") != s.Addr {
+					t.Errorf("the upstream got Host %q and X-Forwarded-Host %q, want %q", got.Host, got.Header.Get("X-Forwarded-Host"), s.Addr)
 				}
 			})
 			t.Run("unless it is overridden", func(t *testing.T) {
 				bothForms(t, "proxyos {\n"+kind.option+"\nheader_up Host {upstream_hostport}\n}", func(t *testing.T, s *server) {
 					s.do(s.request("GET", "/", nil))
-					want := kind.backend.addr
-					if got := kind.backend.last(); got.Host != want && kind.name != "socket" || got.Host == s.addr {
+					want := kind.backend.Addr
+					if got := kind.backend.Last(); got.Host != want && kind.name != "socket" || got.Host == s.Addr {
 						t.Errorf("the upstream got Host %q, want %q", got.Host, want)
 					}
 				})
@@ -84,13 +52,13 @@ func TestXRealIPIsTheClientsAddress(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			options := test.options
 			if strings.HasPrefix(options, "to ") {
-				options += "\nto " + app.addr
+				options += "\nto " + app.Addr
 			} else {
-				options = "to " + app.addr + "\n" + options
+				options = "to " + app.Addr + "\n" + options
 			}
 			bothForms(t, "proxyos {\n"+options+"\n}", func(t *testing.T, s *server) {
 				s.do(s.request("GET", "/", nil, test.sent...))
-				if got := app.last().Header.Values("X-Real-Ip"); strings.Join(got, ",") != test.want {
+				if got := app.Last().Header.Values("X-Real-Ip"); strings.Join(got, ",") != test.want {
 					t.Errorf("the upstream got X-Real-IP %q, want %q", got, test.want)
 				}
 			})
@@ -98,9 +66,9 @@ func TestXRealIPIsTheClientsAddress(t *testing.T) {
 	}
 	t.Run("from a trusted proxy", func(t *testing.T) {
 		s := newServer(t)
-		s.mustLoad("{\nservers {\ntrusted_proxies static 127.0.0.1\n}\n}\n" + s.site("proxyos "+app.addr))
+		s.MustLoad("{\nservers {\ntrusted_proxies static 127.0.0.1\n}\n}\n" + s.Site("proxyos "+app.Addr))
 		s.do(s.request("GET", "/", nil, forged...))
-		if got := app.last().Header.Get("X-Real-Ip"); got != "7.7.7.7" {
+		if got := app.Last().Header.Get("X-Real-Ip"); got != "7.7.7.7" {
 			t.Errorf("the upstream got X-Real-IP %q, want 7.7.7.7", got)
 		}
 	})
@@ -115,9 +83,9 @@ func TestTrustedProxiesOfTheRouteKeepWhatTheySay(t *testing.T) {
 		"trusted_proxies private_ranges": "7.7.7.7, 127.0.0.1",
 	} {
 		t.Run(options, func(t *testing.T) {
-			bothForms(t, "proxyos "+app.addr+" {\n"+options+"\n}", func(t *testing.T, s *server) {
+			bothForms(t, "proxyos "+app.Addr+" {\n"+options+"\n}", func(t *testing.T, s *server) {
 				s.do(s.request("GET", "/", nil, "X-Forwarded-For", "7.7.7.7"))
-				if got := app.last().Header.Get("X-Forwarded-For"); got != want {
+				if got := app.Last().Header.Get("X-Forwarded-For"); got != want {
 					t.Errorf("the upstream got X-Forwarded-For %q, want %q", got, want)
 				}
 			})
@@ -127,12 +95,12 @@ func TestTrustedProxiesOfTheRouteKeepWhatTheySay(t *testing.T) {
 
 func TestHeadersMethodAndURIAreChangedAsConfigured(t *testing.T) {
 	app := plain(t, "app", "")
-	app.answer(func(w http.ResponseWriter, r *http.Request) {
+	app.Answer(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Server-Name", "secret")
 		w.Header().Set("Location", "http://inside/path")
 		fmt.Fprintf(w, "%s %s", r.Method, r.RequestURI)
 	})
-	directives := "proxyos " + app.addr + ` {
+	directives := "proxyos " + app.Addr + ` {
 		method PUT
 		rewrite /new{path}?{query}&new=2
 		header_up +X-Added one
@@ -148,8 +116,8 @@ func TestHeadersMethodAndURIAreChangedAsConfigured(t *testing.T) {
 		if want := "PUT /new/path?q=1&new=2"; got.body != want {
 			t.Errorf("the upstream got %q, want %q", got.body, want)
 		}
-		up := app.last().Header
-		if fmt.Sprint(up["X-Added"], up["X-Set"], up["X-Gone"], up["X-Changed"]) != fmt.Sprint([]string{"zero", "one"}, []string{app.addr}, []string{}, []string{"bbc"}) {
+		up := app.Last().Header
+		if fmt.Sprint(up["X-Added"], up["X-Set"], up["X-Gone"], up["X-Changed"]) != fmt.Sprint([]string{"zero", "one"}, []string{app.Addr}, []string{}, []string{"bbc"}) {
 			t.Errorf("the upstream got %v", up)
 		}
 		if got.Header.Get("Server-Name") != "" || got.Header.Get("Location") != "http://outside/path" || got.Header.Get("X-Group") != "production" {
@@ -160,14 +128,14 @@ func TestHeadersMethodAndURIAreChangedAsConfigured(t *testing.T) {
 
 func TestABufferedRequestMayBeRepeated(t *testing.T) {
 	dead, app := newCutter(t), plain(t, "app", "")
-	app.answer(func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
+	app.Answer(func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
 	for options, want := range map[string]int{"retry_buffer 0": http.StatusBadGateway, "retry_buffer 1MiB": http.StatusOK, "request_buffers 1MiB": http.StatusOK, "request_buffers unlimited": http.StatusOK} {
 		t.Run(options, func(t *testing.T) {
 			body := strings.Repeat("x", 1<<19) // longer than what is sent before the answer is looked for
-			bothForms(t, "proxyos "+dead.addr+" "+app.addr+" {\nfail_duration 0\nlb_policy first\nlb_retry_match method POST\n"+options+"\n}", func(t *testing.T, s *server) {
+			bothForms(t, "proxyos "+dead.Addr+" "+app.Addr+" {\nfail_duration 0\nlb_policy first\nlb_retry_match method POST\n"+options+"\n}", func(t *testing.T, s *server) {
 				req := s.request("POST", "/", strings.NewReader(body))
 				req.Close = true
-				res, err := s.client.Do(req)
+				res, err := s.Client.Do(req)
 				if err != nil {
 					if want == http.StatusOK {
 						t.Error(err)
@@ -187,13 +155,8 @@ func TestABufferedRequestMayBeRepeated(t *testing.T) {
 func TestAClientWithoutASocketAddressHasNoXRealIP(t *testing.T) {
 	app := plain(t, "app", "")
 	s := newServer(t)
-	folder, err := os.MkdirTemp("", "sock")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(folder) })
-	path := filepath.Join(folder, "s")
-	s.mustLoad("http:// {\nbind unix/" + path + "\nproxyos " + app.addr + "\n}\n")
+	path := proxytest.SocketPath(t)
+	s.MustLoad("http:// {\nbind unix/" + path + "\nproxyos " + app.Addr + "\n}\n")
 	conn, err := net.Dial("unix", path)
 	if err != nil {
 		t.Fatal(err)
@@ -204,7 +167,7 @@ func TestAClientWithoutASocketAddressHasNoXRealIP(t *testing.T) {
 	if err != nil || res.StatusCode != http.StatusOK {
 		t.Fatal(res, err)
 	}
-	if got := app.last().Header.Values("X-Real-Ip"); len(got) != 0 {
+	if got := app.Last().Header.Values("X-Real-Ip"); len(got) != 0 {
 		t.Errorf("the upstream got X-Real-IP %q", got)
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 func TestResponsesAreHandledAsConfigured(t *testing.T) {
 	app := plain(t, "app", "")
-	app.answer(func(w http.ResponseWriter, r *http.Request) {
+	app.Answer(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-App", "yes")
 		w.Header().Set("X-Other", "yes")
 		switch r.URL.Path {
@@ -28,7 +28,7 @@ func TestResponsesAreHandledAsConfigured(t *testing.T) {
 		}
 		io.WriteString(w, "from the app")
 	})
-	directives := "proxyos " + app.addr + ` {
+	directives := "proxyos " + app.Addr + ` {
 		@accel header X-Accel-Redirect *
 		handle_response @accel {
 			respond "redirected to {rp.header.X-Accel-Redirect}"
@@ -71,15 +71,15 @@ func TestResponsesAreHandledAsConfigured(t *testing.T) {
 
 func TestAResponseMayBeHandledByAnotherRoute(t *testing.T) {
 	login, app := plain(t, "login", ""), plain(t, "app", "")
-	app.answer(func(w http.ResponseWriter, r *http.Request) {
+	app.Answer(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") == "" {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
 		io.WriteString(w, "app")
 	})
-	bothForms(t, "proxyos "+app.addr+" {\n@denied status 401\nhandle_response @denied {\nproxyos "+login.addr+"\n}\n}", func(t *testing.T, s *server) {
-		s.wants(http.StatusOK, "login")
+	bothForms(t, "proxyos "+app.Addr+" {\n@denied status 401\nhandle_response @denied {\nproxyos "+login.Addr+"\n}\n}", func(t *testing.T, s *server) {
+		s.Wants(http.StatusOK, "login")
 		if got := s.do(s.request("GET", "/", nil, "Authorization", "me")); got.body != "app" {
 			t.Errorf("got %q", got.body)
 		}
@@ -88,7 +88,7 @@ func TestAResponseMayBeHandledByAnotherRoute(t *testing.T) {
 
 func TestEarlyHintsGoThroughEachKindOfUpstream(t *testing.T) {
 	throughEachKind(t, func(t *testing.T, s *server, b *backend) {
-		b.answer(func(w http.ResponseWriter, r *http.Request) {
+		b.Answer(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Link", "</style.css>; rel=preload")
 			w.WriteHeader(http.StatusEarlyHints)
 			io.WriteString(w, "done")
@@ -120,9 +120,9 @@ func TestAResponseIsFlushedAsConfigured(t *testing.T) {
 		{"response_buffers 1MiB", false},
 	} {
 		t.Run(test.options, func(t *testing.T) {
-			bothForms(t, "proxyos "+app.addr+" {\n"+test.options+"\n}", func(t *testing.T, s *server) {
+			bothForms(t, "proxyos "+app.Addr+" {\n"+test.options+"\n}", func(t *testing.T, s *server) {
 				goOn := make(chan struct{})
-				app.answer(func(w http.ResponseWriter, r *http.Request) {
+				app.Answer(func(w http.ResponseWriter, r *http.Request) {
 					w.Header().Set("Content-Length", "10") // else Caddy flushes whatever is written
 					io.WriteString(w, "one\n")
 					http.NewResponseController(w).Flush()
@@ -132,7 +132,7 @@ func TestAResponseIsFlushedAsConfigured(t *testing.T) {
 				if !test.early {
 					close(goOn) // buffered whole, or nothing would ever arrive
 				}
-				res, err := s.client.Get(s.url)
+				res, err := s.Client.Get(s.URL)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -154,11 +154,11 @@ func TestAResponseIsFlushedAsConfigured(t *testing.T) {
 
 func TestABufferedResponseIsWhole(t *testing.T) {
 	app := plain(t, "app", "")
-	app.answer(func(w http.ResponseWriter, r *http.Request) {
+	app.Answer(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusCreated)
 		io.WriteString(w, strings.Repeat("x", 100_000))
 	})
-	bothForms(t, "proxyos "+app.addr+" {\nresponse_buffers unlimited\n}", func(t *testing.T, s *server) {
+	bothForms(t, "proxyos "+app.Addr+" {\nresponse_buffers unlimited\n}", func(t *testing.T, s *server) {
 		if got := s.do(s.request("GET", "/", nil)); got.StatusCode != http.StatusCreated || len(got.body) != 100_000 {
 			t.Errorf("got %d and %d bytes", got.StatusCode, len(got.body))
 		}

@@ -26,6 +26,8 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 // kind is one way in which an upstream can be spoken to.
@@ -38,15 +40,15 @@ type kind struct {
 // allKinds starts one backend of each kind.
 func allKinds(t testing.TB) []kind {
 	t.Helper()
-	ca := newCA(t)
+	ca := proxytest.NewAuthority(t)
 	plain, h2c, socket := plain(t, "plain", ""), h2c(t, "h2c", ""), unixSocket(t, "socket")
-	verified, skipped := signedBy(t, ca, "verified", ""), selfSigned(t, "skipped", "")
+	verified, skipped := signedBy(t, ca, "verified", ""), untrusted(t, "skipped", "")
 	return []kind{
-		{"plain", plain, "upstream http://" + plain.addr},
-		{"verified", verified, "upstream https://" + verified.addr + " {\ntls_trust_pool file " + ca.file + "\n}"},
-		{"skipped", skipped, "upstream https://" + skipped.addr + " {\nskip_tls_verify\n}"},
-		{"h2c", h2c, "upstream h2c://" + h2c.addr},
-		{"socket", socket, "upstream unix/" + socket.addr},
+		{"plain", plain, "upstream http://" + plain.Addr},
+		{"verified", verified, "upstream https://" + verified.Addr + " {\ntls_trust_pool file " + ca.File + "\n}"},
+		{"skipped", skipped, "upstream https://" + skipped.Addr + " {\nskip_tls_verify\n}"},
+		{"h2c", h2c, "upstream h2c://" + h2c.Addr},
+		{"socket", socket, "upstream unix/" + socket.Addr},
 	}
 }
 
@@ -62,8 +64,8 @@ func throughEachKind(t *testing.T, test func(*testing.T, *server, *backend)) {
 
 func TestWebSocketsGoThroughEachKindOfUpstream(t *testing.T) {
 	throughEachKind(t, func(t *testing.T, s *server, b *backend) {
-		b.answer(websocket.Handler(func(conn *websocket.Conn) { io.Copy(conn, conn) }).ServeHTTP)
-		conn, err := websocket.Dial("ws://"+s.addr+"/", "", s.url)
+		b.Answer(websocket.Handler(func(conn *websocket.Conn) { io.Copy(conn, conn) }).ServeHTTP)
+		conn, err := websocket.Dial("ws://"+s.Addr+"/", "", s.URL)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,13 +85,13 @@ func TestWebSocketsGoThroughEachKindOfUpstream(t *testing.T) {
 func TestWebSocketsGoThroughOverHTTP2ExtendedConnect(t *testing.T) {
 	t.Setenv("GODEBUG", "http2xconnect=1") // for the child, whose HTTP/2 server has it off by default
 	app := plain(t, "app", "")
-	app.answer(websocket.Handler(func(conn *websocket.Conn) { io.Copy(conn, conn) }).ServeHTTP)
+	app.Answer(websocket.Handler(func(conn *websocket.Conn) { io.Copy(conn, conn) }).ServeHTTP)
 	c := newChild(t)
-	c.write(adapt(t, "{\nservers {\nprotocols h1 h2c\n}\n}\n"+c.site("proxyos "+app.addr)))
+	c.write(adapt(t, "{\nservers {\nprotocols h1 h2c\n}\n}\n"+c.Site("proxyos "+app.Addr)))
 	c.start()
 
 	body, toServer := io.Pipe()
-	req := c.request("CONNECT", "/", body, ":protocol", "websocket", "Sec-WebSocket-Version", "13", "Origin", c.url)
+	req := c.request("CONNECT", "/", body, ":protocol", "websocket", "Sec-WebSocket-Version", "13", "Origin", c.URL)
 	client := cleartextHTTP2()
 	defer client.CloseIdleConnections()
 	res, err := client.Do(req)
@@ -120,7 +122,7 @@ func cleartextHTTP2() *http.Client {
 func TestServerSentEventsArriveAsTheyAreSent(t *testing.T) {
 	throughEachKind(t, func(t *testing.T, s *server, b *backend) {
 		received := make(chan struct{})
-		b.answer(func(w http.ResponseWriter, r *http.Request) {
+		b.Answer(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/event-stream")
 			for i := range 5 {
 				fmt.Fprintf(w, "data: %d\n\n", i)
@@ -132,7 +134,7 @@ func TestServerSentEventsArriveAsTheyAreSent(t *testing.T) {
 				}
 			}
 		})
-		res, err := s.client.Get(s.url)
+		res, err := s.Client.Get(s.URL)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +155,7 @@ func TestAGibibyteGoesUpAndDownInBoundedMemory(t *testing.T) {
 	const size, bound = gibibyte, 64 << 20
 	for _, kind := range allKinds(t) {
 		t.Run(kind.name, func(t *testing.T) {
-			kind.backend.answer(func(w http.ResponseWriter, r *http.Request) {
+			kind.backend.Answer(func(w http.ResponseWriter, r *http.Request) {
 				n, err := io.Copy(io.Discard, r.Body)
 				w.Header().Set("Received", fmt.Sprint(n, err))
 				if r.Method == "GET" {
@@ -165,7 +167,7 @@ func TestAGibibyteGoesUpAndDownInBoundedMemory(t *testing.T) {
 			if res := s.do(s.request("POST", "/", io.LimitReader(zeros{}, size))); res.Header.Get("Received") != fmt.Sprint(size, nil) {
 				t.Errorf("the upload is answered with %d; the upstream has received %s", res.StatusCode, res.Header.Get("Received"))
 			}
-			res, err := s.client.Get(s.url)
+			res, err := s.Client.Get(s.URL)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -213,7 +215,7 @@ func watchHeap(t testing.TB) (peak func() uint64) {
 
 func TestTrailersGoBothWaysThroughEachKindOfUpstream(t *testing.T) {
 	throughEachKind(t, func(t *testing.T, s *server, b *backend) {
-		b.answer(func(w http.ResponseWriter, r *http.Request) {
+		b.Answer(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Trailer", "Checksum, Request-Checksum, Length")
 			body, _ := io.ReadAll(r.Body)
 			w.Write(bytes.ToUpper(body))
@@ -240,20 +242,20 @@ func TestTrailersGoBothWaysThroughEachKindOfUpstream(t *testing.T) {
 func TestGRPCGoesThroughEachKindOfUpstreamThatSpeaksHTTP2(t *testing.T) {
 	kinds := allKinds(t)
 	socket := kinds[4].backend // speaks HTTP/2 as well, from here on
-	socket.stop()
-	socket.protocols.SetUnencryptedHTTP2(true)
-	socket.start()
-	kinds[4].option = "upstream unix+h2c/" + socket.addr
+	socket.Stop()
+	socket.Protocols.SetUnencryptedHTTP2(true)
+	socket.Start()
+	kinds[4].option = "upstream unix+h2c/" + socket.Addr
 	for _, kind := range kinds[1:] {
 		t.Run(kind.name, func(t *testing.T) {
 			service := grpc.NewServer()
 			checks := health.NewServer()
 			grpc_health_v1.RegisterHealthServer(service, checks)
-			kind.backend.answer(service.ServeHTTP)
+			kind.backend.Answer(service.ServeHTTP)
 			s := newServer(t)
-			s.mustLoad("{\nservers {\nprotocols h1 h2c\n}\n}\n" + s.site("proxyos {\n"+kind.option+"\n}"))
+			s.MustLoad("{\nservers {\nprotocols h1 h2c\n}\n}\n" + s.Site("proxyos {\n"+kind.option+"\n}"))
 
-			conn, err := grpc.NewClient(s.addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+			conn, err := grpc.NewClient(s.Addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 			if err != nil {
 				t.Fatal(err)
 			}

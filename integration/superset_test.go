@@ -1,17 +1,14 @@
 package integration
 
 import (
-	"bufio"
-	"bytes"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
-	"github.com/miekg/dns"
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 // bothForms runs a test twice: with directives as a Caddyfile, and with the JSON that
@@ -21,8 +18,8 @@ func bothForms(t *testing.T, directives string, test func(*testing.T, *server)) 
 	t.Run("Caddyfile", func(t *testing.T) { test(t, run(t, directives)) })
 	t.Run("JSON", func(t *testing.T) {
 		s := newServer(t)
-		handler := handlerOf(t, adapt(t, s.site(directives)))
-		if err := s.loadJSON(s.routes(handler)); err != nil {
+		handler := handlerOf(t, adapt(t, s.Site(directives)))
+		if err := s.LoadJSON(s.Routes(handler)); err != nil {
 			t.Fatalf("loading %s: %v", handler, err)
 		}
 		test(t, s)
@@ -33,7 +30,7 @@ func bothForms(t *testing.T, directives string, test func(*testing.T, *server)) 
 func runQuietly(t testing.TB, directives string) *server {
 	t.Helper()
 	s := newServer(t)
-	s.mustLoad("{\nlog {\nlevel ERROR\n}\n}\n" + s.site(directives))
+	s.MustLoad("{\nlog {\nlevel ERROR\n}\n}\n" + s.Site(directives))
 	return s
 }
 
@@ -42,7 +39,7 @@ func refuses(t *testing.T, directives string, saying ...string) {
 	t.Helper()
 	t.Run("refused", func(t *testing.T) {
 		s := newServer(t)
-		err := s.load(s.site(directives))
+		err := s.Load(s.Site(directives))
 		if err == nil {
 			t.Fatalf("%s\nis not refused", directives)
 		}
@@ -63,7 +60,7 @@ type answer struct {
 // do sends a request and reads the answer.
 func (s *server) do(req *http.Request) answer {
 	s.t.Helper()
-	res, err := s.client.Do(req)
+	res, err := s.Client.Do(req)
 	if err != nil {
 		s.t.Fatalf("%s %s: %v", req.Method, req.URL, err)
 	}
@@ -78,7 +75,7 @@ func (s *server) do(req *http.Request) answer {
 // request returns a request to the server, with header fields given as name, value, ….
 func (s *server) request(method, path string, body io.Reader, fields ...string) *http.Request {
 	s.t.Helper()
-	req, err := http.NewRequest(method, s.url+path, body)
+	req, err := http.NewRequest(method, s.URL+path, body)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -102,7 +99,7 @@ func (s *server) crowd(clients, requests int, newRequest func() *http.Request) (
 	for range clients {
 		wg.Go(func() {
 			for left.Add(-1) >= 0 {
-				res, err := s.client.Do(newRequest())
+				res, err := s.Client.Do(newRequest())
 				if err != nil {
 					bad.Add(1)
 					continue
@@ -118,98 +115,8 @@ func (s *server) crowd(clients, requests int, newRequest func() *http.Request) (
 	return int(bad.Load())
 }
 
-// nameServer is a DNS server that counts the questions for each name's IPv4 address.
-type nameServer struct {
-	addr string
-
-	mu        sync.Mutex
-	records   []dns.RR
-	questions map[string]int
-}
-
-// newNameServer starts a DNS server with records in zone file format.
-func newNameServer(t testing.TB, records ...string) *nameServer {
+// newCutter starts a server that closes each connection once it has a request's header.
+func newCutter(t testing.TB) *proxytest.Scripted {
 	t.Helper()
-	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := &nameServer{addr: packets.LocalAddr().String(), questions: make(map[string]int)}
-	n.set(t, records...)
-	server := &dns.Server{PacketConn: packets, Handler: n}
-	go server.ActivateAndServe()
-	t.Cleanup(func() { server.Shutdown() })
-	return n
-}
-
-// set replaces the records.
-func (n *nameServer) set(t testing.TB, records ...string) {
-	t.Helper()
-	var parsed []dns.RR
-	for _, record := range records {
-		rr, err := dns.NewRR(record)
-		if err != nil {
-			t.Fatal(err)
-		}
-		parsed = append(parsed, rr)
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.records = parsed
-}
-
-// asked returns how often the IPv4 address of a name has been asked for.
-func (n *nameServer) asked(name string) int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.questions[name+"."]
-}
-
-// ServeDNS answers with the records of the name and type.
-func (n *nameServer) ServeDNS(w dns.ResponseWriter, query *dns.Msg) {
-	reply := new(dns.Msg).SetReply(query)
-	question := query.Question[0]
-	n.mu.Lock()
-	if question.Qtype == dns.TypeA {
-		n.questions[question.Name]++
-	}
-	for _, record := range n.records {
-		if header := record.Header(); header.Name == question.Name && header.Rrtype == question.Qtype {
-			reply.Answer = append(reply.Answer, record)
-		}
-	}
-	n.mu.Unlock()
-	w.WriteMsg(reply)
-}
-
-// cutter accepts connections and closes each once it has read a request's header, and
-// counts them.
-type cutter struct {
-	addr string
-	cuts atomic.Int64
-}
-
-func newCutter(t testing.TB) *cutter {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	c := &cutter{addr: listener.Addr().String()}
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			reader := bufio.NewReader(conn)
-			for line, err := reader.ReadBytes('\n'); err == nil && len(bytes.TrimSpace(line)) > 0; {
-				line, err = reader.ReadBytes('\n')
-			}
-			c.cuts.Add(1)
-			conn.Close()
-		}
-	}()
-	return c
+	return proxytest.NewScripted(t, (*proxytest.Exchange).Close)
 }

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -13,11 +14,12 @@ import (
 	"testing"
 
 	"github.com/quic-go/quic-go/http3"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 func TestFastCGIIsATransportLikeAnyOther(t *testing.T) {
-	listener := listen(t, "tcp", "127.0.0.1:0")
-	t.Cleanup(func() { listener.Close() })
+	listener := proxytest.Listen(t, "")
 	go fcgi.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "%s %s %s %s", r.Method, fcgi.ProcessEnv(r)["DOCUMENT_ROOT"], r.Header.Get("X-Real-Ip"), body)
@@ -39,7 +41,7 @@ func TestFastCGIIsATransportLikeAnyOther(t *testing.T) {
 func TestPortRangesAndPlaceholdersReachTheirUpstreams(t *testing.T) {
 	var first, second *backend
 	for { // two ports in a row
-		port, _ := strconv.Atoi(portOf(t, freeAddr(t)))
+		port, _ := strconv.Atoi(proxytest.PortOf(t, freeAddr(t)))
 		next, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port+1))
 		if err != nil {
 			continue
@@ -49,21 +51,21 @@ func TestPortRangesAndPlaceholdersReachTheirUpstreams(t *testing.T) {
 		second = plain(t, "second", fmt.Sprint("127.0.0.1:", port+1))
 		break
 	}
-	secure := selfSigned(t, "secure", "127.0.0.4:8443")
+	secure := untrusted(t, "secure", "127.0.0.4:8443")
 	t.Setenv("PROXYOS_HOST", "127.0.0.4")
-	t.Setenv("PROXYOS_PORT", portOf(t, first.addr))
+	t.Setenv("PROXYOS_PORT", proxytest.PortOf(t, first.Addr))
 	for _, test := range []struct{ name, directives, want string }{
-		{"a range", "proxyos 127.0.0.1:" + portOf(t, first.addr) + "-" + portOf(t, second.addr), "first second"},
+		{"a range", "proxyos 127.0.0.1:" + proxytest.PortOf(t, first.Addr) + "-" + proxytest.PortOf(t, second.Addr), "first second"},
 		{"a host before a detected port", "proxyos {env.PROXYOS_HOST}:8443", "secure secure"},
 		{"a port", "proxyos 127.0.0.1:{env.PROXYOS_PORT}", "first first"},
-		{"part of a port", "proxyos 127.0.0.1:" + portOf(t, first.addr)[:2] + "{query.rest}", "first first"},
+		{"part of a port", "proxyos 127.0.0.1:" + proxytest.PortOf(t, first.Addr)[:2] + "{query.rest}", "first first"},
 		{"a whole address", "proxyos {http.request.header.X-Upstream}", "second second"},
 		{"when the Caddyfile is read", "proxyos {$PROXYOS_HOST}:8443", "secure secure"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bothForms(t, test.directives, func(t *testing.T, s *server) {
 				got := s.names(2, func(int) *http.Request {
-					return s.request("GET", "/?rest="+portOf(t, first.addr)[2:], nil, "X-Upstream", second.addr)
+					return s.request("GET", "/?rest="+proxytest.PortOf(t, first.Addr)[2:], nil, "X-Upstream", second.Addr)
 				})
 				if strings.Join(got, " ") != test.want {
 					t.Errorf("two requests went to %v, want %s", got, test.want)
@@ -71,33 +73,33 @@ func TestPortRangesAndPlaceholdersReachTheirUpstreams(t *testing.T) {
 			})
 		})
 	}
-	if got := secure.last(); got.TLS == nil {
+	if got := secure.Last(); got.TLS == nil {
 		t.Error("the upstream on the detected port was not spoken to over TLS")
 	}
 }
 
 func TestPlaceholderUpstreamsFailWhereTheyNameNone(t *testing.T) {
 	bothForms(t, "proxyos {http.request.header.X-Upstream}:3000", func(t *testing.T, s *server) {
-		if status, _ := s.get("/"); status < 500 {
+		if status, _ := s.Get("/"); status < 500 {
 			t.Errorf("a request for no upstream is answered with %d", status)
 		}
 	})
 }
 
 func TestHTTP3Upstream(t *testing.T) {
-	ca := newCA(t)
+	ca := proxytest.NewAuthority(t)
 	packets, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := signedConfig(t, ca)
+	config := proxytest.Serving(ca.Issue(t, "127.0.0.1"))
 	upstream := &http3.Server{TLSConfig: http3.ConfigureTLSConfig(config), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "%s %s", r.Proto, body)
 	})}
 	go upstream.Serve(packets)
 	t.Cleanup(func() { upstream.Close(); packets.Close() })
-	bothForms(t, "proxyos https://"+packets.LocalAddr().String()+" {\ntransport http {\nversions 3\ntls_trust_pool file "+ca.file+"\n}\n}", func(t *testing.T, s *server) {
+	bothForms(t, "proxyos https://"+packets.LocalAddr().String()+" {\ntransport http {\nversions 3\ntls_trust_pool file "+ca.File+"\n}\n}", func(t *testing.T, s *server) {
 		if got := s.do(s.request("POST", "/", strings.NewReader("hello"))); got.body != "HTTP/3.0 hello" {
 			t.Errorf("got %d %q, want an answer over HTTP/3", got.StatusCode, got.body)
 		}
@@ -109,19 +111,9 @@ func TestPROXYProtocolTellsTheUpstreamOfTheClient(t *testing.T) {
 	for _, version := range []string{"v1", "v2"} {
 		t.Run(version, func(t *testing.T) {
 			preambles := make(chan string, 10)
-			listener := listen(t, "tcp", "127.0.0.1:0")
-			t.Cleanup(func() { listener.Close() })
-			go func() {
-				for {
-					conn, err := listener.Accept()
-					if err != nil {
-						return
-					}
-					go servePROXY(conn, version, preambles)
-				}
-			}()
-			bothForms(t, "proxyos "+listener.Addr().String()+" {\ntransport http {\nproxy_protocol "+version+"\n}\n}", func(t *testing.T, s *server) {
-				s.wants(http.StatusOK, "")
+			upstream := proxytest.NewRawServer(t, func(conn net.Conn) { servePROXY(conn, version, preambles) })
+			bothForms(t, "proxyos "+upstream.Addr+" {\ntransport http {\nproxy_protocol "+version+"\n}\n}", func(t *testing.T, s *server) {
+				s.Wants(http.StatusOK, "")
 				if got := <-preambles; !strings.Contains(got, "127.0.0.1") {
 					t.Errorf("the connection began with %q, want the client's address in it", got)
 				}
@@ -132,7 +124,6 @@ func TestPROXYProtocolTellsTheUpstreamOfTheClient(t *testing.T) {
 
 // servePROXY reads the preamble of a connection and answers one request.
 func servePROXY(conn net.Conn, version string, preambles chan<- string) {
-	defer conn.Close()
 	reader := bufio.NewReader(conn)
 	if version == "v1" {
 		line, _ := reader.ReadString('\n')
@@ -150,10 +141,10 @@ func servePROXY(conn net.Conn, version string, preambles chan<- string) {
 }
 
 func TestNetworkProxyStandsBetween(t *testing.T) {
-	app, secure := plain(t, "app", ""), selfSigned(t, "secure", "")
+	app, secure := plain(t, "app", ""), untrusted(t, "secure", "")
 	var forwarded, tunnelled atomic.Int64
 	proxy := plain(t, "proxy", "")
-	proxy.answer(func(w http.ResponseWriter, r *http.Request) {
+	proxy.Answer(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodConnect {
 			tunnelled.Add(1)
 			tunnel(w, r.Host)
@@ -169,9 +160,9 @@ func TestNetworkProxyStandsBetween(t *testing.T) {
 		defer res.Body.Close()
 		io.Copy(w, res.Body)
 	})
-	for _, option := range []string{"network_proxy url http://" + proxy.addr, "forward_proxy_url http://" + proxy.addr} {
+	for _, option := range []string{"network_proxy url http://" + proxy.Addr, "forward_proxy_url http://" + proxy.Addr} {
 		t.Run(option, func(t *testing.T) {
-			bothForms(t, "proxyos http://"+app.addr+" https://"+secure.addr+" {\nskip_tls_verify\nheader_up Host {upstream_hostport}\ntransport http {\n"+option+"\n}\n}", func(t *testing.T, s *server) {
+			bothForms(t, "proxyos http://"+app.Addr+" https://"+secure.Addr+" {\nskip_tls_verify\nheader_up Host {upstream_hostport}\ntransport http {\n"+option+"\n}\n}", func(t *testing.T, s *server) {
 				before, tunnels := forwarded.Load(), tunnelled.Load()
 				if counts := s.tally(4); counts["app"] != 2 || counts["secure"] != 2 {
 					t.Errorf("4 requests: %v, want 2 each", counts)
@@ -202,44 +193,43 @@ func tunnel(w http.ResponseWriter, host string) {
 }
 
 func TestTheRoutesTransportIsTheBaseOfEveryUpstream(t *testing.T) {
-	ca := newCA(t)
+	ca := proxytest.NewAuthority(t)
 	verified, app := signedBy(t, ca, "verified", ""), plain(t, "app", "")
-	bothForms(t, "proxyos https://"+verified.addr+" http://"+app.addr+" {\ntransport http {\ntls_trust_pool file "+ca.file+"\nlocal_address 127.0.0.9\ncompression off\n}\n}",
+	bothForms(t, "proxyos https://"+verified.Addr+" http://"+app.Addr+" {\ntransport http {\ntls_trust_pool file "+ca.File+"\nlocal_address 127.0.0.9\ncompression off\n}\n}",
 		func(t *testing.T, s *server) {
-			s.client.Transport.(*http.Transport).DisableCompression = true // the client asks for none
+			s.Client.Transport.(*http.Transport).DisableCompression = true // the client asks for none
 			if counts := s.tally(4); counts["verified"] != 2 || counts["app"] != 2 {
 				t.Errorf("4 requests: %v, want 2 each", counts)
 			}
 			for _, b := range []*backend{verified, app} {
-				got := b.last()
+				got := b.Last()
 				if host, _, _ := net.SplitHostPort(got.RemoteAddr); host != "127.0.0.9" {
-					t.Errorf("%s was dialled from %s, want 127.0.0.9", b.name, host)
+					t.Errorf("%s was dialled from %s, want 127.0.0.9", b.Name, host)
 				}
 				if got.Header.Get("Accept-Encoding") != "" {
-					t.Errorf("%s got Accept-Encoding %q", b.name, got.Header.Get("Accept-Encoding"))
+					t.Errorf("%s got Accept-Encoding %q", b.Name, got.Header.Get("Accept-Encoding"))
 				}
 			}
 		})
 }
 
 func TestClientCertificatesArePresentedToTheUpstreamThatTheyAreFor(t *testing.T) {
-	ca := newCA(t)
-	strict := newBackend(t, "strict", "")
-	strict.protocols.SetHTTP1(true)
-	strict.tls = signedConfig(t, ca)
-	strict.tls.ClientAuth, strict.tls.ClientCAs = requireCertificate, ca.pool()
-	strict.start()
+	ca := proxytest.NewAuthority(t)
+	strict := signedBy(t, ca, "strict", "")
+	strict.Stop()
+	strict.TLS.ClientAuth, strict.TLS.ClientCAs = tls.RequireAndVerifyClientCert, ca.Pool()
+	strict.Start()
 	lax := signedBy(t, ca, "lax", "")
-	cert, key := certificateFiles(t, ca)
-	bothForms(t, "proxyos {\nupstream https://"+strict.addr+" {\ntls_trust_pool file "+ca.file+"\ntls_client_auth "+cert+" "+key+"\n}\nupstream https://"+lax.addr+" {\ntls_trust_pool file "+ca.file+"\ntls_server_name localhost\n}\n}",
+	cert, key := proxytest.WriteCertificate(t, ca.Issue(t, "client"))
+	bothForms(t, "proxyos {\nupstream https://"+strict.Addr+" {\ntls_trust_pool file "+ca.File+"\ntls_client_auth "+cert+" "+key+"\n}\nupstream https://"+lax.Addr+" {\ntls_trust_pool file "+ca.File+"\ntls_server_name localhost\n}\n}",
 		func(t *testing.T, s *server) {
 			if counts := s.tally(4); counts["strict"] != 2 || counts["lax"] != 2 {
 				t.Errorf("4 requests: %v, want 2 each", counts)
 			}
-			if n := len(strict.last().TLS.PeerCertificates); n != 1 {
+			if n := len(strict.Last().TLS.PeerCertificates); n != 1 {
 				t.Errorf("the strict upstream has seen %d certificates", n)
 			}
-			if got := lax.last().TLS; len(got.PeerCertificates) != 0 || got.ServerName != "localhost" {
+			if got := lax.Last().TLS; len(got.PeerCertificates) != 0 || got.ServerName != "localhost" {
 				t.Errorf("the lax upstream has seen %d certificates and the name %q", len(got.PeerCertificates), got.ServerName)
 			}
 		})

@@ -1,17 +1,17 @@
 package integration
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 // traffic is many clients that send GET requests one after the other, at full speed.
@@ -122,61 +122,54 @@ func (f *traffic) answered() (n int64) {
 
 // socket is an upgraded connection of a client.
 type socket struct {
-	conn   net.Conn
-	reader *bufio.Reader
-	group  string // the backend that answered the upgrade
+	*proxytest.RawConn
+	group string // the backend that answered the upgrade
 }
 
 // echoes lets a backend accept upgrades, and echo what they send with its name before it.
-func (b *backend) echoes() {
-	b.answer(func(w http.ResponseWriter, r *http.Request) {
+func echoes(t testing.TB, b *backend) {
+	b.Answer(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") == "" {
-			io.WriteString(w, b.name)
+			io.WriteString(w, b.Name)
 			return
 		}
 		conn, rw, err := http.NewResponseController(w).Hijack()
 		if err != nil {
-			b.t.Error(err)
+			t.Error(err)
 			return
 		}
 		defer conn.Close()
-		fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Backend: %s\r\n\r\n", b.name)
+		fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Backend: %s\r\n\r\n", b.Name)
 		for {
 			line, err := rw.ReadString('\n')
 			if err != nil {
 				return
 			}
-			fmt.Fprintf(conn, "%s:%s", b.name, line)
+			fmt.Fprintf(conn, "%s:%s", b.Name, line)
 		}
 	})
 }
 
 // openSocket upgrades a connection to the server.
 func openSocket(t testing.TB, s *server) *socket {
-	conn, err := net.Dial("tcp", s.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
+	t.Helper()
+	conn := proxytest.Dial(t, s.Addr)
 	conn.SetDeadline(time.Now().Add(5 * time.Minute))
-	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", s.addr)
-	reader := bufio.NewReader(conn)
-	res, err := http.ReadResponse(reader, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn.Send("GET / HTTP/1.1\r\nHost: " + s.Addr + "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+	res := conn.ReadAnswer(http.MethodGet)
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("the upgrade is answered with %s", res.Status)
 	}
-	return &socket{conn: conn, reader: reader, group: res.Header.Get("X-Backend")}
+	return &socket{conn, res.Header.Get("X-Backend")}
 }
 
 // echo sends a message and returns an error unless the same backend echoes it.
 func (s *socket) echo(message string) error {
-	if _, err := fmt.Fprintln(s.conn, message); err != nil {
+	if _, err := fmt.Fprintln(s.Conn, message); err != nil {
 		return err
 	}
-	line, err := s.reader.ReadString('\n')
+	line, err := s.Reader.ReadString('\n')
 	if want := s.group + ":" + message + "\n"; err == nil && line != want {
 		return fmt.Errorf("got %q, want %q", line, want)
 	}

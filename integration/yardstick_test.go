@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 // caddyTests is the folder of Caddy's own integration tests, in the version of Caddy that
@@ -73,8 +75,8 @@ func renamed(caddyfile string) string {
 func TestCaddysAdapterTestsHoldWithTheNameChanged(t *testing.T) {
 	for _, test := range adaptTests(t) {
 		t.Run(test.name, func(t *testing.T) {
-			stock, stockErr := adaptCaddyfile(test.caddyfile)
-			ours, err := adaptCaddyfile(renamed(test.caddyfile))
+			stock, stockErr := proxytest.AdaptCaddyfile(test.caddyfile)
+			ours, err := proxytest.AdaptCaddyfile(renamed(test.caddyfile))
 			if test.isError != (stockErr != nil) {
 				t.Fatalf("Caddy's own test does not hold: %v", stockErr)
 			}
@@ -105,7 +107,7 @@ func TestCaddysAdapterTestsLoadWithTheNameChanged(t *testing.T) {
 			continue
 		}
 		t.Run(test.name, func(t *testing.T) {
-			stock, err := adaptCaddyfile(test.caddyfile)
+			stock, err := proxytest.AdaptCaddyfile(test.caddyfile)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -133,7 +135,7 @@ func TestCaddysAdapterTestsLoadWithTheNameChanged(t *testing.T) {
 
 // validate provisions a whole config and gives it up again.
 func (s *server) validate(config string) error {
-	prepared, err := s.prepare(config)
+	prepared, err := s.Prepare(config)
 	if err != nil {
 		return err
 	}

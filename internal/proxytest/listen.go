@@ -1,0 +1,141 @@
+package proxytest
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Free ports are taken in turn from below those that systems give to outgoing connections,
+// any of which might otherwise get a port between FreeAddr and the listener it is for. The
+// turns start anywhere, so that test processes that run at the same time keep apart.
+const (
+	firstFreePort = 11_000 // above all that are detected as HTTPS
+	lastFreePort  = 32_767
+)
+
+var freePorts atomic.Uint32
+
+func init() { freePorts.Store(rand.Uint32N(lastFreePort - firstFreePort)) }
+
+// nextPort returns the port whose turn it is. Each comes once in some 20,000: Caddy's
+// listeners share ports, so that nobody would notice if two of them got the same.
+func nextPort() int {
+	return int(firstFreePort + freePorts.Add(1)%(lastFreePort-firstFreePort+1))
+}
+
+// FreeAddr returns an address of 127.0.0.1 on which nobody listens.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	listener := Listen(t, "")
+	_ = listener.Close()
+	return listener.Addr().String()
+}
+
+// Listen listens on an address until the test ends. Where another process has it at the
+// moment, it waits for it. A host alone gets a free port, and so does 127.0.0.1 if addr is
+// empty.
+func Listen(t testing.TB, addr string) net.Listener {
+	t.Helper()
+	if addr == "" {
+		addr = "127.0.0.1"
+	}
+	if strings.Contains(addr, ":") {
+		return listen(t, "tcp", addr)
+	}
+	for range lastFreePort - firstFreePort {
+		free := net.JoinHostPort(addr, strconv.Itoa(nextPort()))
+		listener, err := net.Listen("tcp", free)
+		if err == nil {
+			t.Cleanup(func() { _ = listener.Close() })
+			return listener
+		}
+		failWithoutAddress(t, free, err)
+	}
+	t.Fatalf("no port of %s is free", addr)
+	return nil
+}
+
+// ListenPort listens on a port of some loopback address other than 127.0.0.1, for tests in
+// which the port means something.
+func ListenPort(t testing.TB, port int) net.Listener {
+	t.Helper()
+	for host := 40; host < 250; host++ {
+		addr := fmt.Sprintf("127.0.0.%d:%d", host, port)
+		listener, err := net.Listen("tcp", addr)
+		if err == nil {
+			t.Cleanup(func() { _ = listener.Close() })
+			return listener
+		}
+		failWithoutAddress(t, addr, err)
+	}
+	t.Fatalf("port %d is taken on all loopback addresses", port)
+	return nil
+}
+
+// ListenUnix listens on a unix socket.
+func ListenUnix(t testing.TB) net.Listener {
+	t.Helper()
+	return listen(t, "unix", SocketPath(t))
+}
+
+// SocketPath returns a path for a unix socket, which is shorter than one in t.TempDir.
+func SocketPath(t testing.TB) string {
+	t.Helper()
+	folder, err := os.MkdirTemp("", "sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(folder) })
+	return filepath.Join(folder, "s")
+}
+
+func listen(t testing.TB, network, addr string) net.Listener {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		listener, err := net.Listen(network, addr)
+		if err == nil {
+			t.Cleanup(func() { _ = listener.Close() })
+			return listener
+		}
+		failWithoutAddress(t, addr, err)
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(deadline) {
+			t.Fatalf("listening on %s: %v", addr, err)
+		}
+	}
+}
+
+// failWithoutAddress fails the test, and says what to do, where the system has no such
+// loopback address: Linux has all of 127.0.0.0/8, others only 127.0.0.1.
+func failWithoutAddress(t testing.TB, addr string, err error) {
+	t.Helper()
+	if !errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return
+	}
+	host, _, _ := net.SplitHostPort(addr)
+	advice := "give the loopback interface the address " + host
+	if runtime.GOOS == "darwin" {
+		advice = "run sudo ifconfig lo0 alias " + host + " up"
+	}
+	t.Fatalf("this test needs to listen on %s, an address that this system does not have: %s, and run the test again", addr, advice)
+}
+
+// PortOf returns the port of host:port.
+func PortOf(t testing.TB, addr string) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
