@@ -185,7 +185,7 @@ func TestPinnedCertificateExchangedUnderLoad(t *testing.T) {
 			if status, body := caddy.get(t); status != 502 || body != "" {
 				t.Errorf("after the exchange: status %d, body %q", status, body)
 			}
-			if hints := caddy.hints(t); !strings.Contains(hints, "its certificate is none of those pinned") || !strings.Contains(hints, labPin(impostor)) {
+			if hints := caddy.hints(t); !strings.Contains(hints, "its certificate is not pinned") || !strings.Contains(hints, labPin(impostor)) {
 				t.Errorf("logged hints %q", hints)
 			}
 			for _, entry := range caddy.logged(t, "err_id") {
