@@ -79,7 +79,7 @@ func (a *App) ports() []int {
 // Validate refuses ports that are none, and intervals that would never let the storage rest.
 func (a *App) Validate() error {
 	if interval := time.Duration(a.SyncInterval); interval < 100*time.Millisecond {
-		return fmt.Errorf("sync_interval: %s is less than 100ms", interval)
+		return fmt.Errorf("sync_interval: %s is too short; write 100ms or more", interval)
 	}
 	if a.HTTPSPorts == nil {
 		return nil

@@ -47,7 +47,7 @@ const (
 	becauseOfUpstream reason = "the upstream's skip_tls_verify says so"
 	becauseOfGroup    reason = "its group's skip_tls_verify says so"
 	becauseOfRoute    reason = "the route's skip_tls_verify says so"
-	becauseOfTrust    reason = "the upstream has TLS settings of its own"
+	becauseOfTrust    reason = "the upstream has its own TLS settings"
 	becauseOfPin      reason = "its certificate is pinned"
 	becauseDefault    reason = "certificates are checked by default"
 )

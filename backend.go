@@ -74,7 +74,7 @@ func checkOptions(u Upstream) error {
 		return fmt.Errorf("weight %d is outside 0 to %d", *u.Weight, maxWeight)
 	}
 	if u.MaxRequests < 0 {
-		return fmt.Errorf("max_requests %d is negative; write the most requests it may have in flight, or 0 for no limit", u.MaxRequests)
+		return fmt.Errorf("max_requests %d is negative; write how many requests it may have in flight, or 0 for no limit", u.MaxRequests)
 	}
 	return nil
 }
@@ -87,9 +87,9 @@ func checkPinned(u Upstream, a address.Address, m meaning) error {
 	case m.scheme != address.HTTPS:
 		return fmt.Errorf("it has a tls_pin but speaks HTTP, since %s; write %s", m.schemeReason, a.As(address.HTTPS))
 	case !m.verify:
-		return fmt.Errorf("its certificate is pinned and yet not to be checked, since %s; remove that, or write `skip_tls_verify off` for this upstream", m.verifyReason)
+		return fmt.Errorf("its certificate is pinned but not checked, since %s; remove that, or write `skip_tls_verify off` for this upstream", m.verifyReason)
 	case u.TLS != nil && u.TLS.CARaw != nil:
-		return errors.New("tls_pin accepts a certificate whoever has signed it, and so leaves nothing to do for tls_trust_pool; remove one of them")
+		return errors.New("tls_pin accepts a certificate no matter who signed it, so tls_trust_pool has no effect; remove one of them")
 	}
 	return nil
 }
@@ -105,7 +105,7 @@ func checkMeanings(backends []backend) error {
 			continue
 		}
 		if b.scheme != other.scheme || b.verify != other.verify || !sameTLS(b.tls, other.tls) || !slices.Equal(b.pins, other.pins) {
-			return fmt.Errorf("upstream %q: it dials %s as upstream %q does, but in another way (%s; %s); write both alike, or give one another address",
+			return fmt.Errorf("upstream %q: it dials %s, like upstream %q, but in a different way (%s; %s); write both the same way, or change one of the addresses",
 				b.address, b.dial, other.address, b.describe(), other.describe())
 		}
 	}
@@ -130,7 +130,7 @@ func (b backend) describe() string {
 	case len(b.pins) > 0:
 		return "HTTPS, certificate pinned"
 	case b.tls != nil:
-		return "HTTPS, certificate checked, with TLS settings of its own"
+		return "HTTPS, certificate checked, with its own TLS settings"
 	}
 	return "HTTPS, certificate checked"
 }
@@ -144,7 +144,7 @@ func (b backend) diagnosed() diagnose.Upstream {
 func checkWeights(groupName string, backends []backend) error {
 	hasWeight := func(b backend) bool { return b.weight > 0 }
 	if len(backends) > 0 && !slices.ContainsFunc(backends, hasWeight) {
-		return fmt.Errorf("every upstream of %s has weight 0, so none would get requests; give one a weight from 1 to %d", groupName, maxWeight)
+		return fmt.Errorf("every upstream of %s has weight 0, so none gets requests; give one a weight from 1 to %d", groupName, maxWeight)
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ func (h *Handler) checkOptions() error {
 // checkName refuses a name that would not do in a URL, a metric or a log.
 func checkName(name string) error {
 	if !validName.MatchString(name) {
-		return fmt.Errorf("name %q: write 1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit", name)
+		return fmt.Errorf("name %q: write 1 to 64 letters, digits, '-', '_' or '.', starting with a letter or digit", name)
 	}
 	return nil
 }
@@ -35,9 +35,9 @@ func (h *Handler) checkSplit() error {
 	case h.TrafficSplit != nil && checkPercent(*h.TrafficSplit) != nil:
 		return fmt.Errorf("traffic_split: %v %w", *h.TrafficSplit, checkPercent(*h.TrafficSplit))
 	case h.TrafficSplit != nil && h.Staging == nil:
-		return errors.New("traffic_split: there is no staging group to send the share to; add `staging <addresses...>`, or remove traffic_split")
+		return errors.New("traffic_split: there is no staging group to send it to; add `staging <addresses...>`, or remove traffic_split")
 	case h.Staging != nil && h.TrafficSplit == nil && len(h.StagingWhen) == 0 && h.Name == "":
-		return errors.New("staging: no request would ever reach it; add `traffic_split <percent>` or `staging_when <matcher>`")
+		return errors.New("staging: no request could ever reach it; add `traffic_split <percent>` or `staging_when <matcher>`")
 	}
 	return nil
 }

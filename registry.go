@@ -31,7 +31,7 @@ func (r *registry) add(one *route) error {
 }
 
 func errNameTaken(name string) error {
-	return fmt.Errorf("name %q: another proxyos route has it already; give each route a name of its own", name)
+	return fmt.Errorf("name %q: another proxyos route already has it; give each route its own name", name)
 }
 
 // all returns the routes in the order in which they were loaded.

@@ -31,7 +31,7 @@ func splitAddress(text string) (Address, error) {
 		return Address{}, errors.New("white space inside an address; write one address without spaces")
 	}
 	if strings.ContainsFunc(text, unicode.IsControl) {
-		return Address{}, errors.New("a control character inside an address; write one address of printable characters")
+		return Address{}, errors.New("a control character inside an address; use printable characters only")
 	}
 
 	var a Address
@@ -99,9 +99,9 @@ func checkScheme(scheme, rest string) error {
 	case HTTP, HTTPS, H2C:
 		return nil
 	case "ws":
-		return fmt.Errorf("use http://%s: WebSockets need no scheme of their own", rest)
+		return fmt.Errorf("use http://%s: WebSockets do not need a scheme of their own", rest)
 	case "wss":
-		return fmt.Errorf("use https://%s: WebSockets need no scheme of their own", rest)
+		return fmt.Errorf("use https://%s: WebSockets do not need a scheme of their own", rest)
 	case "unix", "unix+h2c":
 		return fmt.Errorf("a socket takes no \"://\"; write %s/%s", scheme, rest)
 	default:
@@ -125,13 +125,13 @@ func checkParts(rest string) error {
 	case strings.Contains(bare, ","):
 		return errors.New("an upstream is one address; separate several with spaces")
 	case strings.Contains(bare, "@"):
-		return errors.New("an upstream takes no user info; write the host alone, and `header_up Authorization …` for credentials")
+		return errors.New("an upstream takes no user info; write only the host, and use `header_up Authorization …` for credentials")
 	case strings.Contains(bare, "?"):
-		return errors.New("an upstream takes no query; write the host and port alone, and `rewrite` to change the URI")
+		return errors.New("an upstream takes no query; write only the host and the port, and use `rewrite` to change the URI")
 	case strings.Contains(bare, "#"):
-		return errors.New("an upstream takes no fragment; write the host and port alone")
+		return errors.New("an upstream takes no fragment; write only the host and the port")
 	case strings.Contains(bare, "/"):
-		return errors.New("an upstream takes no path; write the host and port alone, and `rewrite` to change the URI")
+		return errors.New("an upstream takes no path; write only the host and the port, and use `rewrite` to change the URI")
 	}
 	return nil
 }
@@ -193,7 +193,7 @@ func checkPort(port string) error {
 		return nil
 	}
 	if port == "" {
-		return errors.New("the port after the colon is missing; write one from 1 to 65535, or leave the colon out")
+		return errors.New("the port after the colon is missing; write one from 1 to 65535, or leave out the colon")
 	}
 	first, last, isRange := strings.Cut(port, "-")
 	from, err := ParsePort(first)

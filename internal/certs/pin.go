@@ -28,11 +28,11 @@ func ParsePin(text string) (Pin, error) {
 	case digits == "":
 		return Pin{}, errors.New("tls_pin: the SHA-256 of the certificate is missing; `caddy proxyos probe <address>` prints it")
 	case err != nil:
-		return Pin{}, fmt.Errorf("tls_pin %q: not hexadecimal; write the 64 digits that `caddy proxyos probe <address>` prints", text)
+		return Pin{}, fmt.Errorf("tls_pin %q: it is not hexadecimal; write the 64 digits that `caddy proxyos probe <address>` prints", text)
 	case len(decoded) == 20:
-		return Pin{}, fmt.Errorf("tls_pin %q: 40 digits are a SHA-1; write the SHA-256, which has 64 and which `caddy proxyos probe <address>` prints", text)
+		return Pin{}, fmt.Errorf("tls_pin %q: 40 digits are a SHA-1; write the SHA-256, the 64 digits that `caddy proxyos probe <address>` prints", text)
 	case len(decoded) != len(p):
-		return Pin{}, fmt.Errorf("tls_pin %q: it has %d hexadecimal digits, and a SHA-256 has 64; `caddy proxyos probe <address>` prints it", text, len(digits))
+		return Pin{}, fmt.Errorf("tls_pin %q: it has %d hexadecimal digits, but a SHA-256 has 64; `caddy proxyos probe <address>` prints it", text, len(digits))
 	}
 	return Pin(decoded), nil
 }
@@ -60,7 +60,7 @@ func (p Pin) String() string { return hex.EncodeToString(p[:]) }
 // and until when it is valid do not matter. It is made for tls.Config's VerifyConnection.
 func CheckPins(pins []Pin, state tls.ConnectionState) error {
 	if len(state.PeerCertificates) == 0 {
-		return errors.New("the server shows no certificate, and one is pinned")
+		return errors.New("the server shows no certificate, but one is pinned")
 	}
 	leaf := state.PeerCertificates[0]
 	if shown := PinOf(leaf); !slices.Contains(pins, shown) {
