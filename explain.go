@@ -73,11 +73,11 @@ func explainCommand() *cobra.Command {
 		Use:   "explain <address>... | --config <path> [--adapter <name>]",
 		Short: "Says how addresses are understood, without touching the network",
 		Long: `
-Says for each address what proxyos would make of it: HTTP or HTTPS, what it
-dials, whether the certificate is checked, and by which rule.
+Says how proxyos understands each address: HTTP or HTTPS, what it dials, whether
+the certificate is checked, and which rule decides.
 
-With --config, explains every proxyos route of a configuration instead, and
-warns of what looks wrong. Placeholders are left as they are.
+With --config, explains every proxyos route of a config instead, and warns of
+what looks wrong. Placeholders are left as they are.
 
 Exits with 1 if an address, or a route, has an error.`,
 		Example: "  caddy proxyos explain pve:8006 https://app:3000 db:8440-8445\n" +

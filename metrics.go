@@ -10,13 +10,13 @@ import (
 
 var (
 	requestsDesc = prometheus.NewDesc("caddy_proxyos_requests_total",
-		"Requests answered, by the class of their status.", []string{"route", "group", "code"}, nil)
+		"Requests answered, by status class.", []string{"route", "group", "code"}, nil)
 	inFlightDesc = prometheus.NewDesc("caddy_proxyos_requests_in_flight",
-		"Requests being answered.", []string{"route", "group"}, nil)
+		"Requests in flight.", []string{"route", "group"}, nil)
 	splitDesc = prometheus.NewDesc("caddy_proxyos_traffic_split_ratio",
-		"The share of requests for staging that is in force, from 0 to 1.", []string{"route"}, nil)
+		"The share of requests for staging that applies, from 0 to 1.", []string{"route"}, nil)
 	durationDesc = prometheus.NewDesc("caddy_proxyos_request_duration_seconds",
-		"How long requests took, from their arrival to the end of the answer.", []string{"route", "group"}, nil)
+		"How long requests took, from arrival to the end of the answer.", []string{"route", "group"}, nil)
 	fallbacksDesc = prometheus.NewDesc("caddy_proxyos_fallbacks_total",
 		"Requests for staging that production took over.", []string{"route"}, nil)
 )
