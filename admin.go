@@ -76,7 +76,7 @@ func (a *adminAPI) serveRoute(w http.ResponseWriter, r *http.Request) error {
 	if route == nil {
 		return caddy.APIError{
 			HTTPStatus: http.StatusNotFound,
-			Err:        fmt.Errorf("there is no proxyos route named %q; GET /proxyos/routes lists those that there are", name),
+			Err:        fmt.Errorf("there is no proxyos route named %q; GET /proxyos/routes lists all routes", name),
 		}
 	}
 	switch {
@@ -138,7 +138,7 @@ func parseChange(body []byte) (change, error) {
 		return change{}, fmt.Errorf("traffic_split: %v %w", *c.TrafficSplit, err)
 	}
 	if len(c.By) > 200 {
-		return change{}, fmt.Errorf("by: %d bytes are more than 200", len(c.By))
+		return change{}, fmt.Errorf("by: the text has %d bytes; write at most 200", len(c.By))
 	}
 	return c, nil
 }

@@ -114,7 +114,7 @@ func runningApp() (*App, error) {
 	if err != nil {
 		return nil, caddy.APIError{
 			HTTPStatus: http.StatusNotFound,
-			Err:        errors.New("the config that runs has no proxyos route"),
+			Err:        errors.New("the running config has no proxyos route"),
 		}
 	}
 	return app.(*App), nil

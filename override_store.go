@@ -114,7 +114,7 @@ func (s *overrideStore) change(ctx context.Context, edit func(*document) bool) e
 	doc, err := s.edit(ctx, edit)
 	// the lock must not outlive a context that has ended meanwhile
 	if unlockErr := s.storage.Unlock(context.WithoutCancel(ctx), overridesKey); unlockErr != nil {
-		s.logger.Error("unlocking the stored splits", zap.String("key", overridesKey), zap.Error(unlockErr))
+		s.logger.Error("the stored splits could not be unlocked", zap.String("key", overridesKey), zap.Error(unlockErr))
 	}
 	if err != nil {
 		return err
@@ -188,7 +188,7 @@ func (s *overrideStore) setAside(ctx context.Context, damaged *damagedError) (do
 	if err := s.storage.Store(ctx, key, damaged.raw); err != nil {
 		return document{}, fmt.Errorf("setting %s aside as %s: %w", overridesKey, key, err)
 	}
-	s.logger.Error("the stored splits are damaged; they are set aside and replaced by those in force",
+	s.logger.Error("the stored splits are damaged; they are set aside and replaced with the current ones",
 		zap.String("key", overridesKey), zap.String("set_aside_as", key), zap.Error(damaged.cause))
 	return s.held(), nil
 }
@@ -227,7 +227,7 @@ func (s *overrideStore) sync(ctx context.Context, again bool) error {
 func (s *overrideStore) report(ctx context.Context, err error) {
 	switch {
 	case err != nil && !s.failing && !errors.Is(ctx.Err(), context.Canceled):
-		s.logger.Error("the stored splits cannot be read; those in force stay", zap.Error(err))
+		s.logger.Error("the stored splits cannot be read; the current ones still apply", zap.Error(err))
 		s.failing = true
 	case err == nil && s.failing:
 		s.logger.Info("the stored splits can be read again")

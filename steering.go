@@ -57,7 +57,7 @@ func (s *steering) start(ctx context.Context) {
 	case <-s.synced:
 	case <-time.After(startupWait):
 		s.slow.Store(true)
-		s.logger.Warn("the storage is slow; traffic splits that were set at run time come into force once it has answered")
+		s.logger.Warn("the storage is slow; traffic splits that were set at run time apply once it answers")
 	}
 }
 
@@ -80,7 +80,7 @@ func (s *steering) set(ctx context.Context, route *route, percent float64, by st
 	if route.staging == nil {
 		return caddy.APIError{
 			HTTPStatus: http.StatusConflict,
-			Err:        fmt.Errorf("route %q has no staging group to send a share to; add `staging <addresses...>` to its config", route.name),
+			Err:        fmt.Errorf("route %q has no staging group to send requests to; add `staging <addresses...>` to its config", route.name),
 		}
 	}
 	was := route.split.current().percent
@@ -117,10 +117,10 @@ func (s *steering) change(ctx context.Context, edit func(*document) bool) error 
 // report logs a change that was made, or that could not be stored.
 func (s *steering) report(route *route, was float64, by string, err error) error {
 	if err != nil {
-		s.logger.Error("the traffic split is not changed", zap.String("route", route.name), zap.String("by", by), zap.Error(err))
+		s.logger.Error("the traffic split was not changed", zap.String("route", route.name), zap.String("by", by), zap.Error(err))
 		return caddy.APIError{
 			HTTPStatus: http.StatusServiceUnavailable,
-			Err:        fmt.Errorf("the traffic split of route %q is not changed: %w", route.name, err),
+			Err:        fmt.Errorf("the traffic split of route %q was not changed: %w", route.name, err),
 		}
 	}
 	s.logger.Info("traffic split changed", zap.String("route", route.name), zap.Float64("from", was),
@@ -150,7 +150,7 @@ func (s *steering) putInForce(doc document, followed bool) {
 		}
 		route.split.override.Store(next)
 		if now := route.split.current().percent; followed && now != was {
-			s.logger.Info("traffic split changed, as the storage says", zap.String("route", route.name),
+			s.logger.Info("traffic split changed to match the storage", zap.String("route", route.name),
 				zap.Float64("from", was), zap.Float64("to", now))
 		}
 	}
@@ -174,7 +174,7 @@ func (s *steering) retire(ctx context.Context) {
 	for _, route := range s.routes.all() {
 		if o := route.split.override.Load(); o != nil && o.Against != route.split.configured.percent && o.retired.CompareAndSwap(false, true) {
 			stale = append(stale, route)
-			s.logger.Info("the configured traffic split was edited; the one that was set at run time is retired",
+			s.logger.Info("the configured traffic split was edited; the one that was set at run time no longer applies",
 				zap.String("route", route.name), zap.Float64("configured", route.split.configured.percent),
 				zap.Float64("retired", o.TrafficSplit), zap.Float64("set_against", o.Against))
 		}
@@ -192,7 +192,7 @@ func (s *steering) retire(ctx context.Context) {
 		return len(doc.Routes) < before
 	})
 	if err != nil {
-		s.logger.Error("retired traffic splits are still in the storage", zap.Error(err))
+		s.logger.Error("traffic splits that no longer apply are still in the storage", zap.Error(err))
 	}
 }
 
