@@ -18,16 +18,16 @@ import (
 // maxWeight is the largest weight of an upstream.
 const maxWeight = 1000
 
-// backend is one upstream with its meaning settled: what Upstream is before ports are
-// expanded and rules applied.
+// backend is one upstream with its meaning settled: an Upstream whose port range is expanded
+// and to which the rules are applied.
 type backend struct {
 	meaning
 	address     address.Address
 	dial        string
 	weight      int
 	maxRequests int
-	tls         *reverseproxy.TLSConfig // its own; nil if it has none
-	pins        []certs.Pin             // the only certificates to accept; none if any will do
+	tls         *reverseproxy.TLSConfig // its own; nil if there are none
+	pins        []certs.Pin             // the only certificates to accept; empty if none is pinned
 }
 
 // resolve settles the meaning of the upstreams of one group.
@@ -79,7 +79,7 @@ func checkOptions(u Upstream) error {
 	return nil
 }
 
-// checkPinned refuses a pin that would not be looked at.
+// checkPinned rejects a pin that would have no effect.
 func checkPinned(u Upstream, a address.Address, m meaning) error {
 	switch {
 	case len(u.TLSPins) == 0:
@@ -94,8 +94,8 @@ func checkPinned(u Upstream, a address.Address, m meaning) error {
 	return nil
 }
 
-// checkMeanings refuses backends of one route that share a dial address and are to be
-// spoken to in different ways.
+// checkMeanings rejects backends of one route that share a dial address but have different
+// meanings.
 func checkMeanings(backends []backend) error {
 	first := make(map[string]backend, len(backends))
 	for _, b := range backends {
@@ -118,7 +118,7 @@ func sameTLS(a, b *reverseproxy.TLSConfig) bool {
 	return errA == nil && errB == nil && bytes.Equal(encodedA, encodedB)
 }
 
-// describe says in a few words how the backend is spoken to.
+// describe says in a few words what the backend speaks.
 func (b backend) describe() string {
 	switch {
 	case b.scheme == address.H2C:
@@ -135,12 +135,12 @@ func (b backend) describe() string {
 	return "HTTPS, certificate checked"
 }
 
-// diagnosed returns what a hint needs to know of the backend.
+// diagnosed returns what a hint needs to know about the backend.
 func (b backend) diagnosed() diagnose.Upstream {
 	return diagnose.Upstream{Address: b.address, Scheme: b.scheme, SchemeReason: string(b.schemeReason)}
 }
 
-// checkWeights refuses a group in which nobody gets requests.
+// checkWeights rejects a group in which no upstream gets requests.
 func checkWeights(groupName string, backends []backend) error {
 	hasWeight := func(b backend) bool { return b.weight > 0 }
 	if len(backends) > 0 && !slices.ContainsFunc(backends, hasWeight) {
@@ -149,8 +149,8 @@ func checkWeights(groupName string, backends []backend) error {
 	return nil
 }
 
-// detectedWithoutCheck lists the backends whose certificates are unchecked because of
-// their ports alone.
+// detectedWithoutCheck lists the backends whose certificates are unchecked only because of
+// their ports.
 func detectedWithoutCheck(backends []backend) []string {
 	var addresses []string
 	for _, b := range backends {

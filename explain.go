@@ -22,7 +22,7 @@ type explanation struct {
 	Error     string `json:"error,omitempty"`
 }
 
-// explain explains an address; a port range has one explanation for each port.
+// explain explains an address, and a port range with one explanation for each port.
 func explain(text string, route routeOptions) []explanation {
 	backends, err := resolve([]Upstream{{Address: text}}, nil, route)
 	if err != nil {
@@ -39,7 +39,7 @@ func explain(text string, route routeOptions) []explanation {
 	return all
 }
 
-// explain says how the backend is spoken to, and why.
+// explain says what the backend speaks, and why.
 func (b backend) explain() explanation {
 	e := explanation{Address: b.address.String(), Scheme: b.scheme, Dial: b.dial, Reason: b.sentence()}
 	if b.scheme == address.HTTPS {
@@ -48,7 +48,7 @@ func (b backend) explain() explanation {
 	return e
 }
 
-// sentence says how an upstream is spoken to, and why.
+// sentence says what an upstream speaks, and why.
 func (m meaning) sentence() string {
 	switch m.scheme {
 	case address.HTTP:

@@ -6,7 +6,7 @@ import (
 	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
-// lint warns of what is allowed and yet often a mistake.
+// lint warns of what is allowed but often a mistake.
 func (p *plan) lint() []string {
 	var warnings []string
 	for _, g := range p.groups() {
@@ -26,10 +26,10 @@ func (p *plan) lint() []string {
 	return warnings
 }
 
-// cleartextPorts are ports where HTTPS is rarely found.
+// cleartextPorts are ports that rarely speak HTTPS.
 var cleartextPorts = newPortSet([]int{80, 3000, 8000, 8080, 8081, 8888})
 
-// lint warns of what is allowed for an upstream and yet often a mistake.
+// lint warns of what is allowed for an upstream but often a mistake.
 func (b backend) lint(route routeOptions) []string {
 	var all []string
 	warn := func(format string, args ...any) {

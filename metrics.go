@@ -21,8 +21,8 @@ var (
 		"Requests for staging that production took over.", []string{"route"}, nil)
 )
 
-// collector reports the counts of all routes of a configuration when it is asked, so that
-// requests need not. Routes without a name are added up under the empty one.
+// collector reads the counts of all routes of a config when it is asked, so requests do not
+// have to report them. Routes without a name are added up under the empty name.
 type collector struct {
 	routes *registry
 }
@@ -74,14 +74,14 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	}
 }
 
-// durationBounds are the upper bounds of the buckets of durations: Prometheus' default ones.
+// durationBounds are the upper bounds of the buckets: the defaults of Prometheus.
 var durationBounds = [...]time.Duration{
 	5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond,
 	250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second,
 }
 
-// durationHistogram counts durations. It takes a tenth of the memory of one of Prometheus'
-// own, of which there would be two for each route.
+// durationHistogram counts durations. It takes a tenth of the memory of a histogram of the
+// Prometheus client, and each route has two.
 type durationHistogram struct {
 	buckets [len(durationBounds) + 1]atomic.Uint64 // the last: longer than any bound
 	micros  atomic.Uint64                          // the sum, in microseconds
@@ -97,7 +97,7 @@ func (h *durationHistogram) observe(d time.Duration) {
 	h.micros.Add(uint64(d.Round(time.Microsecond).Microseconds()))
 }
 
-// durationCounts is the state of one histogram, or of several added up.
+// durationCounts is the state of one histogram, or the sum of several.
 type durationCounts struct {
 	buckets [len(durationBounds) + 1]uint64
 	micros  uint64
@@ -112,7 +112,7 @@ func (h *durationHistogram) addTo(c durationCounts) durationCounts {
 	return c
 }
 
-// metric returns the counts in Prometheus' form, in which each bucket holds those before it.
+// metric returns the counts as Prometheus wants them: each bucket includes those before it.
 func (c durationCounts) metric(labels ...string) prometheus.Metric {
 	cumulative := make(map[float64]uint64, len(durationBounds))
 	count := uint64(0)

@@ -93,7 +93,7 @@ func probeAddresses(ctx context.Context, w io.Writer, addresses []string, timeou
 	return nil
 }
 
-// probeBackend probes a backend, and prints each step as it ends and the verdict.
+// probeBackend probes a backend, and prints each step when it ends, then the verdict.
 func probeBackend(ctx context.Context, b backend, p *probe.Prober, w io.Writer) probeReport {
 	r := probeReport{explanation: b.explain()}
 	r.print(w)
@@ -113,7 +113,7 @@ func probeBackend(ctx context.Context, b backend, p *probe.Prober, w io.Writer) 
 	return r
 }
 
-// probed returns what a probe needs to know of a backend about whose route nothing is known.
+// probed returns what a probe needs to know about a backend of an unknown route.
 func (b backend) probed() probe.Target {
 	verify, _ := inferVerify(b.address, Upstream{}, nil, defaultOptions())
 	return probe.Target{Upstream: b.diagnosed(), Verify: verify}

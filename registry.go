@@ -6,14 +6,14 @@ import (
 	"sync"
 )
 
-// registry is the routes of a configuration. Safe for concurrent use.
+// registry has the routes of a config. It is safe for concurrent use.
 type registry struct {
 	mu     sync.Mutex
 	routes []*route
 	byName map[string]*route
 }
 
-// add takes a route on. No two have the same name, unless they have none.
+// add adds a route. It rejects a name that another route has.
 func (r *registry) add(one *route) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

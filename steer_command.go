@@ -11,7 +11,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 )
 
-// exitNotDrained is the exit code of promote and rollback when the split is changed but
+// exitNotDrained is the exit code of promote and rollback if the split is changed, but
 // requests are still in flight when the time is up.
 const exitNotDrained = 4
 
