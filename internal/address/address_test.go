@@ -240,7 +240,7 @@ func FuzzParse(f *testing.F) {
 		}
 		second, err := Parse(first.String())
 		if err != nil {
-			t.Fatalf("%q prints as %q, which is refused: %v", text, first, err)
+			t.Fatalf("%q prints as %q, which is rejected: %v", text, first, err)
 		}
 		if second != first || second.Dial() != first.Dial() {
 			t.Errorf("%q is %+v and dials %q, printed and parsed again %+v and %q", text, first, first.Dial(), second, second.Dial())

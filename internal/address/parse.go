@@ -12,8 +12,9 @@ import (
 
 // Parse takes an upstream address apart. It rejects what an upstream cannot have: a path, a
 // query, a fragment, user info, white space, an unknown scheme, a port outside 1 to 65535, and
-// an IPv6 address without brackets where a port may be meant. A single slash at the end is
-// ignored. The error names the address, what is wrong with it, and what to write instead.
+// an IPv6 address without brackets whose last group may be meant as a port. It ignores a single
+// slash at the end. The error names the address, what is wrong with it, and what to write
+// instead.
 func Parse(text string) (Address, error) {
 	a, err := splitAddress(text)
 	if err != nil {
@@ -213,7 +214,7 @@ func checkPort(port string) error {
 	return nil
 }
 
-// ParsePort reads a port: decimal digits only, from 1 to 65535. The error quotes what was
+// ParsePort reads a port: only decimal digits, from 1 to 65535. The error quotes what was
 // written.
 func ParsePort(s string) (int, error) {
 	n, err := strconv.Atoi(s)
@@ -244,12 +245,12 @@ func outsidePlaceholders(s string) string {
 	return string(b)
 }
 
-// lowerOutsidePlaceholders folds the case of a host, and leaves that of placeholders.
+// lowerOutsidePlaceholders lowers the case of a host, but not of its placeholders.
 func lowerOutsidePlaceholders(s string) string {
 	lower := []byte(s)
 	for i, c := range []byte(outsidePlaceholders(s)) {
 		if c == '%' {
-			break // the zone of an IPv6 address names an interface, whose case counts
+			break // the zone of an IPv6 address names an interface, whose case matters
 		}
 		if 'A' <= c && c <= 'Z' {
 			lower[i] += 'a' - 'A'
