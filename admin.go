@@ -17,18 +17,18 @@ func init() {
 	caddy.RegisterModule(new(adminAPI))
 }
 
-// adminAPI is the part of Caddy's admin API with which routes are watched and steered:
+// adminAPI is the part of Caddy's admin API that watches and steers routes:
 //
 //	GET    /proxyos/routes                 all routes
 //	GET    /proxyos/routes/{name}          one route
 //	PATCH  /proxyos/routes/{name}          {"traffic_split": 25} sets the split
 //	DELETE /proxyos/routes/{name}/override goes back to the configured split
 //
-// A change is in force for the next request, and is in the storage before it is
+// A change applies from the next request on, and is in the storage before it is
 // acknowledged. A PATCH may say in "by" who makes the change.
 type adminAPI struct{}
 
-// maxAdminBody is the most that a request to the admin API may send.
+// maxAdminBody is the maximum size of the body of a request.
 const maxAdminBody = 64 << 10
 
 // CaddyModule returns the Caddy module information.
@@ -76,7 +76,7 @@ func (a *adminAPI) serveRoute(w http.ResponseWriter, r *http.Request) error {
 	if route == nil {
 		return caddy.APIError{
 			HTTPStatus: http.StatusNotFound,
-			Err:        fmt.Errorf("there is no proxyos route named %q; GET /proxyos/routes lists those that there are", name),
+			Err:        fmt.Errorf("there is no proxyos route named %q; GET /proxyos/routes lists all routes", name),
 		}
 	}
 	switch {
@@ -138,12 +138,12 @@ func parseChange(body []byte) (change, error) {
 		return change{}, fmt.Errorf("traffic_split: %v %w", *c.TrafficSplit, err)
 	}
 	if len(c.By) > 200 {
-		return change{}, fmt.Errorf("by: %d bytes are more than 200", len(c.By))
+		return change{}, fmt.Errorf("by: the text has %d bytes; write at most 200", len(c.By))
 	}
 	return c, nil
 }
 
-// caller says from where a change came.
+// caller returns the address that a change came from.
 func caller(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {

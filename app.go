@@ -14,23 +14,22 @@ func init() {
 	caddy.RegisterModule(new(App))
 }
 
-// App holds the settings of proxyos that are the same for the whole server.
+// App has the settings of proxyos that apply to the whole server.
 type App struct {
-	// The ports that mean HTTPS with an unchecked certificate, where an address has one
-	// of them written and starts with neither "http://" nor "h2c://", and for dynamic
-	// upstreams. From 1 to 65535. An empty list turns the detection off. It does not bear on
+	// The ports that mean HTTPS with an unchecked certificate, for an address that is written
+	// with one of them and starts with neither "http://" nor "h2c://", and for dynamic
+	// upstreams. From 1 to 65535. An empty list turns the detection off. It has no effect on
 	// routes whose transport has TLS options or is not http.
 	// Default: 443, 8006, 8007, 8443, 9090, 9443, 10443.
 	HTTPSPorts *[]int `json:"https_ports,omitempty"`
 
-	// How often the splits that other instances of a cluster have set are read from Caddy's
-	// storage. A duration, such as "2s", or a number of nanoseconds; at least 100ms.
-	// Default: 5s.
+	// How often to read, from Caddy's storage, the splits that other instances of a cluster have
+	// set. A duration, such as "2s", or a number of nanoseconds. At least 100ms. Default: 5s.
 	SyncInterval caddy.Duration `json:"sync_interval,omitempty"`
 
 	httpsPorts portSet
 	routes     registry
-	lanes      map[string]*lane // shared by the routes that say nothing of their transport
+	lanes      map[string]*lane // shared by the routes that do not configure a transport
 	steering   *steering
 	stop       context.CancelFunc
 }
@@ -45,7 +44,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision fills in the defaults and makes the metrics known.
+// Provision fills in the defaults and registers the metrics.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.httpsPorts = newPortSet(a.ports())
 	if a.SyncInterval == 0 {
@@ -71,7 +70,7 @@ func (a *App) Cleanup() error {
 	return errors.Join(all...)
 }
 
-// ports returns the ports that mean HTTPS. A nil App has the default ones.
+// ports returns the ports that mean HTTPS. A nil App has the defaults.
 func (a *App) ports() []int {
 	if a == nil || a.HTTPSPorts == nil {
 		return defaultHTTPSPorts
@@ -79,10 +78,10 @@ func (a *App) ports() []int {
 	return *a.HTTPSPorts
 }
 
-// Validate refuses ports that are none, and intervals that would never let the storage rest.
+// Validate rejects invalid ports, and intervals that would keep the storage busy.
 func (a *App) Validate() error {
 	if interval := time.Duration(a.SyncInterval); interval < 100*time.Millisecond {
-		return fmt.Errorf("sync_interval: %s is less than 100ms", interval)
+		return fmt.Errorf("sync_interval: %s is too short; write 100ms or more", interval)
 	}
 	if a.HTTPSPorts == nil {
 		return nil
@@ -95,7 +94,7 @@ func (a *App) Validate() error {
 	return nil
 }
 
-// Start begins to watch the routes, which run with their servers.
+// Start begins to watch and steer the routes. The routes themselves run with their servers.
 func (a *App) Start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.stop = cancel
@@ -111,13 +110,13 @@ func (a *App) Stop() error {
 	return nil
 }
 
-// runningApp returns the app of the config that runs.
+// runningApp returns the app of the running config.
 func runningApp() (*App, error) {
 	app, err := caddy.ActiveContext().AppIfConfigured("proxyos")
 	if err != nil {
 		return nil, caddy.APIError{
 			HTTPStatus: http.StatusNotFound,
-			Err:        errors.New("the config that runs has no proxyos route"),
+			Err:        errors.New("the running config has no proxyos route"),
 		}
 	}
 	return app.(*App), nil

@@ -12,12 +12,12 @@ import (
 	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
-// defaultHTTPSPorts are the ports that mean HTTPS with an unchecked certificate where an
+// defaultHTTPSPorts are the ports that mean HTTPS with an unchecked certificate if an
 // address has one of them and does not start with "http://": HTTPS itself, Proxmox VE,
 // Proxmox Backup Server, UniFi and Portainer, Cockpit, Portainer, and pfSense or FortiGate.
 var defaultHTTPSPorts = []int{443, 8006, 8007, 8443, 9090, 9443, 10443}
 
-// portSet is a set of ports as they stand in addresses.
+// portSet is a set of ports, written as in addresses.
 type portSet map[string]struct{}
 
 func newPortSet(ports []int) portSet {
@@ -33,8 +33,8 @@ func (s portSet) has(port string) bool {
 	return ok
 }
 
-// reason says which rule decided how an upstream is spoken to, or whether its
-// certificate is checked.
+// reason says which rule decided how to speak to an upstream, or whether to check its
+// certificate.
 type reason string
 
 const (
@@ -47,12 +47,12 @@ const (
 	becauseOfUpstream reason = "the upstream's skip_tls_verify says so"
 	becauseOfGroup    reason = "its group's skip_tls_verify says so"
 	becauseOfRoute    reason = "the route's skip_tls_verify says so"
-	becauseOfTrust    reason = "the upstream has TLS settings of its own"
+	becauseOfTrust    reason = "the upstream has its own TLS settings"
 	becauseOfPin      reason = "its certificate is pinned"
 	becauseDefault    reason = "certificates are checked by default"
 )
 
-// routeOptions are the settings of a route that bear on the meaning of its addresses.
+// routeOptions are the settings of a route that affect the meaning of its addresses.
 type routeOptions struct {
 	httpsPorts portSet
 
@@ -61,12 +61,12 @@ type routeOptions struct {
 	cleartextH2   bool                    // the route's transport says `versions h2c`
 }
 
-// defaultOptions are those of a route about which nothing is known.
+// defaultOptions are those of an unknown route.
 func defaultOptions() routeOptions {
 	return routeOptions{httpsPorts: newPortSet(defaultHTTPSPorts)}
 }
 
-// meaning is how an upstream is spoken to.
+// meaning is how to speak to an upstream.
 type meaning struct {
 	scheme       string // one of the schemes
 	schemeReason reason
@@ -74,8 +74,8 @@ type meaning struct {
 	verifyReason reason
 }
 
-// infer decides how the upstream at a is spoken to. u and group hold what was written
-// for the upstream and its group.
+// infer decides how to speak to the upstream at a. u and group have what was written for
+// the upstream and its group.
 func infer(a address.Address, u Upstream, group *bool, route routeOptions) meaning {
 	var m meaning
 	m.scheme, m.schemeReason = inferScheme(a, route)
@@ -109,7 +109,7 @@ func inferScheme(a address.Address, route routeOptions) (string, reason) {
 	return cleartext, becausePlain
 }
 
-// inferVerify decides whether a certificate is checked: the first rule that applies.
+// inferVerify decides whether a certificate is checked, by the first rule that applies.
 func inferVerify(a address.Address, u Upstream, group *bool, route routeOptions) (bool, reason) {
 	switch {
 	case u.SkipTLSVerify != nil:
@@ -130,15 +130,15 @@ func inferVerify(a address.Address, u Upstream, group *bool, route routeOptions)
 	return true, becauseDefault
 }
 
-// uncheckedByDetection tells whether the certificate is unchecked for no other reason
-// than the port, which the operator is warned of.
+// uncheckedByDetection tells whether the certificate is unchecked only because of the port.
+// The operator is warned of that.
 func (m meaning) uncheckedByDetection() bool {
 	return m.scheme == address.HTTPS && !m.verify && m.verifyReason == becauseDetected
 }
 
 // parseHTTPSPorts applies the arguments of the https_ports option to the default list.
 // Ports without a sign replace the list; "+" adds to it and "-" removes from it. A sign
-// also holds for the ports that follow it.
+// also applies to the ports that follow it.
 func parseHTTPSPorts(args []string) ([]int, error) {
 	if len(args) == 0 {
 		return nil, errors.New("https_ports: no port given; write the ports that mean HTTPS, or +8444 to add one")
@@ -158,7 +158,7 @@ func parseHTTPSPorts(args []string) ([]int, error) {
 			sign = signs[0]
 		}
 		if digits == "" && arg != "" && i < len(args)-1 {
-			continue // a sign of its own: "+ 8444 5001"
+			continue // a sign by itself: "+ 8444 5001"
 		}
 		port, err := address.ParsePort(digits)
 		if err != nil {

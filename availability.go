@@ -7,11 +7,11 @@ import (
 	"go.uber.org/zap"
 )
 
-// watchInterval is how often the groups are looked at.
+// watchInterval is how often the groups are checked.
 const watchInterval = time.Second
 
-// watchAvailability logs when a group of any of the routes loses its last available
-// upstream, and when it gets one back, until the context ends.
+// watchAvailability logs when a group of one of the routes loses its last available
+// upstream, and when it gets one back. It ends with the context.
 func watchAvailability(ctx context.Context, routes []*route) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()

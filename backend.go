@@ -18,16 +18,16 @@ import (
 // maxWeight is the largest weight of an upstream.
 const maxWeight = 1000
 
-// backend is one upstream with its meaning settled: what Upstream is before ports are
-// expanded and rules applied.
+// backend is one upstream with its meaning settled: an Upstream whose port range is expanded
+// and to which the rules are applied.
 type backend struct {
 	meaning
 	address     address.Address
 	dial        string
 	weight      int
 	maxRequests int
-	tls         *reverseproxy.TLSConfig // its own; nil if it has none
-	pins        []certs.Pin             // the only certificates to accept; none if any will do
+	tls         *reverseproxy.TLSConfig // its own; nil if there are none
+	pins        []certs.Pin             // the only certificates to accept; empty if none is pinned
 }
 
 // resolve settles the meaning of the upstreams of one group.
@@ -74,12 +74,12 @@ func checkOptions(u Upstream) error {
 		return fmt.Errorf("weight %d is outside 0 to %d", *u.Weight, maxWeight)
 	}
 	if u.MaxRequests < 0 {
-		return fmt.Errorf("max_requests %d is negative; write the most requests it may have in flight, or 0 for no limit", u.MaxRequests)
+		return fmt.Errorf("max_requests %d is negative; write how many requests it may have in flight, or 0 for no limit", u.MaxRequests)
 	}
 	return nil
 }
 
-// checkPinned refuses a pin that would not be looked at.
+// checkPinned rejects a pin that would have no effect.
 func checkPinned(u Upstream, a address.Address, m meaning) error {
 	switch {
 	case len(u.TLSPins) == 0:
@@ -87,15 +87,15 @@ func checkPinned(u Upstream, a address.Address, m meaning) error {
 	case m.scheme != address.HTTPS:
 		return fmt.Errorf("it has a tls_pin but speaks HTTP, since %s; write %s", m.schemeReason, a.As(address.HTTPS))
 	case !m.verify:
-		return fmt.Errorf("its certificate is pinned and yet not to be checked, since %s; remove that, or write `skip_tls_verify off` for this upstream", m.verifyReason)
+		return fmt.Errorf("its certificate is pinned but not checked, since %s; remove that, or write `skip_tls_verify off` for this upstream", m.verifyReason)
 	case u.TLS != nil && u.TLS.CARaw != nil:
-		return errors.New("tls_pin accepts a certificate whoever has signed it, and so leaves nothing to do for tls_trust_pool; remove one of them")
+		return errors.New("tls_pin accepts a certificate no matter who signed it, so tls_trust_pool has no effect; remove one of them")
 	}
 	return nil
 }
 
-// checkMeanings refuses backends of one route that share a dial address and are to be
-// spoken to in different ways.
+// checkMeanings rejects backends of one route that share a dial address but have different
+// meanings.
 func checkMeanings(backends []backend) error {
 	first := make(map[string]backend, len(backends))
 	for _, b := range backends {
@@ -105,7 +105,7 @@ func checkMeanings(backends []backend) error {
 			continue
 		}
 		if b.scheme != other.scheme || b.verify != other.verify || !sameTLS(b.tls, other.tls) || !slices.Equal(b.pins, other.pins) {
-			return fmt.Errorf("upstream %q: it dials %s as upstream %q does, but in another way (%s; %s); write both alike, or give one another address",
+			return fmt.Errorf("upstream %q: it dials %s, like upstream %q, but in a different way (%s; %s); write both the same way, or change one of the addresses",
 				b.address, b.dial, other.address, b.describe(), other.describe())
 		}
 	}
@@ -118,7 +118,7 @@ func sameTLS(a, b *reverseproxy.TLSConfig) bool {
 	return errA == nil && errB == nil && bytes.Equal(encodedA, encodedB)
 }
 
-// describe says in a few words how the backend is spoken to.
+// describe says in a few words what the backend speaks.
 func (b backend) describe() string {
 	switch {
 	case b.scheme == address.H2C:
@@ -130,27 +130,27 @@ func (b backend) describe() string {
 	case len(b.pins) > 0:
 		return "HTTPS, certificate pinned"
 	case b.tls != nil:
-		return "HTTPS, certificate checked, with TLS settings of its own"
+		return "HTTPS, certificate checked, with its own TLS settings"
 	}
 	return "HTTPS, certificate checked"
 }
 
-// diagnosed returns what a hint needs to know of the backend.
+// diagnosed returns what a hint needs to know about the backend.
 func (b backend) diagnosed() diagnose.Upstream {
 	return diagnose.Upstream{Address: b.address, Scheme: b.scheme, SchemeReason: string(b.schemeReason)}
 }
 
-// checkWeights refuses a group in which nobody gets requests.
+// checkWeights rejects a group in which no upstream gets requests.
 func checkWeights(groupName string, backends []backend) error {
 	hasWeight := func(b backend) bool { return b.weight > 0 }
 	if len(backends) > 0 && !slices.ContainsFunc(backends, hasWeight) {
-		return fmt.Errorf("every upstream of %s has weight 0, so none would get requests; give one a weight from 1 to %d", groupName, maxWeight)
+		return fmt.Errorf("every upstream of %s has weight 0, so none gets requests; give one a weight from 1 to %d", groupName, maxWeight)
 	}
 	return nil
 }
 
-// detectedWithoutCheck lists the backends whose certificates are unchecked because of
-// their ports alone.
+// detectedWithoutCheck lists the backends whose certificates are unchecked only because of
+// their ports.
 func detectedWithoutCheck(backends []backend) []string {
 	var addresses []string
 	for _, b := range backends {

@@ -20,7 +20,7 @@ func init() {
 	httpcaddyfile.RegisterGlobalOption("proxyos", parseGlobalOption)
 }
 
-// directiveBlock is what proxyos takes; reverse_proxy reads everything else.
+// directiveBlock is what proxyos takes. reverse_proxy reads everything else.
 var directiveBlock = block[Handler]{
 	{"name <name>", once, readName},
 	{"to <addresses...>", repeatable, func(p *parser, h *Handler) error { return p.to(&h.Upstreams) }},
@@ -60,7 +60,7 @@ func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 	if err := rp.FinalizeUnmarshalCaddyfile(helper); err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(encode(rp), &h.ReverseProxy); err != nil { // the transport stays
+	if err := json.Unmarshal(encode(rp), &h.ReverseProxy); err != nil { // keeps the transport
 		return nil, err
 	}
 	keepZero(h.ReverseProxy, "load_balancing", "retries", p.seen["lb_retries"])
@@ -106,7 +106,7 @@ func readRetryBuffer(p *parser, h *Handler) error {
 	return nil
 }
 
-// readTransport keeps the transport from reverse_proxy's parser, whose advice on the Host
+// readTransport reads the transport itself: the advice of reverse_proxy's parser on the Host
 // header would be wrong here.
 func readTransport(p *parser, h *Handler) error {
 	if !p.NextArg() {
@@ -140,15 +140,15 @@ func asBlock(directive caddyfile.Token, tokens []caddyfile.Token) *caddyfile.Dis
 	return caddyfile.NewDispenser(append(block, closing))
 }
 
-// keepZero puts back a zero that the operator wrote to turn a default off. The encoding has
-// left it out.
+// keepZero restores a zero that the operator wrote to turn off a default, and that encoding
+// left out.
 func keepZero(fields object, section, name string, written bool) {
 	if !written {
 		return
 	}
 	inner := make(object)
 	if raw, ok := fields[section]; ok {
-		_ = json.Unmarshal(raw, &inner) // cannot fail: encoded a moment ago
+		_ = json.Unmarshal(raw, &inner) // cannot fail: it was just encoded
 	}
 	if inner[name] == nil {
 		inner[name] = json.RawMessage("0")
@@ -161,7 +161,7 @@ func keepPassiveZero(fields object, written bool) {
 		return
 	}
 	checks := make(object)
-	_ = json.Unmarshal(fields["health_checks"], &checks) // cannot fail: encoded a moment ago
+	_ = json.Unmarshal(fields["health_checks"], &checks) // cannot fail: it was just encoded
 	keepZero(checks, "passive", "fail_duration", true)
 	fields["health_checks"] = encode(checks)
 }

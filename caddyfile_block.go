@@ -12,22 +12,22 @@ import (
 // block lists the subdirectives of a block that is read into a T.
 type block[T any] []subdirective[T]
 
-// subdirective is one of them. docs/reference.md has its usage word for word.
+// subdirective is one row. docs/reference.md has its usage word for word.
 type subdirective[T any] struct {
 	usage string // the name, and the grammar of the arguments
 	times times
 	read  func(p *parser, into *T) error // with the name as the current token
 }
 
-// times is how often a subdirective may stand in its block.
+// times is how often a subdirective may occur in its block.
 type times bool
 
 const (
 	once       times = false
-	repeatable times = true // and each adds to those before
+	repeatable times = true // each adds to those before
 )
 
-// errArgumentCount is for readers to return: the error becomes one that shows the usage.
+// errArgumentCount is for read functions: it becomes an error that shows the usage.
 var errArgumentCount = errors.New("wrong argument count")
 
 func (s subdirective[T]) name() string {
@@ -38,7 +38,7 @@ func (s subdirective[T]) name() string {
 // parser reads one block. A block inside it gets a parser of its own.
 type parser struct {
 	httpcaddyfile.Helper
-	of        string          // how errors name the block; if empty, reverse_proxy reads what is not listed
+	of        string          // how errors name the block; if empty, unlisted subdirectives go to reverse_proxy
 	seen      map[string]bool // the subdirectives so far
 	forwarded []caddyfile.Token
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// stagingBlock is what staging takes. Everything else is the same for both groups.
+// stagingBlock is what staging takes. Everything else applies to both groups.
 var stagingBlock = block[Group]{
 	{"to <addresses...>", repeatable, func(p *parser, s *Group) error { return p.to(&s.Upstreams) }},
 	{"upstream <address> {...}", repeatable, func(p *parser, s *Group) error { return p.upstream(&s.Upstreams) }},
@@ -57,7 +57,7 @@ func readSticky(p *parser, h *Handler) error {
 }
 
 // when reads a matcher set: a named matcher, a path, or matchers written in place. A request
-// has to match one of the sets.
+// must match one of the sets.
 func (p *parser) when(sets *matcherSets) error {
 	name := p.Val()
 	if p.NextArg() {

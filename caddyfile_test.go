@@ -234,12 +234,12 @@ func TestWrongCaddyfilesAreRejected(t *testing.T) {
 		name, directive, want string
 		line                  int
 	}{
-		{"an address with a path", "proxyos app:3000/api", "upstream \"app:3000/api\": an upstream takes no path; write the host and port alone, and `rewrite` to change the URI", 2},
-		{"an address for a browser", "proxyos wss://app", `upstream "wss://app": use https://app: WebSockets need no scheme of their own`, 2},
+		{"an address with a path", "proxyos app:3000/api", "upstream \"app:3000/api\": an upstream takes no path; write only the host and the port, and use `rewrite` to change the URI", 2},
+		{"an address for a browser", "proxyos wss://app", `upstream "wss://app": use https://app: WebSockets do not need a scheme of their own`, 2},
 		{"an address that is empty", `proxyos ""`, `upstream "": the address is empty; write a host and a port, such as app:3000`, 2},
 		{"an address in `to`", "proxyos {\nto app:99999\n}", `upstream "app:99999": port "99999" is not a number from 1 to 65535`, 3},
 		{"an address in `upstream`", "proxyos {\nupstream ftp://app\n}", `upstream "ftp://app": the scheme ftp:// is not supported; write http://, https:// or h2c://, or no scheme`, 3},
-		{"an address in staging", "proxyos a:1 {\nstaging b:1?x\n}", "upstream \"b:1?x\": an upstream takes no query; write the host and port alone, and `rewrite` to change the URI", 3},
+		{"an address in staging", "proxyos a:1 {\nstaging b:1?x\n}", "upstream \"b:1?x\": an upstream takes no query; write only the host and the port, and use `rewrite` to change the URI", 3},
 		{"addresses with commas", "proxyos a:1,b:1", `upstream "a:1,b:1": an upstream is one address; separate several with spaces`, 2},
 		{"nothing behind `to`", "proxyos {\nto\n}", count("to <addresses...>"), 3},
 		{"nothing behind `upstream`", "proxyos {\nupstream {\n}\n}", "upstream takes one address, and options in a block; write `to` for several addresses", 3},
@@ -275,12 +275,12 @@ func TestWrongCaddyfilesAreRejected(t *testing.T) {
 		{"a weight above 1000", "proxyos {\nupstream a:1 {\nweight 1001\n}\n}", `upstream "a:1": weight 1001 is outside 0 to 1000`, 5},
 		{"a weight that is not a whole number", "proxyos {\nupstream a:1 {\nweight 1.5\n}\n}", `weight: "1.5" is not a whole number`, 4},
 		{"a weight that is missing", "proxyos {\nupstream a:1 {\nweight\n}\n}", count("weight <n>"), 4},
-		{"max_requests below 0", "proxyos {\nupstream a:1 {\nmax_requests -1\n}\n}", `upstream "a:1": max_requests -1 is negative; write the most requests it may have in flight, or 0 for no limit`, 5},
+		{"max_requests below 0", "proxyos {\nupstream a:1 {\nmax_requests -1\n}\n}", `upstream "a:1": max_requests -1 is negative; write how many requests it may have in flight, or 0 for no limit`, 5},
 		{"a trust pool that does not exist", "proxyos {\nupstream https://a:1 {\ntls_trust_pool bogus\n}\n}", "getting module named 'tls.ca_pool.source.bogus': module not registered: tls.ca_pool.source.bogus", 4},
 
-		{"a name with white space", "proxyos a:1 {\nname \"my app\"\n}", `name "my app": write 1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit`, 3},
-		{"a name that is a path", "proxyos a:1 {\nname a/b\n}", `name "a/b": write 1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit`, 3},
-		{"a name that is too long", "proxyos a:1 {\nname " + strings.Repeat("a", 65) + "\n}", `name "` + strings.Repeat("a", 65) + `": write 1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit`, 3},
+		{"a name with white space", "proxyos a:1 {\nname \"my app\"\n}", `name "my app": write 1 to 64 letters, digits, '-', '_' or '.', starting with a letter or digit`, 3},
+		{"a name that is a path", "proxyos a:1 {\nname a/b\n}", `name "a/b": write 1 to 64 letters, digits, '-', '_' or '.', starting with a letter or digit`, 3},
+		{"a name that is too long", "proxyos a:1 {\nname " + strings.Repeat("a", 65) + "\n}", `name "` + strings.Repeat("a", 65) + `": write 1 to 64 letters, digits, '-', '_' or '.', starting with a letter or digit`, 3},
 		{"a name that is missing", "proxyos a:1 {\nname\n}", count("name <name>"), 3},
 
 		{"a policy that does not exist", "proxyos a:1 {\nlb_policy fastest\n}", "getting module named 'http.reverse_proxy.selection_policies.fastest': module not registered: http.reverse_proxy.selection_policies.fastest", 3},

@@ -77,12 +77,12 @@ func labCases(t *testing.T) []labCase {
 			listener := proxytest.ListenPort(t, 9090)
 			proxytest.Serve(t, listener, nil)
 			return listener.Addr().String()
-		}, diagnose.PlainHTTP, "it answers in plain HTTP but is spoken to in HTTPS, since its port is a well-known HTTPS port; write http://127.0.0.", 502, "proxyos http://127.0.0.", false, ""},
+		}, diagnose.PlainHTTP, "it answers in plain HTTP, but Caddy speaks HTTPS to it, since its port is a well-known HTTPS port; write http://127.0.0.", 502, "proxyos http://127.0.0.", false, ""},
 		{"TLS on a plain port, a polite refusal by Go", func(t *testing.T) string {
 			listener := proxytest.Listen(t, "")
 			proxytest.Serve(t, listener, proxytest.Serving(proxytest.SelfSigned(t, listener.Addr().String())))
 			return listener.Addr().String()
-		}, diagnose.SpeaksTLS, "it wants HTTPS but is spoken to in plain HTTP, since it has no scheme and no well-known HTTPS port; write https://127.0.0.", 400, "tls_pin", false, ""},
+		}, diagnose.SpeaksTLS, "it wants HTTPS, but Caddy speaks plain HTTP to it, since it has no scheme and no well-known HTTPS port; write https://127.0.0.", 400, "tls_pin", false, ""},
 		{"TLS on a plain port, a polite refusal by nginx", refusing(nginxRefusal), diagnose.SpeaksTLS, "it wants HTTPS", 400, "tls_pin", false, ""},
 		{"TLS on a plain port, a polite refusal by Apache", refusing(apacheRefusal), diagnose.SpeaksTLS, "it wants HTTPS", 400, "tls_pin", false, ""},
 		{"TLS on a plain port, an alert", refusing("\x15\x03\x01\x00\x02\x02\x46"), diagnose.SpeaksTLS, "it wants HTTPS", 502, "tls_pin", false, ""},
@@ -91,8 +91,8 @@ func labCases(t *testing.T) []labCase {
 		{"private CA", secure(private, -hour, hour), diagnose.UnknownAuthority, "its certificate is signed by an authority that this machine does not trust; write `tls_trust_pool file <ca.pem>`", 502, "tls_pin", false, ""},
 		{"wrong name", secure(trustedCA, -hour, hour, "pve.lan", "pve"), diagnose.WrongName, "its certificate is for pve.lan, pve, not for 127.0.0.", 502, "tls_server_name pve.lan", false, ""},
 		{"wrong name and self-signed", secure(nil, -hour, hour, "pve.lan"), diagnose.WrongName, "its certificate is for pve.lan, not for 127.0.0.", 502, "tls_pin", false, ""},
-		{"expired", secure(trustedCA, -2*hour, -hour), diagnose.Expired, "its certificate has expired on 20", 502, "tls_pin", false, ""},
-		{"not yet valid", secure(trustedCA, hour, 2*hour), diagnose.NotYetValid, "its certificate is not valid yet, but from 20", 502, "tls_pin", false, ""},
+		{"expired", secure(trustedCA, -2*hour, -hour), diagnose.Expired, "its certificate expired on 20", 502, "tls_pin", false, ""},
+		{"not yet valid", secure(trustedCA, hour, 2*hour), diagnose.NotYetValid, "its certificate is not valid before 20", 502, "tls_pin", false, ""},
 		{"client certificate demanded, TLS 1.3", withConfig("https://", demand(tls.VersionTLS13)), diagnose.ClientCert, "a client certificate", // HTTP/2 may lose the alert that says so
 			502, "tls_client_auth", false, ""},
 		{"client certificate demanded, TLS 1.2", withConfig("https://", demand(tls.VersionTLS12)), diagnose.ClientCert, "it refuses the TLS handshake; it may demand a client certificate (`tls_client_auth`)", 502, "tls_client_auth", false, ""},
@@ -110,9 +110,9 @@ func labCases(t *testing.T) []labCase {
 		{"another protocol", raw("https://", func(conn net.Conn) {
 			_, _ = io.WriteString(conn, "SSH-2.0-OpenSSH_10.0\r\n")
 			_, _ = io.Copy(io.Discard, conn)
-		}), diagnose.NotTLS, "what listens there speaks no TLS; check the port", 502, "", false, ""},
+		}), diagnose.NotTLS, "what listens there does not speak TLS; check the port", 502, "", false, ""},
 		{"nothing listens", func(t *testing.T) string { return proxytest.Refused(t) }, diagnose.Refused, "nothing listens there; check that the service runs", 502, "", false, ""},
-		{"black hole", func(t *testing.T) string { return proxytest.BlackHole(t) }, diagnose.ConnectTimeout, "nothing answers there, not even with a refusal", 502, "", false, "transport http {\n dial_timeout 300ms\n}"},
+		{"black hole", func(t *testing.T) string { return proxytest.BlackHole(t) }, diagnose.ConnectTimeout, "nothing answers there, not even to refuse the connection", 502, "", false, "transport http {\n dial_timeout 300ms\n}"},
 		{"accepts and hangs", raw("", proxytest.Hang), diagnose.Timeout,
 			"it accepts connections but does not answer in time", 504, "", false, "transport http {\n response_header_timeout 300ms\n}"},
 		{"accepts and hangs, HTTPS", raw("https://", proxytest.Hang), diagnose.Timeout,

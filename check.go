@@ -6,7 +6,7 @@ import (
 	"regexp"
 )
 
-// checkOptions refuses what is wrong with the route's own options, but for its upstreams.
+// checkOptions rejects what is wrong with the route's own options, except its upstreams.
 func (h *Handler) checkOptions() error {
 	if h.Name != "" {
 		if err := checkName(h.Name); err != nil {
@@ -22,30 +22,30 @@ func (h *Handler) checkOptions() error {
 	return h.checkStaging()
 }
 
-// checkName refuses a name that would not do in a URL, a metric or a log.
+// checkName rejects a name that would not work in a URL, a metric or a log.
 func checkName(name string) error {
 	if !validName.MatchString(name) {
-		return fmt.Errorf("name %q: write 1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit", name)
+		return fmt.Errorf("name %q: write 1 to 64 letters, digits, '-', '_' or '.', starting with a letter or digit", name)
 	}
 	return nil
 }
 
 var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-// checkSplit refuses a share that is none, and one that does not go with the groups.
+// checkSplit rejects an invalid share, and one that does not go with the groups.
 func (h *Handler) checkSplit() error {
 	switch {
 	case h.TrafficSplit != nil && checkPercent(*h.TrafficSplit) != nil:
 		return fmt.Errorf("traffic_split: %v %w", *h.TrafficSplit, checkPercent(*h.TrafficSplit))
 	case h.TrafficSplit != nil && h.Staging == nil:
-		return errors.New("traffic_split: there is no staging group to send the share to; add `staging <addresses...>`, or remove traffic_split")
+		return errors.New("traffic_split: there is no staging group to send it to; add `staging <addresses...>`, or remove traffic_split")
 	case h.Staging != nil && h.TrafficSplit == nil && len(h.StagingWhen) == 0 && h.Name == "":
-		return errors.New("staging: no request would ever reach it; add `traffic_split <percent>` or `staging_when <matcher>`")
+		return errors.New("staging: no request could ever reach it; add `traffic_split <percent>` or `staging_when <matcher>`")
 	}
 	return nil
 }
 
-// checkStaging refuses what means nothing without a staging group.
+// checkStaging rejects what has no effect without a staging group.
 func (h *Handler) checkStaging() error {
 	if h.Sticky != nil {
 		if err := h.Sticky.check(); err != nil {

@@ -31,7 +31,7 @@ upstream does not answer.`,
 	})
 }
 
-// errFailed ends a command with exit code 1 when its output has already said why.
+// errFailed ends a command with exit code 1 if its output has already said why.
 var errFailed = errors.New("failed")
 
 // runQuietly keeps cobra from printing errFailed.
@@ -51,11 +51,11 @@ func printJSON(w io.Writer, value any) error {
 	return encoder.Encode(value)
 }
 
-// lineWidth is the width that output is wrapped to.
+// lineWidth is the width at which output is wrapped.
 const lineWidth = 80
 
 // wrapped returns text in lines of at most lineWidth columns. The first line begins with
-// first, the others with as many spaces. Words are never broken.
+// first, the others with as many spaces. It never breaks a word.
 func wrapped(first, text string) string {
 	var b strings.Builder
 	b.WriteString(first)

@@ -76,7 +76,7 @@ func TestNoSuchHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	report := probeBackend(t.Context(), backends[0], &probe.Prober{Timeout: 2 * time.Second, Resolver: resolver}, io.Discard)
-	if report.Works || report.Cause != diagnose.NoSuchHost || !strings.Contains(report.Verdict, "containers on the same network") {
+	if report.Works || report.Cause != diagnose.NoSuchHost || !strings.Contains(report.Verdict, "if they share a network") {
 		t.Errorf("the probe says %+v", report)
 	}
 
@@ -137,7 +137,7 @@ func TestHintForAnUpstreamOfWhichNothingIsKnown(t *testing.T) {
 	d := newDiagnostician("", zap.New(core))
 	g := &group{byPort: &portLanes{other: &lane{urlScheme: address.HTTPS}}}
 	known := g.targetOf(&reverseproxy.Upstream{Dial: "10.0.0.1:80"}).backend
-	if err := d.explain(known, tls.RecordHeaderError{RecordHeader: [5]byte([]byte("HTTP/"))}); !strings.Contains(err.Error(), "it answers in plain HTTP but is spoken to in HTTPS; write http://") {
+	if err := d.explain(known, tls.RecordHeaderError{RecordHeader: [5]byte([]byte("HTTP/"))}); !strings.Contains(err.Error(), "it answers in plain HTTP, but Caddy speaks HTTPS to it; write http://") {
 		t.Error(err)
 	}
 	if logs.Len() != 1 {

@@ -22,7 +22,7 @@ type explanation struct {
 	Error     string `json:"error,omitempty"`
 }
 
-// explain explains an address; a port range has one explanation for each port.
+// explain explains an address, and a port range with one explanation for each port.
 func explain(text string, route routeOptions) []explanation {
 	backends, err := resolve([]Upstream{{Address: text}}, nil, route)
 	if err != nil {
@@ -39,7 +39,7 @@ func explain(text string, route routeOptions) []explanation {
 	return all
 }
 
-// explain says how the backend is spoken to, and why.
+// explain says what the backend speaks, and why.
 func (b backend) explain() explanation {
 	e := explanation{Address: b.address.String(), Scheme: b.scheme, Dial: b.dial, Reason: b.sentence()}
 	if b.scheme == address.HTTPS {
@@ -48,7 +48,7 @@ func (b backend) explain() explanation {
 	return e
 }
 
-// sentence says how an upstream is spoken to, and why.
+// sentence says what an upstream speaks, and why.
 func (m meaning) sentence() string {
 	switch m.scheme {
 	case address.HTTP:
@@ -73,11 +73,11 @@ func explainCommand() *cobra.Command {
 		Use:   "explain <address>... | --config <path> [--adapter <name>]",
 		Short: "Says how addresses are understood, without touching the network",
 		Long: `
-Says for each address what proxyos would make of it: HTTP or HTTPS, what it
-dials, whether the certificate is checked, and by which rule.
+Says how proxyos understands each address: HTTP or HTTPS, what it dials, whether
+the certificate is checked, and which rule decides.
 
-With --config, explains every proxyos route of a configuration instead, and
-warns of what looks wrong. Placeholders are left as they are.
+With --config, explains every proxyos route of a config instead, and warns of
+what looks wrong. Placeholders are left as they are.
 
 Exits with 1 if an address, or a route, has an error.`,
 		Example: "  caddy proxyos explain pve:8006 https://app:3000 db:8440-8445\n" +

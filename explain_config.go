@@ -19,7 +19,7 @@ import (
 // configuredRoute is a proxyos handler found in a configuration.
 type configuredRoute struct {
 	server  string
-	hosts   []string // of the nearest route around it that has a host matcher
+	hosts   []string // of the innermost route around it that has a host matcher
 	handler json.RawMessage
 }
 
@@ -180,7 +180,7 @@ func explainRoute(found configuredRoute, ports portSet) routeExplanation {
 	return e
 }
 
-// describe says what a plan is, as far as it goes, and warns of what looks wrong.
+// describe adds what a plan has, even if incomplete, and warns of what looks wrong.
 func (e *routeExplanation) describe(p *plan) {
 	e.Name, e.Split = p.name, p.percent
 	for _, g := range p.groups() {
@@ -207,7 +207,7 @@ func (b backend) certificateCheck() string {
 	return "not checked (" + briefly[b.verifyReason] + ")"
 }
 
-// briefly names what a reason is about, for a table.
+// briefly has a word for each reason, for a table.
 var briefly = map[reason]string{
 	becauseWritten:    "written",
 	becauseDetected:   "port",

@@ -49,7 +49,7 @@ func TestExplainJSON(t *testing.T) {
 		{Address: "h2c://grpc:9000", Scheme: "h2c", Dial: "grpc:9000", Reason: "HTTP/2 cleartext, since the address says so."},
 		{Address: "h:8442", Scheme: "http", Dial: "h:8442", Reason: "HTTP, since it has no scheme and no well-known HTTPS port."},
 		{Address: "h:8443", Scheme: "https", Dial: "h:8443", TLSVerify: &no, Reason: "HTTPS, and the certificate is not checked, since its port is a well-known HTTPS port."},
-		{Address: "wss://x:1", Error: `upstream "wss://x:1": use https://x:1: WebSockets need no scheme of their own`},
+		{Address: "wss://x:1", Error: `upstream "wss://x:1": use https://x:1: WebSockets do not need a scheme of their own`},
 	}
 	want[1].TLSVerify, want[1].Reason = &yes, "HTTPS, since the address says so; the certificate is checked, since certificates are checked by default."
 	if !reflect.DeepEqual(got, want) {
@@ -134,10 +134,10 @@ func TestExplainConfig(t *testing.T) {
 		"warning: http://pbs:8007: a written http:// wins over the well-known HTTPS port 8007",
 		"warning: https://grafana:3000: HTTPS on port 3000, where plain HTTP is usual",
 		"warning: https://grafana:3000: weight 0: it gets no new requests",
-		"warning: prom:9090: 9090 is HTTPS for Cockpit but plain HTTP for Prometheus; if it is that, write http://prom:9090",
+		"warning: prom:9090: 9090 is HTTPS for Cockpit but plain HTTP for Prometheus; if this is Prometheus, write http://prom:9090",
 		"warning: lb_retries 3 with a single upstream",
 		"route without a name (server srv0, b.example.com)",
-		`error: upstream "http://a.lan:8006": it dials a.lan:8006 as upstream "a.lan:8006" does, but in another way`,
+		`error: upstream "http://a.lan:8006": it dials a.lan:8006, like upstream "a.lan:8006", but in a different way`,
 	} {
 		if !strings.Contains(flat, want) {
 			t.Errorf("missing: %s", want)

@@ -10,19 +10,19 @@ import (
 
 var (
 	requestsDesc = prometheus.NewDesc("caddy_proxyos_requests_total",
-		"Requests answered, by the class of their status.", []string{"route", "group", "code"}, nil)
+		"Requests answered, by status class.", []string{"route", "group", "code"}, nil)
 	inFlightDesc = prometheus.NewDesc("caddy_proxyos_requests_in_flight",
-		"Requests being answered.", []string{"route", "group"}, nil)
+		"Requests in flight.", []string{"route", "group"}, nil)
 	splitDesc = prometheus.NewDesc("caddy_proxyos_traffic_split_ratio",
-		"The share of requests for staging that is in force, from 0 to 1.", []string{"route"}, nil)
+		"The share of requests for staging that applies, from 0 to 1.", []string{"route"}, nil)
 	durationDesc = prometheus.NewDesc("caddy_proxyos_request_duration_seconds",
-		"How long requests took, from their arrival to the end of the answer.", []string{"route", "group"}, nil)
+		"How long requests took, from arrival to the end of the answer.", []string{"route", "group"}, nil)
 	fallbacksDesc = prometheus.NewDesc("caddy_proxyos_fallbacks_total",
 		"Requests for staging that production took over.", []string{"route"}, nil)
 )
 
-// collector reports the counts of all routes of a configuration when it is asked, so that
-// requests need not. Routes without a name are added up under the empty one.
+// collector reads the counts of all routes of a config when it is asked, so requests do not
+// have to report them. Routes without a name are added up under the empty name.
 type collector struct {
 	routes *registry
 }
@@ -74,14 +74,14 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	}
 }
 
-// durationBounds are the upper bounds of the buckets of durations: Prometheus' default ones.
+// durationBounds are the upper bounds of the buckets: the defaults of Prometheus.
 var durationBounds = [...]time.Duration{
 	5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond,
 	250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second,
 }
 
-// durationHistogram counts durations. It takes a tenth of the memory of one of Prometheus'
-// own, of which there would be two for each route.
+// durationHistogram counts durations. It takes a tenth of the memory of a histogram of the
+// Prometheus client, and each route has two.
 type durationHistogram struct {
 	buckets [len(durationBounds) + 1]atomic.Uint64 // the last: longer than any bound
 	micros  atomic.Uint64                          // the sum, in microseconds
@@ -97,7 +97,7 @@ func (h *durationHistogram) observe(d time.Duration) {
 	h.micros.Add(uint64(d.Round(time.Microsecond).Microseconds()))
 }
 
-// durationCounts is the state of one histogram, or of several added up.
+// durationCounts is the state of one histogram, or the sum of several.
 type durationCounts struct {
 	buckets [len(durationBounds) + 1]uint64
 	micros  uint64
@@ -112,7 +112,7 @@ func (h *durationHistogram) addTo(c durationCounts) durationCounts {
 	return c
 }
 
-// metric returns the counts in Prometheus' form, in which each bucket holds those before it.
+// metric returns the counts as Prometheus wants them: each bucket includes those before it.
 func (c durationCounts) metric(labels ...string) prometheus.Metric {
 	cumulative := make(map[float64]uint64, len(durationBounds))
 	count := uint64(0)

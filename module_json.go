@@ -11,8 +11,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// UnmarshalJSON decodes the handler; a field that is neither its own nor reverse_proxy's
-// is refused.
+// UnmarshalJSON decodes the handler. It rejects a field that is neither its own nor
+// reverse_proxy's.
 func (h *Handler) UnmarshalJSON(data []byte) error {
 	if err := h.decodeOwn(data); err != nil {
 		*h = Handler{}
@@ -26,7 +26,7 @@ func (h *Handler) UnmarshalJSON(data []byte) error {
 
 // decodeOwn decodes a handler that has no fields of reverse_proxy.
 func (h *Handler) decodeOwn(data []byte) error {
-	type proxyos Handler // as it is called where a field is wrong
+	type proxyos Handler // the name that decoding errors show
 	return caddy.StrictUnmarshalJSON(data, (*proxyos)(h))
 }
 
@@ -60,8 +60,8 @@ func (h *Handler) decodeMixed(data []byte) error {
 	return h.decodeOwn(encode(own))
 }
 
-// fieldNamed returns the field that a name in JSON stands for, in upper case or lower, as
-// everywhere in Caddy; or nothing if it is none of them.
+// fieldNamed returns the field that a name in JSON stands for, in either case, as everywhere
+// in Caddy. It is empty if there is none.
 func fieldNamed(name string, fields []string) string {
 	i := slices.IndexFunc(fields, func(field string) bool { return strings.EqualFold(field, name) })
 	if i < 0 {
@@ -70,7 +70,7 @@ func fieldNamed(name string, fields []string) string {
 	return fields[i]
 }
 
-// dropNulls takes what is null in JSON for missing, as it is taken in the rest of the handler.
+// dropNulls treats null in JSON as missing, as the rest of the handler does.
 func (g *Group) dropNulls() {
 	if g == nil {
 		return
@@ -98,7 +98,7 @@ func (h *Handler) MarshalJSON() ([]byte, error) {
 	return json.Marshal(fields)
 }
 
-// The fields of the handler in JSON: its own, and those that it takes for reverse_proxy.
+// The fields of the handler in JSON: its own, and those that it hands to reverse_proxy.
 var (
 	ownFields          = jsonFields(reflect.TypeFor[Handler]())
 	reverseProxyFields = jsonFields(reflect.TypeFor[reverseproxy.Handler]())

@@ -112,8 +112,8 @@ func TestWrongConfigsAreRefusedAtLoad(t *testing.T) {
 		noGroup   = "there is no staging group; add `staging <addresses...>`, or remove "
 		noModule  = "loading module 'proxyos': unknown module: http.reverse_proxy."
 		inStaging = `{"upstreams": ["a:1"], "traffic_split": 1, "staging": `
-		oneName   = `": write 1 to 64 letters, digits, '-', '_' or '.', beginning with a letter or digit`
-		otherWay  = "; write both alike, or give one another address"
+		oneName   = `": write 1 to 64 letters, digits, '-', '_' or '.', starting with a letter or digit`
+		otherWay  = "; write both the same way, or change one of the addresses"
 	)
 	for _, c := range []struct{ name, handler, want string }{
 		{"no upstream", `{"name": "x"}`, provision + none},
@@ -122,16 +122,16 @@ func TestWrongConfigsAreRefusedAtLoad(t *testing.T) {
 		{"an upstream that is a number", `{"upstreams": [3000]}`, decoding + `upstream 3000: write an address, such as "app:3000", or an object with one`},
 		{"an upstream with two addresses", `{"upstreams": [{"address": "a:1", "dial": "b:1"}]}`, decoding + `upstream "a:1": both address and dial ("b:1") are given; keep one of them`},
 		{"upstreams that are no list", `{"upstreams": "a:1"}`, decoding + "json: cannot unmarshal string into Go struct field proxyos.upstreams of type []proxyos.Upstream"},
-		{"an address with a path", `{"upstreams": ["http://a:1/x"]}`, provision + "upstream \"http://a:1/x\": an upstream takes no path; write the host and port alone, and `rewrite` to change the URI"},
+		{"an address with a path", `{"upstreams": ["http://a:1/x"]}`, provision + "upstream \"http://a:1/x\": an upstream takes no path; write only the host and the port, and use `rewrite` to change the URI"},
 		{"an address of reverse_proxy's that is wrong", `{"upstreams": [{"dial": "a:0"}]}`, provision + `upstream "a:0": port "0" is not a number from 1 to 65535`},
 
 		{"a share below 0", inStaging + `{"upstreams": ["b:1"]}, "traffic_split": -1}`, provision + "traffic_split: -1 is outside 0 to 100; write the percentage of requests for staging"},
 		{"a share above 100", inStaging + `{"upstreams": ["b:1"]}, "traffic_split": 101}`, provision + "traffic_split: 101 is outside 0 to 100; write the percentage of requests for staging"},
 		{"a share that is a string", inStaging + `{"upstreams": ["b:1"]}, "traffic_split": "10"}`, decoding + "json: cannot unmarshal string into Go struct field proxyos.traffic_split of type float64"},
-		{"a share without staging", `{"upstreams": ["a:1"], "traffic_split": 10}`, provision + "traffic_split: there is no staging group to send the share to; add `staging <addresses...>`, or remove traffic_split"},
-		{"staging without a share", `{"upstreams": ["a:1"], "staging": {"upstreams": ["b:1"]}}`, provision + "staging: no request would ever reach it; add `traffic_split <percent>` or `staging_when <matcher>`"},
+		{"a share without staging", `{"upstreams": ["a:1"], "traffic_split": 10}`, provision + "traffic_split: there is no staging group to send it to; add `staging <addresses...>`, or remove traffic_split"},
+		{"staging without a share", `{"upstreams": ["a:1"], "staging": {"upstreams": ["b:1"]}}`, provision + "staging: no request could ever reach it; add `traffic_split <percent>` or `staging_when <matcher>`"},
 		{"staging without upstreams", inStaging + `{}}`, provision + "staging: " + none},
-		{"staging with a wrong address", inStaging + `{"upstreams": ["ws://b"]}}`, provision + `staging: upstream "ws://b": use http://b: WebSockets need no scheme of their own`},
+		{"staging with a wrong address", inStaging + `{"upstreams": ["ws://b"]}}`, provision + `staging: upstream "ws://b": use http://b: WebSockets do not need a scheme of their own`},
 		{"sticky without staging", `{"upstreams": ["a:1"], "sticky": {"cookie": "c"}}`, provision + "sticky: " + noGroup + "sticky"},
 		{"staging_when without staging", `{"upstreams": ["a:1"], "staging_when": {"path": ["/"]}}`, provision + "staging_when: " + noGroup + "staging_when"},
 		{"production_when without staging", `{"upstreams": ["a:1"], "production_when": {"path": ["/"]}}`, provision + "production_when: " + noGroup + "production_when"},
@@ -162,19 +162,19 @@ func TestWrongConfigsAreRefusedAtLoad(t *testing.T) {
 		{"a weight below 0", `{"upstreams": [{"address": "a:1", "weight": -1}]}`, provision + `upstream "a:1": weight -1 is outside 0 to 1000`},
 		{"a weight above 1000", `{"upstreams": [{"address": "a:1", "weight": 1001}]}`, provision + `upstream "a:1": weight 1001 is outside 0 to 1000`},
 		{"a weight that is no whole number", `{"upstreams": [{"address": "a:1", "weight": 1.5}]}`, decoding + `upstream {"address":"a:1","weight":1.5}: json: cannot unmarshal number 1.5 into Go struct field .upstream.weight of type int`},
-		{"weights of 0 alone", `{"upstreams": [{"address": "a:1", "weight": 0}, {"address": "b:1", "weight": 0}]}`, provision + "every upstream of production has weight 0, so none would get requests; give one a weight from 1 to 1000"},
+		{"weights of 0 alone", `{"upstreams": [{"address": "a:1", "weight": 0}, {"address": "b:1", "weight": 0}]}`, provision + "every upstream of production has weight 0, so none gets requests; give one a weight from 1 to 1000"},
 		{"weights beside another policy", `{"upstreams": [{"address": "a:1", "weight": 2}], "load_balancing": {"selection_policy": {"policy": "first"}}}`, provision + "weights belong to the default policy; remove lb_policy, or the weights"},
-		{"max_requests below 0", `{"upstreams": [{"address": "a:1", "max_requests": -1}]}`, provision + `upstream "a:1": max_requests -1 is negative; write the most requests it may have in flight, or 0 for no limit`},
+		{"max_requests below 0", `{"upstreams": [{"address": "a:1", "max_requests": -1}]}`, provision + `upstream "a:1": max_requests -1 is negative; write how many requests it may have in flight, or 0 for no limit`},
 		{"skip_tls_verify that is a string", `{"upstreams": ["a:1"], "skip_tls_verify": "on"}`, decoding + "json: cannot unmarshal string into Go struct field proxyos.skip_tls_verify of type bool"},
 		{"balancing that is no object", `{"upstreams": ["a:1"], "load_balancing": "first"}`, provision + `load_balancing: "first" is not an object; write {…}`},
 
 		{"TLS settings on an HTTP upstream", `{"upstreams": [{"address": "a:1", "tls": {"server_name": "n"}}]}`, provision + `upstream "a:1": it has TLS settings but speaks HTTP, since it has no scheme and no well-known HTTPS port; write https://a:1`},
 		{"TLS settings on a written http://", `{"upstreams": [{"address": "http://a:8443", "tls": {}}]}`, provision + `upstream "http://a:8443": it has TLS settings but speaks HTTP, since the address says so; write https://a:8443`},
-		{"two meanings of one dial address", `{"upstreams": ["http://a:1", "https://a:1"]}`, provision + `upstream "https://a:1": it dials a:1 as upstream "http://a:1" does, but in another way (HTTPS, certificate checked; HTTP)` + otherWay},
-		{"two meanings, one of them implied", inStaging + `{"upstreams": ["http://a:8443"]}, "upstreams": ["a:8443"]}`, provision + `upstream "http://a:8443": it dials a:8443 as upstream "a:8443" does, but in another way (HTTP; HTTPS, certificate not checked)` + otherWay},
-		{"two meanings by skip_tls_verify", inStaging + `{"upstreams": ["https://a"], "skip_tls_verify": true}, "upstreams": ["https://a"]}`, provision + `upstream "https://a": it dials a:443 as upstream "https://a" does, but in another way (HTTPS, certificate not checked; HTTPS, certificate checked)` + otherWay},
-		{"two meanings by TLS settings", `{"upstreams": ["https://a", {"address": "https://a", "tls": {"server_name": "n"}}]}`, provision + `upstream "https://a": it dials a:443 as upstream "https://a" does, but in another way (HTTPS, certificate checked, with TLS settings of its own; HTTPS, certificate checked)` + otherWay},
-		{"two meanings in a range", `{"upstreams": ["a:1-3", "h2c://a:2"]}`, provision + `upstream "h2c://a:2": it dials a:2 as upstream "a:2" does, but in another way (HTTP/2 cleartext; HTTP)` + otherWay},
+		{"two meanings of one dial address", `{"upstreams": ["http://a:1", "https://a:1"]}`, provision + `upstream "https://a:1": it dials a:1, like upstream "http://a:1", but in a different way (HTTPS, certificate checked; HTTP)` + otherWay},
+		{"two meanings, one of them implied", inStaging + `{"upstreams": ["http://a:8443"]}, "upstreams": ["a:8443"]}`, provision + `upstream "http://a:8443": it dials a:8443, like upstream "a:8443", but in a different way (HTTP; HTTPS, certificate not checked)` + otherWay},
+		{"two meanings by skip_tls_verify", inStaging + `{"upstreams": ["https://a"], "skip_tls_verify": true}, "upstreams": ["https://a"]}`, provision + `upstream "https://a": it dials a:443, like upstream "https://a", but in a different way (HTTPS, certificate not checked; HTTPS, certificate checked)` + otherWay},
+		{"two meanings by TLS settings", `{"upstreams": ["https://a", {"address": "https://a", "tls": {"server_name": "n"}}]}`, provision + `upstream "https://a": it dials a:443, like upstream "https://a", but in a different way (HTTPS, certificate checked, with its own TLS settings; HTTPS, certificate checked)` + otherWay},
+		{"two meanings in a range", `{"upstreams": ["a:1-3", "h2c://a:2"]}`, provision + `upstream "h2c://a:2": it dials a:2, like upstream "a:2", but in a different way (HTTP/2 cleartext; HTTP)` + otherWay},
 		{"https:// beside a transport without TLS", `{"upstreams": ["https://a:1"], "transport": {"protocol": "fastcgi"}}`, provision + `upstream "https://a:1": the route's transport is not http and has no TLS; write the address without https://`},
 		{"https:// in staging beside a transport without TLS", inStaging + `{"upstreams": ["HTTPS://b:1"]}, "transport": {"protocol": "fastcgi"}}`, provision + `staging: upstream "HTTPS://b:1": the route's transport is not http and has no TLS; write the address without https://`},
 		{"HTTP/3 to a cleartext upstream", `{"upstreams": ["a:1"], "transport": {"protocol": "http", "versions": ["3"]}}`, provision + "upstream \"a:1\": the transport says `versions 3`, and HTTP/3 needs TLS; write https://a:1"},
@@ -197,8 +197,8 @@ func TestWrongConfigsAreRefusedAtLoad(t *testing.T) {
 	t.Run("two routes of one name", func(t *testing.T) {
 		checkRefusal(t, validate(t, "{}", `{"handler": "proxyos", "name": "x", "upstreams": ["a:1"]}`, `{"handler": "proxyos", "name": "x", "upstreams": ["b:1"]}`),
 			"loading http app module: provision http: server test: setting up route handlers: route 0: loading handler modules: position 1: loading module 'proxyos': "+
-				provision+`name "x": another proxyos route has it already, the one with the upstream a:1; give each route a name of its own, or both the same configuration`)
-		checkExplained(t, `name "x": another proxyos route has it already, the one with the upstream a:1; give each route a name of its own, or both the same configuration`,
+				provision+`name "x": another proxyos route already has it, the one with the upstream a:1; give each route its own name, or both the same configuration`)
+		checkExplained(t, `name "x": another proxyos route already has it, the one with the upstream a:1; give each route its own name, or both the same configuration`,
 			`{"handler": "proxyos", "@id": "a", "name": "x", "upstreams": ["a:1"]}`, `{"handler": "proxyos", "name": "x", "upstreams": ["b:1"]}`)
 	})
 }
@@ -209,8 +209,8 @@ func TestWrongSettingsOfTheAppAreRefused(t *testing.T) {
 		`{"https_ports": 1}`:             "decoding module config: proxyos: json: cannot unmarshal number into Go struct field App.https_ports of type []int",
 		`{"https_ports": [1, 0]}`:        "proxyos: invalid configuration: https_ports: port 0 is not a number from 1 to 65535",
 		`{"https_ports": [65536]}`:       "proxyos: invalid configuration: https_ports: port 65536 is not a number from 1 to 65535",
-		`{"sync_interval": 1}`:           "proxyos: invalid configuration: sync_interval: 1ns is less than 100ms",
-		`{"sync_interval": "-5s"}`:       "proxyos: invalid configuration: sync_interval: -5s is less than 100ms",
+		`{"sync_interval": 1}`:           "proxyos: invalid configuration: sync_interval: 1ns is too short; write 100ms or more",
+		`{"sync_interval": "-5s"}`:       "proxyos: invalid configuration: sync_interval: -5s is too short; write 100ms or more",
 		`{"sync_interval": "sometimes"}`: `decoding module config: proxyos: time: invalid duration "sometimes"`,
 	} {
 		t.Run(settings, func(t *testing.T) {

@@ -16,21 +16,21 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// overridesKey is where the splits that were set at run time stand in Caddy's storage.
+// overridesKey is where Caddy's storage has the splits that were set at run time.
 const overridesKey = "proxyos/overrides.json"
 
-// storageTimeout is how long a change may wait for the storage, which includes the time
-// in which the lock of an instance that was killed goes stale.
+// storageTimeout is how long a change may wait for the storage. It is long enough for the lock
+// of a killed instance to go stale.
 const storageTimeout = 30 * time.Second
 
-// document is all overrides as they are stored.
+// document has all overrides, as stored.
 type document struct {
 	Version uint64               `json:"version"` // grows with each change; see firstVersion
 	Routes  map[string]*override `json:"routes"`  // by name
 }
 
-// override is a traffic split that is set while the route runs. Read-only once it is in
-// force, but for retired.
+// override is a traffic split that is set while the route runs. Once it is in force, only
+// retired may change.
 type override struct {
 	TrafficSplit float64   `json:"traffic_split"`
 	Against      float64   `json:"against"` // the configured split that it replaces
@@ -45,7 +45,7 @@ func newOverride(percent, against float64, by string) *override {
 	return &override{TrafficSplit: percent, Against: against, SetAt: time.Now().UTC().Round(0), SetBy: by, share: newShare(percent)}
 }
 
-// UnmarshalJSON decodes an override; unknown fields are rejected.
+// UnmarshalJSON decodes an override. It rejects unknown fields.
 func (o *override) UnmarshalJSON(data []byte) error {
 	type plain override
 	if err := caddy.StrictUnmarshalJSON(data, (*plain)(o)); err != nil {
@@ -55,8 +55,8 @@ func (o *override) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// firstVersion returns the version of a document that is begun anew: larger than any of a
-// document that was lost, which an instance may still have in force.
+// firstVersion returns the version of a new document. It is larger than those of a document
+// that was lost, which an instance may still have in force.
 func firstVersion() uint64 { return uint64(time.Now().UnixMilli()) }
 
 // maxVersion is the largest number that all JSON decoders read exactly.
@@ -64,7 +64,7 @@ const maxVersion = 1 << 53
 
 func parseDocument(raw []byte) (document, error) {
 	var doc document
-	if !json.Valid(raw) { // what follows the first value counts, too
+	if !json.Valid(raw) { // also rejects text after the first value
 		return document{}, errors.New("it is not JSON")
 	}
 	if err := caddy.StrictUnmarshalJSON(raw, &doc); err != nil {
@@ -85,15 +85,15 @@ func parseDocument(raw []byte) (document, error) {
 	return doc, nil
 }
 
-// overrideStore keeps the splits that were set at run time in Caddy's storage, from where all
-// instances of a cluster, and this one after a restart, take them. It never touches the
-// requests: what the storage does not deliver leaves the splits as they are.
+// overrideStore keeps the splits that were set at run time in Caddy's storage. All instances of
+// a cluster read them there, and so does this one after a restart. It does not touch requests: if
+// the storage fails, the splits stay as they are.
 type overrideStore struct {
 	storage certmagic.Storage
 	logger  *zap.Logger
 	held    func() document // the overrides in force
 
-	// apply puts a document in force; followed tells whether the storage had it first
+	// apply puts a document in force; followed tells whether it came from the storage
 	apply func(doc document, followed bool)
 
 	mu      sync.Mutex // held while the document is changed or put in force
@@ -101,8 +101,8 @@ type overrideStore struct {
 	failing bool       // whether the storage failed when it was last read
 }
 
-// change changes the document in the storage, and then puts it in force. It writes nothing
-// if edit reports that there is nothing to change.
+// change changes the document in the storage, then puts it in force. It writes nothing if
+// edit reports that nothing has changed.
 func (s *overrideStore) change(ctx context.Context, edit func(*document) bool) error {
 	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
@@ -112,9 +112,9 @@ func (s *overrideStore) change(ctx context.Context, edit func(*document) bool) e
 		return fmt.Errorf("locking %s in the storage: %w", overridesKey, err)
 	}
 	doc, err := s.edit(ctx, edit)
-	// the lock must not outlive a context that has ended meanwhile
+	// unlock even if the context has ended in the meantime
 	if unlockErr := s.storage.Unlock(context.WithoutCancel(ctx), overridesKey); unlockErr != nil {
-		s.logger.Error("unlocking the stored splits", zap.String("key", overridesKey), zap.Error(unlockErr))
+		s.logger.Error("the stored splits could not be unlocked", zap.String("key", overridesKey), zap.Error(unlockErr))
 	}
 	if err != nil {
 		return err
@@ -123,7 +123,7 @@ func (s *overrideStore) change(ctx context.Context, edit func(*document) bool) e
 	return nil
 }
 
-// edit reads, edits and writes the document, whose lock is held.
+// edit reads, edits and writes the document. The lock must be held.
 func (s *overrideStore) edit(ctx context.Context, edit func(*document) bool) (document, error) {
 	doc, err := s.read(ctx)
 	damaged, isDamaged := errors.AsType[*damagedError](err)
@@ -165,7 +165,7 @@ func (e *damagedError) Error() string {
 	return fmt.Sprintf("the stored document %s is damaged: %v", overridesKey, e.cause)
 }
 
-// read returns the stored document; a missing one is empty.
+// read returns the stored document, an empty one if there is none.
 func (s *overrideStore) read(ctx context.Context) (document, error) {
 	raw, err := s.storage.Load(ctx, overridesKey)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -181,26 +181,27 @@ func (s *overrideStore) read(ctx context.Context) (document, error) {
 	return doc, nil
 }
 
-// setAside keeps a damaged document under another key, and returns what is in force here
-// in its place.
+// setAside keeps a damaged document under another key, and returns in its place what is in
+// force here.
 func (s *overrideStore) setAside(ctx context.Context, damaged *damagedError) (document, error) {
 	key := fmt.Sprintf("proxyos/overrides.damaged-%s.json", time.Now().UTC().Format("20060102T150405.000"))
 	if err := s.storage.Store(ctx, key, damaged.raw); err != nil {
 		return document{}, fmt.Errorf("setting %s aside as %s: %w", overridesKey, key, err)
 	}
-	s.logger.Error("the stored splits are damaged; they are set aside and replaced by those in force",
+	s.logger.Error("the stored splits are damaged; they are set aside and replaced with the current ones",
 		zap.String("key", overridesKey), zap.String("set_aside_as", key), zap.Error(damaged.cause))
 	return s.held(), nil
 }
 
-// sync puts the stored document in force if it is newer than the one that is, or if again
-// is true and it is not older: a change may be made here while the storage is read.
+// sync puts the stored document in force if it is newer than the current one; with again, also
+// if both have the same version. It ignores an older one: a change may be made here while the
+// storage is read.
 func (s *overrideStore) sync(ctx context.Context, again bool) error {
 	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
 	doc, err := s.read(ctx)
 	if _, damaged := errors.AsType[*damagedError](err); damaged {
-		err = s.change(ctx, func(*document) bool { return false }) // which sets it aside
+		err = s.change(ctx, func(*document) bool { return false }) // sets it aside
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.report(ctx, err)
@@ -212,7 +213,7 @@ func (s *overrideStore) sync(ctx context.Context, again bool) error {
 		return err
 	}
 	if doc.Version == 0 && s.version > 0 {
-		// no document: it was deleted, or not yet written when it was looked for
+		// no document: it was deleted, or not yet written when it was read
 		if doc, err = s.read(ctx); err != nil {
 			return err
 		}
@@ -223,11 +224,11 @@ func (s *overrideStore) sync(ctx context.Context, again bool) error {
 	return nil
 }
 
-// report logs that the storage fails, once, and that it works again.
+// report logs once that the storage fails, and once that it works again.
 func (s *overrideStore) report(ctx context.Context, err error) {
 	switch {
 	case err != nil && !s.failing && !errors.Is(ctx.Err(), context.Canceled):
-		s.logger.Error("the stored splits cannot be read; those in force stay", zap.Error(err))
+		s.logger.Error("the stored splits cannot be read; the current ones still apply", zap.Error(err))
 		s.failing = true
 	case err == nil && s.failing:
 		s.logger.Info("the stored splits can be read again")

@@ -33,7 +33,7 @@ func TestPinsThatWouldNotBeLookedAtAreRefused(t *testing.T) {
 		{"on HTTP", Upstream{Address: "app:3000"}, nil, nil, "speaks HTTP, since it has no scheme and no well-known HTTPS port; write https://app:3000"},
 		{"on http:// and a detected port", Upstream{Address: "http://pve:8006"}, nil, nil, "speaks HTTP, since the address says so; write https://pve:8006"},
 		{"on a range that is partly HTTP", Upstream{Address: "h:8442-8443"}, nil, nil, "write https://h:8442"},
-		{"with its own skip_tls_verify", Upstream{Address: "pve:8006", SkipTLSVerify: &yes}, nil, nil, "not to be checked, since the upstream's skip_tls_verify says so"},
+		{"with its own skip_tls_verify", Upstream{Address: "pve:8006", SkipTLSVerify: &yes}, nil, nil, "pinned but not checked, since the upstream's skip_tls_verify says so"},
 		{"with its group's", Upstream{Address: "pve:8006"}, &yes, nil, "since its group's skip_tls_verify says so"},
 		{"with the route's", Upstream{Address: "pve:8006"}, nil, &yes, "since the route's skip_tls_verify says so; remove that, or write `skip_tls_verify off`"},
 		{"malformed", Upstream{Address: "pve:8006", TLSPins: []string{"abc"}}, nil, nil, "not hexadecimal"},
@@ -183,7 +183,7 @@ func TestPinnedCertificateExchangedUnderLoad(t *testing.T) {
 			if status, body := caddy.Get("/"); status != 502 || body != "" {
 				t.Errorf("after the exchange: status %d, body %q", status, body)
 			}
-			if hints := caddy.hints(); !strings.Contains(hints, "its certificate is none of those pinned") || !strings.Contains(hints, proxytest.PinOf(impostor)) {
+			if hints := caddy.hints(); !strings.Contains(hints, "its certificate is not pinned") || !strings.Contains(hints, proxytest.PinOf(impostor)) {
 				t.Errorf("logged hints %q", hints)
 			}
 			for _, entry := range caddy.Logs.EntriesWith("err_id") {

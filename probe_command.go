@@ -39,7 +39,7 @@ handshake with the certificate checked and unchecked, and sends one GET request
 for / by HTTPS and by plain HTTP. Ends with a verdict and the lines for the
 Caddyfile.
 
-Exits with 0 only if every address would work as it is written.`,
+Exits with 0 only if every address works as written.`,
 		Example: "  caddy proxyos probe pve:8006\n  caddy proxyos probe --json --timeout 2s https://app:3000",
 		RunE: runQuietly(func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -52,7 +52,7 @@ Exits with 0 only if every address would work as it is written.`,
 		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "Print JSON")
-	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "How long looking at one address may take")
+	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "How long to look at one address")
 	return cmd
 }
 
@@ -93,7 +93,7 @@ func probeAddresses(ctx context.Context, w io.Writer, addresses []string, timeou
 	return nil
 }
 
-// probeBackend probes a backend, and prints each step as it ends and the verdict.
+// probeBackend probes a backend, and prints each step when it ends, then the verdict.
 func probeBackend(ctx context.Context, b backend, p *probe.Prober, w io.Writer) probeReport {
 	r := probeReport{explanation: b.explain()}
 	r.print(w)
@@ -113,7 +113,7 @@ func probeBackend(ctx context.Context, b backend, p *probe.Prober, w io.Writer) 
 	return r
 }
 
-// probed returns what a probe needs to know of a backend about whose route nothing is known.
+// probed returns what a probe needs to know about a backend of an unknown route.
 func (b backend) probed() probe.Target {
 	verify, _ := inferVerify(b.address, Upstream{}, nil, defaultOptions())
 	return probe.Target{Upstream: b.diagnosed(), Verify: verify}

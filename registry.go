@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// registry is the routes of a configuration. Safe for concurrent use.
+// registry has the routes of a config. It is safe for concurrent use.
 type registry struct {
 	mu     sync.Mutex
 	routes []*route
@@ -51,7 +51,7 @@ func sameJSON(a, b json.Marshaler) bool {
 
 // errNameTaken says which other route has a name, by its first upstream.
 func errNameTaken(name, address string) error {
-	return fmt.Errorf("name %q: another proxyos route has it already, the one with the upstream %s; give each route a name of its own, or both the same configuration", name, address)
+	return fmt.Errorf("name %q: another proxyos route already has it, the one with the upstream %s; give each route its own name, or both the same configuration", name, address)
 }
 
 // all returns the routes in the order in which they were loaded, each name once.

@@ -9,19 +9,19 @@ import (
 	"sync/atomic"
 )
 
-// splitter shares requests out between staging and production. It is a phase accumulator:
-// each request adds the share, as a fraction of 2⁶⁴, to a phase that starts half way, and
-// a carry out of 64 bits means staging. So after any n requests staging has had n times
-// its share, half a request off at most, its requests evenly spread. Safe for concurrent
-// use, without locks or waiting.
+// splitter divides requests between staging and production. It is a phase accumulator: each
+// request adds the share, as a fraction of 2⁶⁴, to a phase that starts half way. A carry out of
+// 64 bits means staging. So after any n requests, staging has had n times its share, half a
+// request off at most, and its requests are evenly spread. It is safe for concurrent use,
+// without locks or waiting.
 type splitter struct {
 	configured share
-	override   *atomic.Pointer[override] // in force instead, where it was set against the configured share
+	override   *atomic.Pointer[override] // in force instead, if it was set against the configured share
 	ignored    *override                 // retired before this config began
 	phase      *atomic.Uint64
 }
 
-// share is a percentage of the requests, worked out for the accumulator.
+// share is a percentage of the requests, prepared for the accumulator.
 type share struct {
 	percent float64
 	step    uint64 // the percentage as a fraction of 2⁶⁴; 0 for 100 %
@@ -43,7 +43,7 @@ func (s *share) isSplit() bool { return s.percent > 0 && s.percent < 100 }
 // covers tells whether a client at a position, as a fraction of 2⁶⁴, belongs to staging.
 func (s *share) covers(position uint64) bool { return s.percent == 100 || position < s.step }
 
-// newSplitter returns a splitter with a phase of its own.
+// newSplitter returns a splitter with its own phase.
 func newSplitter(percent float64) *splitter {
 	s := &splitter{configured: newShare(percent), override: new(atomic.Pointer[override]), phase: new(atomic.Uint64)}
 	s.phase.Store(halfway)

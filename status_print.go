@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// printer prints answers of the admin API: for people, in 80 columns, or as JSON.
+// printer prints responses of the admin API: for people, in 80 columns, or as JSON.
 type printer struct {
 	out  io.Writer
 	json bool
@@ -114,10 +114,10 @@ func (u upstreamStatus) speaks() string {
 
 func percentText(percent float64) string { return fmt.Sprintf("%.6g %%", percent) }
 
-// minClipped is how many columns of a name or an address are always shown.
+// minClipped is how many columns of a name or an address to show at least.
 const minClipped = 10
 
-// fit shortens the cells of the first column to the room that the others leave.
+// fit shortens the cells of the first column to the space that the others leave.
 func fit(indent int, rows [][]string) {
 	left := lineWidth - indent
 	for column := 1; column < len(rows[0]); column++ {

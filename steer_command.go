@@ -11,7 +11,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 )
 
-// exitNotDrained is the exit code of promote and rollback when the split is changed but
+// exitNotDrained is the exit code of promote and rollback if the split is changed, but
 // requests are still in flight when the time is up.
 const exitNotDrained = 4
 
@@ -20,8 +20,8 @@ const defaultDrain = 30 * time.Second
 // steerCommands returns the commands that watch and steer the routes of a running Caddy.
 func steerCommands() []*cobra.Command {
 	list := steerCommand("list", "Lists the routes, with their splits and health", `
-Lists also routes without a name. They cannot be steered: give them a name with
-the subdirective name.`, "caddy proxyos list", cobra.NoArgs,
+Also lists routes without a name. You cannot steer them. To steer a route, give
+it a name with the subdirective name.`, "caddy proxyos list", cobra.NoArgs,
 		func(c adminClient, out printer, fl caddycmd.Flags, _ []string) (int, error) {
 			routes, err := c.list()
 			if err != nil {
@@ -101,7 +101,7 @@ func steerCommand(use, short, long, example string, args cobra.PositionalArgs, r
 func drain(c adminClient, out printer, fl caddycmd.Flags, name string, percent float64, leaving string) (int, error) {
 	limit := fl.Duration("drain")
 	if limit < 0 {
-		return 2, fmt.Errorf("--drain %s is negative; write how long to wait, or 0 not to wait", limit)
+		return 2, fmt.Errorf("--drain %s is negative; write how long to wait, or 0 to not wait", limit)
 	}
 	route, err := c.split(name, percent, operator())
 	if err != nil {

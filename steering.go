@@ -15,20 +15,20 @@ import (
 )
 
 // startupWait is how long the first requests after a start wait for the splits that were
-// set at run time, should the storage be slow.
+// set at run time, if the storage is slow.
 const startupWait = time.Second
 
-// steering puts the splits that are set at run time in force, here and through Caddy's
+// steering puts the splits that are set at run time in force: here, and through Caddy's
 // storage in all instances of a cluster.
 type steering struct {
 	routes   *registry
 	store    *overrideStore
-	interval time.Duration // between looks at the storage
+	interval time.Duration // between reads of the storage
 	logger   *zap.Logger
 
 	synced chan struct{} // closed once the stored overrides are in force
-	slow   atomic.Bool   // the storage is too slow for the first requests to wait for it
-	wake   chan struct{} // asks for the stored overrides to be put in force again
+	slow   atomic.Bool   // the storage is too slow, so requests do not wait for it
+	wake   chan struct{} // asks to put the stored overrides in force again
 
 	mu      sync.Mutex // held while overrides are put in force
 	stopped bool
@@ -40,7 +40,7 @@ func newSteering(routes *registry, storage certmagic.Storage, interval time.Dura
 	return s
 }
 
-// runningSteering returns that of the config that runs, or nil.
+// runningSteering returns the steering of the running config, or nil.
 func runningSteering() *steering {
 	app, err := runningApp()
 	if err != nil {
@@ -49,20 +49,20 @@ func runningSteering() *steering {
 	return app.steering
 }
 
-// start follows the storage until the context ends. It waits for the first look at it, or
-// for a moment if the storage is slow.
+// start follows the storage until the context ends. It waits until the storage has been read
+// once, or only for startupWait if the storage is slow.
 func (s *steering) start(ctx context.Context) {
 	go s.follow(ctx)
 	select {
 	case <-s.synced:
 	case <-time.After(startupWait):
 		s.slow.Store(true)
-		s.logger.Warn("the storage is slow; traffic splits that were set at run time come into force once it has answered")
+		s.logger.Warn("the storage is slow; traffic splits that were set at run time apply once it answers")
 	}
 }
 
-// stop leaves the splits to the config that runs from now on. That one looks at the storage
-// once more: it may have done so before the last change that was made here.
+// stop leaves the splits to the config that runs from now on. That one reads the storage again:
+// it may have read it before the last change that was made here.
 func (s *steering) stop() {
 	s.mu.Lock()
 	s.stopped = true
@@ -70,17 +70,17 @@ func (s *steering) stop() {
 	if successor := runningSteering(); successor != nil && successor != s {
 		select {
 		case successor.wake <- struct{}{}:
-		default: // it has been asked already
+		default: // it is already asked to
 		}
 	}
 }
 
-// set changes the split of a named route, for all instances and from the next request on.
+// set changes the split of a named route, for all instances, from the next request on.
 func (s *steering) set(ctx context.Context, route *route, percent float64, by string) error {
 	if route.staging == nil {
 		return caddy.APIError{
 			HTTPStatus: http.StatusConflict,
-			Err:        fmt.Errorf("route %q has no staging group to send a share to; add `staging <addresses...>` to its config", route.name),
+			Err:        fmt.Errorf("route %q has no staging group to send requests to; add `staging <addresses...>` to its config", route.name),
 		}
 	}
 	was := route.split.current().percent
@@ -102,25 +102,25 @@ func (s *steering) reset(ctx context.Context, route *route, by string) error {
 	return s.report(route, was, by, err)
 }
 
-// change changes the stored overrides, which are in force when it returns.
+// change changes the stored overrides. They are in force when it returns.
 func (s *steering) change(ctx context.Context, edit func(*document) bool) error {
 	if err := s.store.change(ctx, edit); err != nil {
 		return err
 	}
-	// a new config that has taken over meanwhile may have read the storage before this
+	// a new config may have taken over, and may have read the storage before this change
 	if successor := runningSteering(); successor != nil && successor != s {
 		return successor.store.sync(ctx, true)
 	}
 	return nil
 }
 
-// report logs a change that was made, or that could not be stored.
+// report logs a change, or that it could not be stored.
 func (s *steering) report(route *route, was float64, by string, err error) error {
 	if err != nil {
-		s.logger.Error("the traffic split is not changed", zap.String("route", route.name), zap.String("by", by), zap.Error(err))
+		s.logger.Error("the traffic split was not changed", zap.String("route", route.name), zap.String("by", by), zap.Error(err))
 		return caddy.APIError{
 			HTTPStatus: http.StatusServiceUnavailable,
-			Err:        fmt.Errorf("the traffic split of route %q is not changed: %w", route.name, err),
+			Err:        fmt.Errorf("the traffic split of route %q was not changed: %w", route.name, err),
 		}
 	}
 	s.logger.Info("traffic split changed", zap.String("route", route.name), zap.Float64("from", was),
@@ -128,9 +128,9 @@ func (s *steering) report(route *route, was float64, by string, err error) error
 	return nil
 }
 
-// putInForce gives each named route its override, or none. Routes share their state with the
-// same ones of the config that runs: while that is another one, because this one has not
-// started altogether or was stopped, they are left to it.
+// putInForce gives each named route its override, or none. A route shares its state with the
+// route of that name in the running config. While another config is running, because this one
+// has not fully started or was stopped, such routes are left to that config.
 func (s *steering) putInForce(doc document, followed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -146,11 +146,11 @@ func (s *steering) putInForce(doc document, followed bool) {
 		was := route.split.current().percent
 		next := doc.Routes[route.name]
 		if o := route.split.override.Load(); next == nil && o != nil && o.Against != route.split.configured.percent {
-			continue // means nothing here, and the config before this one may still serve by it
+			continue // does not apply here, but the config before this one may still use it
 		}
 		route.split.override.Store(next)
 		if now := route.split.current().percent; followed && now != was {
-			s.logger.Info("traffic split changed, as the storage says", zap.String("route", route.name),
+			s.logger.Info("traffic split changed to match the storage", zap.String("route", route.name),
 				zap.Float64("from", was), zap.Float64("to", now))
 		}
 	}
@@ -167,14 +167,14 @@ func (s *steering) inForce() document {
 	return doc
 }
 
-// retire removes the overrides that were set against another configured split than the one
-// of this config.
+// retire removes the overrides that were set against a configured split other than this
+// config's.
 func (s *steering) retire(ctx context.Context) {
 	var stale []*route
 	for _, route := range s.routes.all() {
 		if o := route.split.override.Load(); o != nil && o.Against != route.split.configured.percent && o.retired.CompareAndSwap(false, true) {
 			stale = append(stale, route)
-			s.logger.Info("the configured traffic split was edited; the one that was set at run time is retired",
+			s.logger.Info("the configured traffic split was edited; the one that was set at run time no longer applies",
 				zap.String("route", route.name), zap.Float64("configured", route.split.configured.percent),
 				zap.Float64("retired", o.TrafficSplit), zap.Float64("set_against", o.Against))
 		}
@@ -192,19 +192,19 @@ func (s *steering) retire(ctx context.Context) {
 		return len(doc.Routes) < before
 	})
 	if err != nil {
-		s.logger.Error("retired traffic splits are still in the storage", zap.Error(err))
+		s.logger.Error("traffic splits that no longer apply are still in the storage", zap.Error(err))
 	}
 }
 
-// follow puts the stored overrides in force, at once and at each interval, until the context
-// ends.
+// follow puts the stored overrides in force, at once and then at each interval, until the
+// context ends.
 func (s *steering) follow(ctx context.Context) {
 	retired := false
 	sync := func(again bool) {
-		if s.store.sync(ctx, again) != nil || retired { // it logs its failures itself
+		if s.store.sync(ctx, again) != nil || retired { // sync logs its failures
 			return
 		}
-		if runningSteering() == s { // it may yet fail to start
+		if runningSteering() == s { // before that, this config may still fail to start
 			s.retire(ctx)
 			retired = true
 		}
@@ -225,8 +225,8 @@ func (s *steering) follow(ctx context.Context) {
 	}
 }
 
-// await waits until the stored overrides are in force, or for a moment if the storage is
-// slow. Most of the time there is nothing to wait for.
+// await waits until the stored overrides are in force, or only for startupWait if the storage
+// is slow. Usually there is nothing to wait for.
 func (s *steering) await() {
 	select {
 	case <-s.synced:

@@ -12,30 +12,31 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// Sticky keeps each client in one group: it gives clients positions from 0 to 1, and those
-// below the traffic split are for staging. Requests that StagingWhen or ProductionWhen
-// decides are not concerned. Raising the split only moves clients to staging, and lowering
-// it only moves the last ones back. No state is kept, so that all instances of a cluster
-// agree, and restarts change nothing. Exactly one of the fields is required.
+// Sticky keeps each client in one group. Each client has a position from 0 to 1, and those
+// below the traffic split belong to staging. Sticky does not concern requests that StagingWhen
+// or ProductionWhen decides. Raising the split only moves clients to staging, and lowering it
+// only moves the last ones back. No state is kept, so all instances of a cluster agree, and
+// restarts change nothing. Exactly one of the fields is required.
 type Sticky struct {
-	// The name of a cookie that holds the client's position. It is set for clients that
-	// bring no valid one, while the split is neither 0 nor 100, until the browser is
-	// closed: HttpOnly, SameSite=Lax, for the path "/", and Secure over TLS. A cookie is no
-	// secret: who wants can make up one for either group. Routes that one browser reaches
-	// under the same host share a cookie of the same name. Default: none; "proxyos" in a
-	// Caddyfile that names none.
+	// The name of a cookie that holds the client's position. While the split is neither 0 nor
+	// 100, it is set for clients that do not send a valid one. It lasts until the browser is
+	// closed: HttpOnly, SameSite=Lax, for the path "/", and Secure over TLS. The cookie is not a
+	// secret: a client can forge one to choose its group. Routes that a browser reaches under
+	// the same host share a cookie of the same name. Default: none; "proxyos" in a Caddyfile
+	// that does not name one.
 	Cookie string `json:"cookie,omitempty"`
 
-	// A text with placeholders, whose hash, together with the route's name, is the client's
-	// position: the same text, the same group. A text without a placeholder is refused. A
-	// request for which it is empty is shared out as if by no Sticky at all. Default: none.
+	// A text with placeholders. Its hash, together with the route's name, is the client's
+	// position: the same text, the same group. A text without a placeholder is rejected. A
+	// request for which it is empty is decided by the split, as if there were no Sticky.
+	// Default: none.
 	Key string `json:"key,omitempty"`
 }
 
-// defaultCookie is the name of the cookie where none is given.
+// defaultCookie is the name of the cookie if none is given.
 const defaultCookie = "proxyos"
 
-// check refuses settings that would not work.
+// check rejects settings that would not work.
 func (s *Sticky) check() error {
 	switch {
 	case s.Cookie == "" && s.Key == "":
@@ -50,11 +51,11 @@ func (s *Sticky) check() error {
 	return nil
 }
 
-// goldenRatio is the fraction of the golden ratio, of 2⁶⁴. Its multiples are so even that
-// the first clients are already divided as the split says.
+// goldenRatio is the fractional part of the golden ratio, times 2⁶⁴. Its multiples are so evenly
+// spread that even the first few clients are divided as the split says.
 const goldenRatio = 0x9E3779B97F4A7C15
 
-// cohorts finds out the positions of a route's clients, as fractions of 2⁶⁴.
+// cohorts determines the positions of a route's clients, as fractions of 2⁶⁴.
 type cohorts struct {
 	sticky *Sticky
 	salt   uint64
@@ -105,8 +106,8 @@ func (c *cohorts) keyPosition(r *http.Request) (uint64, bool) {
 	return digest.Sum64(), true
 }
 
-// A position stands in a cookie as 16 hexadecimal digits, followed by 8 of a checksum that
-// tells it from a truncated or made-up value.
+// In a cookie, a position is 16 hexadecimal digits, followed by 8 of a checksum that tells it
+// from a truncated or made-up value.
 const (
 	positionDigits = 16
 	checksumDigits = 8
@@ -119,7 +120,7 @@ func encodePosition(position uint64) string {
 
 func decodePosition(value string) (uint64, bool) {
 	if len(value) != positionDigits+checksumDigits || strings.Trim(value, "0123456789abcdef") != "" {
-		return 0, false // nor upper case, which strconv would take
+		return 0, false // upper case, too, which strconv would accept
 	}
 	digits := value[:positionDigits]
 	position, err := strconv.ParseUint(digits, 16, 64)

@@ -14,46 +14,40 @@ import (
 // or an object with the fields below.
 type Upstream struct {
 	// The backend's address, as people write it: "pve:8006", "https://app.lan",
-	// "h2c://grpc:9000", "unix//run/app.sock". A port range makes one upstream of
-	// each port, all with the options below. A placeholder may stand for the host, the
-	// port or both, where no scheme is written. In JSON, "dial" is accepted for
-	// "address", as in reverse_proxy. Required.
+	// "h2c://grpc:9000", "unix//run/app.sock". A port range makes one upstream of each port,
+	// all with the options below. A placeholder can be the host, the port or both, if no scheme
+	// is written. In JSON, "dial" is accepted for "address", as in reverse_proxy. Required.
 	Address string `json:"address,omitempty"`
 
-	// The largest number of requests the upstream may have in flight; more are
-	// sent elsewhere, or refused with status 503 where there is nowhere else.
-	// Default: 0, no limit.
+	// The largest number of requests the upstream may have in flight; more go to other
+	// upstreams, or get status 503 if there are none. Default: 0, no limit.
 	MaxRequests int `json:"max_requests,omitempty"`
 
 	// The upstream's share of its group's requests, relative to the others: an upstream
 	// of weight 3 gets three times the requests of one of weight 1. From 0, which gets
-	// no new requests, to 1000. Default: 1. Not beside another load balancing policy
-	// than the default one.
+	// no new requests, to 1000. Default: 1. Only with the default load balancing policy.
 	Weight *int `json:"weight,omitempty"`
 
 	// Whether to leave this upstream's certificate unchecked (true) or to check it
-	// (false), whatever the group and the route say. It never turns TLS on by itself.
-	// Default: unset.
+	// (false), whatever the group and the route say. It never turns TLS on. Default: unset.
 	SkipTLSVerify *bool `json:"skip_tls_verify,omitempty"`
 
-	// TLS options for this upstream alone, on top of those of the route's transport:
-	// the server name, the trusted authorities, the client certificate. They never turn
-	// TLS on by themselves, and are refused for an upstream that does not speak HTTPS.
-	// With any of them the certificate is checked, unless they or SkipTLSVerify say
-	// otherwise. Default: none.
+	// TLS options only for this upstream, on top of those of the route's transport: the server
+	// name, the trusted authorities, the client certificate. They never turn TLS on, and are
+	// rejected for an upstream that does not speak HTTPS. With any of them the certificate is
+	// checked, unless they or SkipTLSVerify say otherwise. Default: none.
 	TLS *reverseproxy.TLSConfig `json:"tls,omitempty"`
 
 	// The only certificates to accept from this upstream, each as the SHA-256 of the
-	// certificate in hexadecimal digits of either case, with or without colons. One of
-	// them is accepted whoever has signed it, for whatever name, and also when it has
-	// expired or is not valid yet; any other is refused in the handshake, so that no
-	// request reaches the server. Write two to exchange a certificate without a gap.
-	// Refused for an upstream that does not speak HTTPS, beside a trust pool of its own,
-	// where skip_tls_verify says not to check, and with HTTP/3. Default: none.
+	// certificate in hexadecimal digits of either case, with or without colons. Who signed it,
+	// its names and its dates do not matter. Any other certificate is rejected in the handshake,
+	// so no request reaches the server. Write two to replace a certificate without a gap. Not
+	// allowed for an upstream that does not speak HTTPS, beside its own trust pool, if
+	// skip_tls_verify says not to check, and with HTTP/3. Default: none.
 	TLSPins []string `json:"tls_pins,omitempty"`
 }
 
-// UnmarshalJSON decodes an address, or an object; unknown fields are refused.
+// UnmarshalJSON decodes an address, or an object. It rejects unknown fields.
 func (u *Upstream) UnmarshalJSON(data []byte) error {
 	if bytes.HasPrefix(bytes.TrimSpace(data), []byte(`"`)) {
 		*u = Upstream{}
@@ -80,7 +74,7 @@ func (u *Upstream) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// MarshalJSON encodes an upstream without options as its address alone.
+// MarshalJSON encodes an upstream without options as only its address.
 func (u Upstream) MarshalJSON() ([]byte, error) {
 	if reflect.DeepEqual(u, Upstream{Address: u.Address}) {
 		return json.Marshal(u.Address)

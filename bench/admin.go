@@ -18,7 +18,7 @@ func (a caddyAdmin) do(ctx context.Context, method, path, contentType string, bo
 	if err != nil {
 		return nil, err
 	}
-	req.Close = true // lest an idle connection is counted among the proxy's
+	req.Close = true // so that no idle connection is counted as the proxy's
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
@@ -34,7 +34,7 @@ func (a caddyAdmin) do(ctx context.Context, method, path, contentType string, bo
 	return answer, err
 }
 
-// load replaces the configuration, even by an equal one.
+// load replaces the config, even with an equal one.
 func (a caddyAdmin) load(ctx context.Context, contentType string, config []byte) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+string(a)+"/load", bytes.NewReader(config))
 	if err != nil {
@@ -73,7 +73,7 @@ var (
 	goroutineTotal = regexp.MustCompile(`(?m)^goroutine profile: total (\d+)$`)
 )
 
-// footprint collects garbage, twice for what finalizers hold, and looks.
+// footprint measures after collecting garbage, twice because of finalizers.
 func (a caddyAdmin) footprint(ctx context.Context) (footprint, error) {
 	var f footprint
 	goroutines, err := a.do(ctx, http.MethodGet, "/debug/pprof/goroutine?debug=1", "", nil)
@@ -98,7 +98,7 @@ func (a caddyAdmin) footprint(ctx context.Context) (footprint, error) {
 	} {
 		match := one.pattern.FindSubmatch(one.text)
 		if match == nil {
-			return f, fmt.Errorf("no %s in the profile", one.pattern)
+			return f, fmt.Errorf("no %q in the profile", one.pattern)
 		}
 		if *one.value, err = strconv.Atoi(string(match[1])); err != nil {
 			return f, err

@@ -13,7 +13,7 @@ const (
 	eventCount  = 10
 )
 
-// newAppServer returns what a whole application does: answers, echoes, streams, sockets.
+// newAppServer returns a server that does what applications do: answers, echoes, streams, sockets.
 func newAppServer(group string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /small", func(w http.ResponseWriter, _ *http.Request) {
@@ -24,7 +24,7 @@ func newAppServer(group string) http.Handler {
 		_, _ = io.WriteString(w, large)
 	})
 	mux.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body) // all of it first: HTTP/1.1 is one way at a time
+		body, err := io.ReadAll(r.Body) // all of it first: HTTP/1.1 goes one way at a time
 		if err != nil {
 			w.WriteHeader(http.StatusBadRequest)
 			return
@@ -54,8 +54,8 @@ func streamEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// echoSocket answers a WebSocket handshake and sends back whatever comes then: the proxy
-// does not look into the frames.
+// echoSocket answers a WebSocket handshake, then sends back whatever it gets. The proxy does not
+// look into the frames.
 func echoSocket(w http.ResponseWriter, group string) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {

@@ -21,13 +21,13 @@ import (
 
 const largeSize = 100 << 10
 
-// runBackend is the child process behind the proxies.
+// runBackend runs a backend, as a child process.
 func runBackend(args []string) error {
 	set := flag.NewFlagSet("backend", flag.ContinueOnError)
 	address := set.String("listen", "", "the address to listen on")
 	name := set.String("name", "", "the group it belongs to")
 	secure := set.Bool("tls", false, "speak HTTPS with a self-signed certificate")
-	full := set.Bool("full", false, "be a whole HTTP server with streams and sockets, rather than a fast answer")
+	full := set.Bool("full", false, "be a whole HTTP server with streams and sockets, instead of a fast one")
 	if err := set.Parse(args); err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func runBackend(args []string) error {
 		if err != nil {
 			return err
 		}
-		// every proxy here speaks HTTP/1.1 to upstreams, so that they do the same work
+		// HTTP/1.1 for all proxies, so that they do the same work
 		listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"http/1.1"}})
 	}
 	if *full {
@@ -50,8 +50,8 @@ func runBackend(args []string) error {
 	return newFastBackend(*name).serve(listener)
 }
 
-// fastBackend answers requests without bodies, and does as little as possible for each:
-// what is to be measured is the proxy.
+// fastBackend answers requests without bodies, and does as little as possible for each: the
+// measurement is of the proxy.
 type fastBackend struct {
 	small, large []byte
 }

@@ -36,7 +36,7 @@ func TestProcStatIsReadWhateverTheNameOfTheProcess(t *testing.T) {
 		t.Errorf("got parent %d and %s, want 7 and 3s", stat.parent, stat.cpu)
 	}
 	if _, err := parseProcStat([]byte("123 (x) S")); err == nil {
-		t.Error("a line that is cut short was taken")
+		t.Error("a line that is cut short was accepted")
 	}
 }
 
@@ -46,7 +46,7 @@ func TestSharedMemoryIsReadAsItsPart(t *testing.T) {
 		t.Errorf("got %d, %v; want 1234", got, err)
 	}
 	if _, err := parseProportional([]byte("Rss: 1 kB\n")); err == nil {
-		t.Error("a file without the line was taken")
+		t.Error("a file without the line was accepted")
 	}
 }
 
@@ -84,7 +84,7 @@ func TestWrkIsUnderstood(t *testing.T) {
 	}
 	for _, bad := range []string{"", "unable to connect", `{"requests":5,"duration":0}`} {
 		if _, err := parseLoad([]byte(bad)); err == nil {
-			t.Errorf("%q was taken", bad)
+			t.Errorf("%q was accepted", bad)
 		}
 	}
 }
@@ -112,8 +112,8 @@ func TestOnlyWhatNoProxyCouldServeIsExcused(t *testing.T) {
 		{"a POST long after the kill", exchange{kind: kindPost, started: at(5000), ended: at(5001), err: broken}, kill, failed},
 		{"a POST that ended before the kill", exchange{kind: kindPost, started: at(1), ended: at(2), err: broken}, kill, failed},
 		{"a reload ends open sockets", during(kindSocket, true, true), reload, cutByReload},
-		{"but refuses no handshake", during(kindSocket, true, false), reload, failed},
-		{"and those that are just being opened", during(kindSocket, false, false), reload, cutByReload},
+		{"but rejects no handshake", during(kindSocket, true, false), reload, failed},
+		{"and sockets that are just being opened", during(kindSocket, false, false), reload, cutByReload},
 		{"nor a stream", during(kindEvents, true, true), reload, failed},
 		{"a reload ends a client's idle connection", during(kindPost, false, false), reload, cutByReload},
 		{"but answers no POST with an error", during(kindPost, true, false), reload, failed},

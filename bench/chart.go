@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// The picture: two rows of panels, one for each figure, a panel for each payload, in it a
-// cluster of bars for each number of connections.
+// The picture has two rows of panels, one for each figure. A row has a panel for each payload, and
+// a panel has a cluster of bars for each number of connections.
 const (
 	panelWidth   = 400
 	panelHeight  = 220
@@ -18,7 +18,7 @@ const (
 	legendHeight = 50
 )
 
-// colors tell proxies apart, also for the colour-blind (Okabe and Ito's palette).
+// colors tell proxies apart, also for color-blind readers (Okabe and Ito's palette).
 var colors = []string{"#0072B2", "#E69F00", "#F0E442", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999"}
 
 type figure struct {
@@ -119,7 +119,7 @@ func drawPanel(svg *strings.Builder, p panel) {
 	fmt.Fprintf(svg, `<text x="%d" y="%d" text-anchor="middle" fill="#555555">connections</text>`+"\n", p.x+panelWidth/2, bottom+32)
 }
 
-// niceCeiling returns the next number up that four lines divide well.
+// niceCeiling rounds up to a number that four lines divide well.
 func niceCeiling(value float64) float64 {
 	if value <= 0 {
 		return 1

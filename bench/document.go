@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// page is a document of results. A measurement writes it whole; what its figures show is
-// said in docs/performance.md.
+// page is a document of results. A measurement writes all of it. docs/performance.md says what
+// its figures show.
 type page struct{ name, title string }
 
 var (
@@ -19,7 +19,7 @@ var (
 	soakPage     = page{"soak", "Soak"}
 )
 
-// write writes the page into a folder, or its text to standard output for the folder "-".
+// write writes the page into a folder, or its text to standard output if the folder is "-".
 func (p page) write(folder, text string) error {
 	if folder == "-" {
 		fmt.Println(text)

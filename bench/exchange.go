@@ -20,14 +20,14 @@ const (
 
 var kinds = []kind{kindGet, kindLarge, kindPost, kindEvents, kindSocket}
 
-// exchange is one request and what came of it.
+// exchange is one request and its outcome.
 type exchange struct {
 	kind           kind
 	started, ended time.Time
 	group          string // that answered; empty if none did
-	answered       bool   // whether any answer had begun
-	begun          bool   // whether a good one had
-	wrong          bool   // the answer was whole, but not the right one
+	answered       bool   // any answer had begun
+	begun          bool   // a good answer had begun
+	wrong          bool   // the answer was complete, but not the right one
 	err            error
 }
 
@@ -38,7 +38,7 @@ type disruption struct {
 	kill bool // of upstreams; otherwise a reload
 }
 
-// leeway is how long after a disruption its consequences may still be met.
+// leeway is how long after a disruption its effects may still occur.
 const leeway = 300 * time.Millisecond
 
 func (d disruption) touches(e exchange) bool {
@@ -50,11 +50,11 @@ type verdict string
 
 const (
 	served verdict = "served"
-	// no proxy can do better: the upstream died when it had taken a request that must not
-	// be repeated, or in the middle of an answer
+	// no proxy can do better: the upstream died with a request that must not be repeated, or
+	// in the middle of an answer
 	cutByKill verdict = "cut by a kill"
-	// a reload ends upgraded connections, and those of clients that are idle or just being
-	// opened, which may be used at that moment: clients know to repeat a GET
+	// a reload ends upgraded connections, and client connections that are idle or just being
+	// opened, even if they are used at that moment; clients repeat a GET by themselves
 	cutByReload verdict = "cut by a reload"
 	failed      verdict = "failed"
 )
@@ -115,8 +115,8 @@ func (l *ledger) counts() (inProduction, inStaging, unknown int) {
 	return l.groups[production], l.groups[staging], l.groups[""]
 }
 
-// verdicts judges all exchanges, and describes those that failed and an example of each
-// way of being cut.
+// verdicts judges all exchanges. It describes those that failed, and one example of each way of
+// being cut.
 func (l *ledger) verdicts() (byKind map[kind]map[verdict]int, failures, examples []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

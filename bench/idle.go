@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// measureIdle measures what it is worth to keep idle connections to the upstreams, and
-// what they cost.
+// measureIdle measures what idle connections to the upstreams are worth, and what they cost.
 func measureIdle(ctx context.Context, l *lab, opts options) error {
 	var proxies []contender
 	for _, idle := range opts.idle {
@@ -48,7 +47,7 @@ func measureIdle(ctx context.Context, l *lab, opts options) error {
 		}
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "Command: `%s`. proxyos; medians of %d interleaved rounds of %s. Memory and files are those after the load has ended and a garbage collection.\n\n",
+	fmt.Fprintf(&text, "Command: `%s`. proxyos; medians of %d interleaved rounds of %s. Memory and files are measured after the load, after a garbage collection.\n\n",
 		commandLine(), opts.rounds, opts.duration)
 	text.WriteString(describeMachine() + "\n" + t.String())
 	return idlePage.write(opts.out, text.String())

@@ -39,7 +39,7 @@ func (notingTransport) CaddyModule() caddy.ModuleInfo {
 func (notingTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	info, ok := reverseproxy.GetDialInfo(req.Context())
 	if !ok {
-		return nil, errors.New("no upstream is chosen")
+		return nil, errors.New("no upstream was chosen")
 	}
 	return &http.Response{
 		StatusCode: http.StatusNoContent, ProtoMajor: 1, ProtoMinor: 1, Body: http.NoBody, Request: req,
@@ -73,7 +73,7 @@ func spreadInside(ctx context.Context, id, config string) (*spread, error) {
 		}
 		result.add(w.Header().Get(groupHeader))
 		if result.different > 0 {
-			return nil, fmt.Errorf("an answer is of neither group: %v", w.Header())
+			return nil, fmt.Errorf("an answer is from neither group: %v", w.Header())
 		}
 	}
 	return result, ctx.Err()

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// keepAliveClient sends one GET request after the other over one connection.
+// keepAliveClient sends one GET request after another over one connection.
 type keepAliveClient struct {
 	conn    net.Conn
 	answers *bufio.Reader

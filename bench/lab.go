@@ -12,15 +12,15 @@ import (
 	"strings"
 )
 
-// lab is where a measurement takes place: a scratch directory with a freshly built Caddy,
-// and the processes that run in it.
+// lab is where a measurement takes place: a scratch directory with a freshly built Caddy, and the
+// processes that run in it.
 type lab struct {
 	dir       string
 	caddy     string
 	processes []*process
 }
 
-// debianPackages is where the programs come from.
+// debianPackages are the packages of the programs.
 var debianPackages = map[string]string{"wrk": "wrk", "nginx": "nginx", "haproxy": "haproxy"}
 
 func checkPrograms(names []string) error {
@@ -36,7 +36,7 @@ func checkPrograms(names []string) error {
 	return nil
 }
 
-// openLab makes a scratch directory and builds Caddy with this module into it.
+// openLab makes a scratch directory, and builds a Caddy with this module in it.
 func openLab(ctx context.Context) (*lab, error) {
 	dir, err := os.MkdirTemp("", "proxyos-bench-")
 	if err != nil {
@@ -55,7 +55,7 @@ func openLab(ctx context.Context) (*lab, error) {
 	return l, nil
 }
 
-// close ends what runs and removes what was written.
+// close ends all processes and removes all files.
 func (l *lab) close() {
 	l.stopAll()
 	_ = os.RemoveAll(l.dir)
@@ -79,7 +79,7 @@ func (l *lab) start(ctx context.Context, name, address, program string, args ...
 	return p, p.awaitPort(ctx, address)
 }
 
-// stopAll ends the processes that run in the lab, the latest first.
+// stopAll ends the processes in the lab, the latest first.
 func (l *lab) stopAll() {
 	for i := len(l.processes) - 1; i >= 0; i-- {
 		l.processes[i].stop()
@@ -87,7 +87,7 @@ func (l *lab) stopAll() {
 	l.processes = nil
 }
 
-// startBackend runs this very program as a backend.
+// startBackend runs this program as a backend.
 func (l *lab) startBackend(ctx context.Context, address, group string, flags ...string) (*process, error) {
 	program, err := os.Executable()
 	if err != nil {
@@ -97,8 +97,8 @@ func (l *lab) startBackend(ctx context.Context, address, group string, flags ...
 	return l.start(ctx, "backend", address, program, args...)
 }
 
-// freeAddress returns a loopback address that nobody listens on. Its port is below those
-// that outgoing connections get, lest one of them takes it before it is used.
+// freeAddress returns a loopback address that nobody listens on. Its port is below those of
+// outgoing connections, so that none of them takes it first.
 func freeAddress() (string, error) {
 	for range 100 {
 		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))

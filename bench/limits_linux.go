@@ -6,8 +6,8 @@ import (
 	"syscall"
 )
 
-// wantedFiles is how many files the busiest process opens: a proxy with 2,048 clients and
-// a connection to an upstream for each, and room.
+// wantedFiles is how many files the busiest process opens, with some room: a proxy with 2,048
+// clients and as many connections to upstreams.
 const wantedFiles = 8192
 
 // raiseFileLimit lets this process and its children open many files.

@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// commandLine is how to repeat the measurement.
+// commandLine is the command that repeats the measurement.
 func commandLine() string {
 	return strings.Join(append([]string{"go run ./bench"}, os.Args[1:]...), " ")
 }
 
-// describeMachine says as Markdown what the measurement ran on.
+// describeMachine says in Markdown what the measurement ran on.
 func describeMachine() string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "Machine: %s, %d cores, Linux %s; proxy, backends and load on this one machine, over loopback. %s.\n",
+	fmt.Fprintf(&text, "Machine: %s, %d cores, Linux %s; proxy, backends and load on this machine, over loopback. %s.\n",
 		cpuModel(), runtime.NumCPU(), kernelVersion(), time.Now().UTC().Format("2 January 2006"))
 	versions := []string{runtime.Version(), "Caddy " + caddyVersion()}
 	for _, program := range []struct{ name, flag string }{{"nginx", "-v"}, {"haproxy", "-v"}, {"wrk", "-v"}} {
@@ -60,7 +60,7 @@ func readAll(path string) []byte {
 	return data
 }
 
-// firstLine returns the first line of a program's output, without what follows the version.
+// firstLine returns the first line of a program's output, up to the version.
 func firstLine(output []byte) string {
 	line, _, _ := bytes.Cut(bytes.TrimSpace(output), []byte("\n"))
 	if before, _, found := bytes.Cut(line, []byte(" http")); found {

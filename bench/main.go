@@ -1,5 +1,5 @@
-// Command bench measures this module beside its peers: stock reverse_proxy, nginx and
-// HAProxy. See README.md for what it needs and what it measures.
+// Command bench measures this module beside stock reverse_proxy, nginx and HAProxy. README.md says
+// what it needs and what it measures.
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// options is what the command line asks for.
+// options are those of the command line.
 type options struct {
 	rounds   int
 	duration time.Duration
@@ -94,10 +94,10 @@ func parseOptions(args []string) (options, error) {
 		return o, fmt.Errorf("-idle: %w", err)
 	}
 	if o.rounds < 1 || o.duration < time.Second || o.spread < 1 {
-		return o, errors.New("-rounds and -requests are at least 1, -duration is at least 1s")
+		return o, errors.New("-rounds and -requests must be at least 1, -duration at least 1s")
 	}
 	if o.splitVia != "reload" && o.splitVia != "admin" {
-		return o, fmt.Errorf("-split-via: %q is neither reload nor admin", o.splitVia)
+		return o, fmt.Errorf("-split-via: %q is neither reload nor admin; write one of them", o.splitVia)
 	}
 	o.duration = o.duration.Round(time.Second)
 	o.only, o.payloads = words(only), words(payloads)
@@ -113,7 +113,7 @@ func numbers(list string) ([]int, error) {
 	for _, word := range words(list) {
 		n, err := strconv.Atoi(word)
 		if err != nil || n < 1 {
-			return nil, fmt.Errorf("%q is not a number from 1", word)
+			return nil, fmt.Errorf("%q is not a number; write whole numbers from 1", word)
 		}
 		all = append(all, n)
 	}

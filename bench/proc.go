@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// ticksPerSecond is the unit of /proc/<pid>/stat, the same on every Linux there is.
+// ticksPerSecond is the unit of /proc/<pid>/stat, the same on every Linux.
 const ticksPerSecond = 100
 
 // procStat is one process as /proc sees it; the times cover all of its threads.
@@ -81,8 +81,8 @@ func cpuTime(pids []int) (time.Duration, error) {
 	return sum, nil
 }
 
-// residentMemory returns the bytes of memory that processes hold, what they share counted
-// once: the sum of their proportional set sizes.
+// residentMemory returns the bytes of memory that processes hold: the sum of their proportional
+// set sizes, which counts shared memory once.
 func residentMemory(pids []int) (int, error) {
 	sum := 0
 	for _, pid := range pids {

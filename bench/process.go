@@ -17,7 +17,7 @@ type process struct {
 	done chan struct{} // closed when it has ended
 }
 
-// start runs a program, its output going to the file log.
+// start runs a program. Its output goes to the file log.
 func start(log string, environment []string, program string, args ...string) (*process, error) {
 	output, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
@@ -64,10 +64,10 @@ func (p *process) lastWords() string {
 	if len(text) > 1000 {
 		text = text[len(text)-1000:]
 	}
-	return fmt.Sprintf("its last words were:\n%s", text)
+	return fmt.Sprintf("its last output was:\n%s", text)
 }
 
-// stop ends the process, kindly at first.
+// stop ends the process, gently at first.
 func (p *process) stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
@@ -77,7 +77,7 @@ func (p *process) stop() {
 	}
 }
 
-// kill ends the process without a warning.
+// kill ends the process without warning.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.done

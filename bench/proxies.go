@@ -12,7 +12,7 @@ import (
 // idlePerUpstream is how many idle connections to each upstream proxyos keeps by default.
 const idlePerUpstream = 256
 
-// contender is a proxy to be measured: how it is configured and started.
+// contender is a proxy to measure: how it is configured and started.
 type contender struct {
 	flag   string // its name on the command line
 	name   string
@@ -21,8 +21,8 @@ type contender struct {
 	start  func(ctx context.Context, l *lab, config string, s site) (*process, error)
 }
 
-// site is what a proxy is asked to do: listen, and send nine requests of ten to
-// production and one to staging.
+// site is what a proxy has to do: listen, and send nine of ten requests to production and one to
+// staging.
 type site struct {
 	Listen, Admin       string
 	Production, Staging string
@@ -53,7 +53,7 @@ func contenders() []contender {
 	return []contender{
 		{"proxyos", proxyosName, "this module at its defaults: staging and traffic_split 10", caddyfile(proxyosSite), startCaddy},
 		{"stock", stockName, "Caddy's reverse_proxy at its defaults: weighted_round_robin 9 1", caddyfile(stockSite("")), startCaddy},
-		{"stock-idle", stockIdleName, fmt.Sprintf("the same with keepalive_idle_conns_per_host %d, as proxyos has it", idlePerUpstream),
+		{"stock-idle", stockIdleName, fmt.Sprintf("the same with keepalive_idle_conns_per_host %d, like proxyos", idlePerUpstream),
 			caddyfile(stockSite(fmt.Sprintf("keepalive_idle_conns_per_host %d", idlePerUpstream))), startCaddy},
 		{"nginx", nginxName, "upstream with weights 9 and 1, keepalive, a worker for each core", nginxConfig, startNginx},
 		{"haproxy", haproxyName, "balance roundrobin with weights 9 and 1, http-reuse always, a thread for each core", haproxyConfig, startHAProxy},

@@ -10,7 +10,7 @@ const (
 	staging    = "staging"
 )
 
-// throughputReport tells the results as Markdown: a table for each payload.
+// throughputReport returns the results in Markdown, with a table for each payload.
 func throughputReport(all []series, proxies []contender, opts options) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "Command: `%s`. %d interleaved rounds of %s for each case; each figure is the median of the rounds, and each ratio the median of the ratios within a round.\n\n",

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// reloads is how often a configuration is loaded again before its cost is looked at, so
-// that whatever piles up shows.
+// reloads is how often a config is loaded again before its cost is measured, so that a leak
+// shows.
 const reloads = 3
 
-// scale is what a configuration of many routes costs.
+// scale is what a config of many routes costs.
 type scale struct {
 	load, reload       time.Duration // the reload's is the median
 	heap, heapReloaded float64       // MiB, beyond an empty configuration's
-	goroutines         int           // likewise
+	goroutines         int           // beyond an empty configuration's
 	goroutinesReloaded int
 }
 
@@ -29,7 +29,7 @@ func (s scale) routinesAfter() float64 {
 	return float64(s.goroutinesReloaded)
 }
 
-// routeKind is a handler to make routes with.
+// routeKind is a kind of handler to make routes of.
 type routeKind struct {
 	name    string
 	handler func(i int) map[string]any
@@ -51,12 +51,12 @@ var routeKinds = []routeKind{
 	}},
 }
 
-// upstreamOf returns an address of its own for each route; nothing is dialled.
+// upstreamOf returns an address for a route that no other route has. It is never dialed.
 func upstreamOf(route, last int) string {
 	return fmt.Sprintf("127.%d.%d.%d:%d", 1+route/256/256, route/256%256, route%256, 3000+last)
 }
 
-// routesConfig returns a Caddy configuration with many routes, told apart by host.
+// routesConfig returns a Caddy config with many routes, one for each host.
 func routesConfig(admin, listen string, kind routeKind, count int) ([]byte, error) {
 	routes := make([]any, count)
 	for i := range routes {
@@ -106,7 +106,7 @@ func measureRoutes(ctx context.Context, l *lab, opts options) error {
 	return routesPage.write(opts.out, text.String())
 }
 
-// measureScale loads a configuration into a fresh Caddy, and then again and again.
+// measureScale loads a config into a fresh Caddy, then reloads it.
 func measureScale(ctx context.Context, l *lab, kind routeKind, count int) (scale, error) {
 	defer l.stopAll()
 	var s scale
@@ -137,7 +137,7 @@ func measureScale(ctx context.Context, l *lab, kind routeKind, count int) (scale
 		return time.Since(started), err
 	}
 	look := func() (heap float64, goroutines int, err error) {
-		time.Sleep(time.Second) // let the configuration before it go
+		time.Sleep(time.Second) // until the previous config is gone
 		held, err := admin.footprint(ctx)
 		return float64(held.heap-base.heap) / (1 << 20), held.goroutines - base.goroutines, err
 	}

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// soakSplits are the shares of staging, in percent, of one cycle after the other.
+// soakSplits are the shares of staging in percent, one for each cycle.
 var soakSplits = []float64{10, 25, 1, 50, 33.3, 0, 90, 100, 12.5}
 
 const (
@@ -45,7 +45,7 @@ type soak struct {
 	base, end reading
 }
 
-// window is a stretch of time with one share, whose requests all began and ended in it.
+// window is a time with one share. All its requests began and ended in it.
 type window struct {
 	what               string
 	split              float64
@@ -53,16 +53,15 @@ type window struct {
 	unknown            int // answered by neither group
 }
 
-// deviation is how many requests staging has had too many or too few.
+// deviation is how many requests too many or too few staging has had.
 func (w window) deviation() float64 {
 	return math.Abs(float64(w.staged) - w.split/100*float64(w.requests()))
 }
 
 func (w window) requests() int { return w.production + w.staged + w.unknown }
 
-// allowed is how large the deviation may be: half a request when the window begins and
-// half a one when it ends, unless nobody or everybody goes to staging, and those requests
-// of which nobody knows where they went.
+// allowed is how large the deviation may be: half a request for each end of the window, none at
+// 0 % and 100 %, and one for each request that neither group answered.
 func (w window) allowed() float64 {
 	if w.split == 0 || w.split == 100 {
 		return float64(w.unknown)
@@ -70,10 +69,10 @@ func (w window) allowed() float64 {
 	return 1 + float64(w.unknown)
 }
 
-// strayed tells whether staging has not had its share, or there was nothing to share out.
+// strayed tells whether staging has not had its share, or there were no requests.
 func (w window) strayed() bool { return w.requests() == 0 || w.deviation() > w.allowed() }
 
-// reading is what the proxy holds while no request is under way.
+// reading is what the proxy holds while no request is in flight.
 type reading struct {
 	at        time.Time
 	footprint footprint
@@ -84,7 +83,7 @@ type reading struct {
 func (r reading) heapMiB() float64     { return float64(r.footprint.heap) / (1 << 20) }
 func (r reading) residentMiB() float64 { return r.resident }
 
-// runSoak runs cycles of change and breakage under traffic until the time is over.
+// runSoak runs cycles of changes and failures under traffic until the time is up.
 func runSoak(ctx context.Context, l *lab, opts options) error {
 	s := &soak{lab: l, opts: opts, ledger: newLedger(), split: soakSplits[0], written: soakSplits[0]}
 	if err := s.start(ctx); err != nil {
@@ -93,7 +92,7 @@ func runSoak(ctx context.Context, l *lab, opts options) error {
 	started := time.Now()
 	s.traffic = startTraffic(ctx, s.listen, newLedger())
 	err := s.sleep(ctx, 3*time.Second)
-	s.traffic.end() // what is opened once only has been opened now
+	s.traffic.end() // what is opened only once is open now
 	if err != nil {
 		return err
 	}
@@ -116,7 +115,7 @@ func runSoak(ctx context.Context, l *lab, opts options) error {
 		return err
 	}
 	if !passed {
-		return errors.New("the soak has found faults; its report says which")
+		return errors.New("the soak found faults; its report says which")
 	}
 	return nil
 }
@@ -192,7 +191,7 @@ http://:%s {
 `, s.admin, port, list(production), soakRoute, list(staging), s.written, soakFailDuration, soakKeepAlive)
 }
 
-// restart runs an upstream, at first or again.
+// restart starts an upstream, for the first time or again.
 func (s *soak) restart(ctx context.Context, u *soakUpstream) (err error) {
 	flags := []string{"-full"}
 	if u.tls {
@@ -202,7 +201,7 @@ func (s *soak) restart(ctx context.Context, u *soakUpstream) (err error) {
 	return err
 }
 
-// settle waits until idle connections are closed and marks are forgotten, and reads.
+// settle waits until idle connections are closed and failures are forgotten, then reads.
 func (s *soak) settle(ctx context.Context) (reading, error) {
 	if err := s.sleep(ctx, soakKeepAlive+soakFailDuration+time.Second); err != nil {
 		return reading{}, err

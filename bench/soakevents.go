@@ -11,7 +11,7 @@ import (
 // phase is how long each part of a cycle takes.
 const phase = 4 * time.Second
 
-// cycle changes the share, breaks things and mends them, all under traffic.
+// cycle changes the share, breaks things and repairs them, all under traffic.
 func (s *soak) cycle(ctx context.Context, number int) error {
 	split := soakSplits[number%len(soakSplits)]
 	if err := s.traffic.pause(func() error { return s.change(ctx, split) }); err != nil {
@@ -116,7 +116,7 @@ func (s *soak) outage(ctx context.Context, upstreams ...*soakUpstream) error {
 	return s.sleep(ctx, soakFailDuration+time.Second)
 }
 
-// change sets another share, in the way that was asked for.
+// change sets another share, in the way that -split-via says.
 func (s *soak) change(ctx context.Context, split float64) error {
 	s.split = split
 	if s.opts.splitVia == "reload" {

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// Limits of what counts as flat, and as back to the start.
+// Limits of what counts as flat, and as back at the start.
 const (
-	heapGrowth     = 1.15 // the last third of the readings to the first
+	heapGrowth     = 1.15 // from the first third of the readings to the last
 	extraGoroutine = 2
 	extraFiles     = 2
-	fewestCycles   = 3 // to tell what grows
+	fewestCycles   = 3 // to see growth
 )
 
-// report tells what was done and found, and whether all of it is well.
+// report says what was done and found, and whether everything passed.
 func (s *soak) report(took time.Duration) (text string, passed bool) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Command: `%s`; it took %s. %d cycles: %d kills of upstreams, %d reloads, shares changed by %s. Three production and two staging upstreams, plain and TLS; %d clients.\n\n",
@@ -27,7 +27,7 @@ func (s *soak) report(took time.Duration) (text string, passed bool) {
 		v := byKind[k]
 		t.add(string(k), thousands(float64(v[served])), thousands(float64(v[cutByKill])), thousands(float64(v[cutByReload])), thousands(float64(v[failed])))
 	}
-	b.WriteString("Requests. Cut by a kill: an upstream died amid its answer, or with a request that must not be repeated. Cut by a reload: Caddy ends upgraded connections then, and idle ones of clients. Failed: could have been served.\n\n" + t.String() + "\n")
+	b.WriteString("Requests. Cut by a kill: an upstream died in the middle of its answer, or with a request that must not be repeated. Cut by a reload: Caddy closed an upgraded connection, or an idle one of a client. Failed: could have been served.\n\n" + t.String() + "\n")
 	for _, example := range examples {
 		fmt.Fprintf(&b, "- for example, %s\n", example)
 	}
@@ -44,7 +44,7 @@ func (s *soak) report(took time.Duration) (text string, passed bool) {
 		t.add(w.what, fmt.Sprint(w.split), thousands(float64(w.requests())), thousands(float64(w.staged)),
 			fmt.Sprintf("%.1f", w.deviation()), fmt.Sprintf("%.0f", w.allowed()), mark)
 	}
-	b.WriteString("Shares, over windows in which all their requests began and ended. Allowed is 1, half a one for each end, or none at 0 % and 100 %, and 1 more for each request without an answer.\n\n" + t.String() + "\n")
+	b.WriteString("Shares, over windows in which all of their requests began and ended. Allowed is 1, half a request for each end, or 0 at 0 % and 100 %, and 1 more for each request without an answer.\n\n" + t.String() + "\n")
 
 	t = newTable("", "heap MiB", "memory MiB", "goroutines", "open files")
 	row := func(name string, r reading) {
@@ -55,7 +55,7 @@ func (s *soak) report(took time.Duration) (text string, passed bool) {
 		row(fmt.Sprintf("cycle %d", i+1), r)
 	}
 	row("after", s.end)
-	b.WriteString("What the proxy holds: after a garbage collection, no request under way; before and after, idle connections closed as well.\n\n" + t.String() + "\n")
+	b.WriteString("What the proxy holds, after a garbage collection and with no request in flight; before and after, also with idle connections closed.\n\n" + t.String() + "\n")
 
 	growth := s.growth(reading.heapMiB)
 	checks := []struct {
@@ -65,7 +65,7 @@ func (s *soak) report(took time.Duration) (text string, passed bool) {
 		{fmt.Sprintf("no request failed that could be served: %d did", len(failures)), len(failures) == 0},
 		{fmt.Sprintf("shares exact: %d of %d windows strayed", strayed, len(s.windows)), strayed == 0},
 		{fmt.Sprintf("heap flat: last third of the cycles to the first %.2f, at most %.2f (memory of the process %.2f)", growth, heapGrowth, s.growth(reading.residentMiB)), growth <= heapGrowth},
-		{fmt.Sprintf("%d cycles, at least %d to tell what grows", len(s.readings), fewestCycles), len(s.readings) >= fewestCycles},
+		{fmt.Sprintf("%d cycles, at least %d to see growth", len(s.readings), fewestCycles), len(s.readings) >= fewestCycles},
 		{fmt.Sprintf("goroutines back to the start: %d, then %d", s.base.footprint.goroutines, s.end.footprint.goroutines), s.end.footprint.goroutines <= s.base.footprint.goroutines+extraGoroutine},
 		{fmt.Sprintf("open files back to the start: %d, then %d", s.base.files, s.end.files), s.end.files <= s.base.files+extraFiles},
 	}
@@ -83,7 +83,7 @@ func (s *soak) report(took time.Duration) (text string, passed bool) {
 	return b.String(), passed
 }
 
-// growth is the ratio of a figure's median in the last third of the cycles to that in the
+// growth is the ratio of a figure's median in the last third of the cycles to its median in the
 // first.
 func (s *soak) growth(figure func(reading) float64) float64 {
 	third := (len(s.readings) + 2) / 3

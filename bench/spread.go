@@ -6,19 +6,19 @@ import (
 	"strings"
 )
 
-// selections is how many requests are put through the handlers that run in this process.
+// selections is how many requests go through each handler in this process.
 const selections = 1_000_000
 
-// spread is how a series of requests has been divided.
+// spread is how a series of requests was divided.
 type spread struct {
 	requests  int
 	staging   int
-	worst     float64 // the largest distance of staging from its share, at any prefix
+	worst     float64 // the largest deviation of staging from its share, at any prefix
 	worstAt   int
 	burst     int // the most requests in a row that went to staging
 	inBurst   int
 	share     float64
-	different int // answers that were neither group's
+	different int // answers from neither group
 }
 
 func newSpread(share float64) *spread { return &spread{share: share} }
@@ -42,7 +42,7 @@ func (s *spread) add(group string) {
 	}
 }
 
-// splitCase is one way of asking for nine requests of ten.
+// splitCase is one way to configure nine requests of ten.
 type splitCase struct {
 	proxy   contender
 	weights [2]int
@@ -114,12 +114,12 @@ func measureSpread(ctx context.Context, l *lab, opts options) error {
 		add(c, "running", running)
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "Command: `%s`. One request after the other. Handler: the Caddy handler in the measuring process, with a transport that only notes the upstream. Running: the whole proxy, over one connection. The deviation is counted in requests.\n\n", commandLine())
+	fmt.Fprintf(&text, "Command: `%s`. One request after another. Handler: the Caddy handler in the measuring process, with a transport that only records the upstream. Running: the whole proxy, over one connection. The deviation is counted in requests.\n\n", commandLine())
 	text.WriteString(describeMachine() + "\n" + t.String())
 	return spreadPage.write(opts.out, text.String())
 }
 
-// spreadOfRunning sends requests through a running proxy, one after the other.
+// spreadOfRunning sends requests through a running proxy, one after another.
 func spreadOfRunning(ctx context.Context, l *lab, c splitCase, requests int) (*spread, error) {
 	defer l.stopAll()
 	addresses, err := freeAddresses(4)
@@ -148,7 +148,7 @@ func spreadOfRunning(ctx context.Context, l *lab, c splitCase, requests int) (*s
 		}
 		result.add(group)
 		if result.different > 0 {
-			return nil, fmt.Errorf("an answer is of neither group: %q", group)
+			return nil, fmt.Errorf("an answer is from neither group: %q", group)
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()

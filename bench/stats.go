@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// median returns the middle of some values, or the mean of the two in the middle.
+// median returns the middle value, or the mean of the two in the middle.
 func median(values []float64) float64 {
 	if len(values) == 0 {
 		return math.NaN()
@@ -18,7 +18,7 @@ func median(values []float64) float64 {
 	return (sorted[middle-1] + sorted[middle]) / 2
 }
 
-// medianOf returns the median of one figure of some things.
+// medianOf returns the median of a figure over all items.
 func medianOf[T any](things []T, figure func(T) float64) float64 {
 	values := make([]float64, len(things))
 	for i, thing := range things {

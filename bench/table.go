@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// table is a Markdown table in the making: text to the left, figures to the right.
+// table builds a Markdown table: text to the left, figures to the right.
 type table struct {
 	text strings.Builder
 }
@@ -43,7 +43,7 @@ func thousands(value float64) string {
 	return digits
 }
 
-// ratio formats a ratio; there may be none.
+// ratio formats a ratio. It is empty if there is none.
 func ratio(value float64) string {
 	if math.IsNaN(value) {
 		return ""

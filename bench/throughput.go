@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// warmUp is how long a proxy is under load before each measurement, so that it has its
-// connections to the upstreams again.
+// warmUp is how long a proxy is under load before each measurement, so that it has connections to
+// the upstreams again.
 const warmUp = time.Second
 
 // payload is a kind of answer and of upstream.
@@ -40,7 +40,7 @@ func payloadNames() []string {
 type sample struct {
 	load
 	cpu    time.Duration // of the proxy's processes, during the measurement
-	memory float64       // MiB; what kind of memory is up to the measurement
+	memory float64       // MiB; each measurement decides which kind of memory
 	files  int
 }
 
@@ -51,7 +51,7 @@ func (s sample) cpuMicros() float64  { return float64(s.cpu.Nanoseconds()) / 100
 func (s sample) memoryMiB() float64  { return s.memory }
 func (s sample) errorCount() float64 { return float64(s.Errors) }
 
-// series is the rounds of one proxy in one case.
+// series has the rounds of one proxy in one case.
 type series struct {
 	payload payload
 	conns   int
@@ -59,7 +59,7 @@ type series struct {
 	samples []sample
 }
 
-// field is the proxies that run side by side in one case.
+// field has the proxies that run side by side in one case.
 type field struct {
 	lab     *lab
 	opts    options
@@ -85,9 +85,9 @@ func measureField(ctx context.Context, l *lab, opts options, p payload, conns in
 	}
 	for round := range opts.rounds {
 		for i := range f.runners {
-			r := f.runners[(i+round)%len(f.runners)] // nobody always follows the same neighbor
+			r := f.runners[(i+round)%len(f.runners)] // no proxy always follows the same one
 			if _, err := generateLoad(ctx, l, f.url(r), conns, warmUp); err != nil {
-				return nil, fmt.Errorf("warming %s up: %w", r.name, err)
+				return nil, fmt.Errorf("warming up %s: %w", r.name, err)
 			}
 			one, err := f.measure(ctx, r, round)
 			if err != nil {
@@ -137,7 +137,7 @@ func (f *field) start(ctx context.Context, proxies []contender) error {
 			series: series{payload: f.payload, conns: f.conns, proxy: c.name},
 		})
 	}
-	for _, r := range f.runners { // workers may have come after the first look
+	for _, r := range f.runners { // more workers may have started since
 		r.pids = family(r.pids[0])
 	}
 	return nil
@@ -168,7 +168,7 @@ func (f *field) measure(ctx context.Context, r *runner, round int) (sample, erro
 	return one, <-profiled
 }
 
-// profile takes a CPU profile of a Caddy process while it is under load, if asked to.
+// profile takes a CPU profile of a Caddy process under load, if -profiles is given.
 func (f *field) profile(ctx context.Context, r *runner, round int) <-chan error {
 	done := make(chan error, 1)
 	if f.opts.profiles == "" || r.name == nginxName || r.name == haproxyName {

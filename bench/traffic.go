@@ -18,7 +18,7 @@ import (
 // workers is how many clients of each kind there are.
 var workers = map[kind]int{kindGet: 8, kindLarge: 3, kindPost: 4, kindEvents: 2, kindSocket: 3}
 
-// traffic is clients of all kinds that keep a proxy busy, but not overwhelmed.
+// traffic has clients of all kinds that keep a proxy busy, but do not overload it.
 type traffic struct {
 	address string
 	ledger  *ledger
@@ -42,14 +42,14 @@ func startTraffic(ctx context.Context, address string, l *ledger) *traffic {
 	return t
 }
 
-// end stops the clients when they are done with what they have begun.
+// end stops the clients when they have finished their exchanges.
 func (t *traffic) end() {
 	t.stop()
 	t.running.Wait()
 	t.client.CloseIdleConnections()
 }
 
-// pause waits until no request is under way, and holds new ones back while it calls f.
+// pause waits until no request is in flight, and holds back new ones while it calls f.
 func (t *traffic) pause(f func() error) error {
 	t.gate.Lock()
 	defer t.gate.Unlock()
@@ -109,7 +109,7 @@ func (t *traffic) read(e *exchange, resp *http.Response, err error, isGood func(
 	}
 }
 
-// socket makes a WebSocket handshake and has some messages echoed.
+// socket makes a WebSocket handshake, then checks that some messages are echoed.
 func (t *traffic) socket(e *exchange) {
 	conn, err := net.DialTimeout("tcp", t.address, 5*time.Second)
 	if err != nil {

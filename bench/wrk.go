@@ -19,7 +19,7 @@ const wrkReport = `done = function(summary, latency, requests)
 end
 `
 
-// load is what a load generator has got through a proxy.
+// load is what the load generator measured.
 type load struct {
 	Requests int `json:"requests"`
 	Duration int `json:"duration"` // µs
@@ -28,7 +28,7 @@ type load struct {
 	Errors   int `json:"errors"`
 }
 
-// generateLoad keeps conns connections busy with requests for a while.
+// generateLoad keeps conns connections busy for a while.
 func generateLoad(ctx context.Context, l *lab, url string, conns int, d time.Duration) (load, error) {
 	script, err := l.write("report.lua", wrkReport)
 	if err != nil {
@@ -50,7 +50,7 @@ func parseLoad(output []byte) (load, error) {
 	output = bytes.TrimSpace(output)
 	var result load
 	if err := json.Unmarshal(output[bytes.LastIndexByte(output, '\n')+1:], &result); err != nil {
-		return load{}, fmt.Errorf("wrk: %w in its answer:\n%s", err, output)
+		return load{}, fmt.Errorf("wrk: %w in its output:\n%s", err, output)
 	}
 	if result.Duration == 0 {
 		return load{}, fmt.Errorf("wrk: it took no time:\n%s", output)

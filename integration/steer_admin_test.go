@@ -149,7 +149,7 @@ func TestTwoRoutesWithOneNameAreRefused(t *testing.T) {
 	s := newServer(t)
 	one := "proxyos " + app.Addr + " {\nname app\n}"
 	err := s.Load(s.Site(one) + "http://" + freeAddr(t) + " {\n" + strings.Replace(one, "name", "lb_retries 1\nname", 1) + "\n}\n")
-	if err == nil || !strings.Contains(err.Error(), `"app"`) || !strings.Contains(err.Error(), "another proxyos route has it") {
+	if err == nil || !strings.Contains(err.Error(), `"app"`) || !strings.Contains(err.Error(), "another proxyos route already has it") {
 		t.Errorf("loading reports %v", err)
 	}
 }

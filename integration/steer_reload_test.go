@@ -86,7 +86,7 @@ func TestEditingTheConfiguredSplitRetiresTheOverride(t *testing.T) {
 	if r := s.route(); r.TrafficSplit != 15 || r.Override != nil {
 		t.Errorf("the split is %v %%, override %+v; want the edited 15 %% and none", r.TrafficSplit, r.Override)
 	}
-	retired := func() []logEntry { return s.Logs.Entries("is retired") }
+	retired := func() []logEntry { return s.Logs.Entries("no longer applies") }
 	eventually(t, "it is logged", func() bool { return len(retired()) == 1 })
 	if entry := retired()[0]; entry["level"] != "info" || entry["retired"] != 80.0 || entry["configured"] != 15.0 || entry["set_against"] != 10.0 {
 		t.Errorf("logged is %v", entry)

@@ -25,7 +25,7 @@ func onFickle(t *testing.T, subdirectives ...string) (s *server, config string) 
 func (s *server) refusedSplit(percent string) {
 	s.t.Helper()
 	status, answer := s.ask(http.MethodPatch, "/proxyos/routes/app", `{"traffic_split": `+percent+`}`)
-	if status != http.StatusServiceUnavailable || !strings.Contains(answer, "is not changed") {
+	if status != http.StatusServiceUnavailable || !strings.Contains(answer, "was not changed") {
 		s.t.Errorf("the change is answered with %d %s, want 503", status, answer)
 	}
 }
@@ -45,7 +45,7 @@ func TestAStorageThatTakesNothingChangesNothing(t *testing.T) {
 			if r := s.route(); r.TrafficSplit != 20 {
 				t.Errorf("the split is now %v %%", r.TrafficSplit)
 			}
-			if errs := s.Logs.Entries("the traffic split is not changed"); len(errs) != 2 || errs[0]["level"] != "error" {
+			if errs := s.Logs.Entries("the traffic split was not changed"); len(errs) != 2 || errs[0]["level"] != "error" {
 				t.Errorf("logged is %v", errs)
 			}
 			if got := s.stored(); got != stored {
@@ -123,7 +123,7 @@ func TestADamagedDocumentIsReportedAndSetAside(t *testing.T) {
 		s.split(20)
 		full()
 		damage(s)
-		eventually(t, "the damage is reported", func() bool { return len(s.Logs.Entries("cannot be read; those in force stay")) == 1 })
+		eventually(t, "the damage is reported", func() bool { return len(s.Logs.Entries("cannot be read; the current ones still apply")) == 1 })
 		s.refusedSplit("30")
 		if r := s.route(); r.TrafficSplit != 20 {
 			t.Errorf("the split is now %v %%", r.TrafficSplit)
@@ -192,5 +192,5 @@ func TestADeletedDocumentEndsTheOverrides(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the configured split is in force again", func() bool { return s.route().TrafficSplit == 10 })
-	eventually(t, "it is logged", func() bool { return len(s.Logs.Entries("as the storage says")) == 1 })
+	eventually(t, "it is logged", func() bool { return len(s.Logs.Entries("to match the storage")) == 1 })
 }

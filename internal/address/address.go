@@ -2,9 +2,9 @@
 // proxy sends its requests to. People write them in many ways: "app", "app:3000",
 // "https://app.lan", "[2001:db8::1]:8443", "unix//run/app.sock", "app:8440-8445" for several
 // ports. A host or a port may be a placeholder in braces, such as "{env.APP}:8443", whose value
-// is known only later. Parse takes such a text apart; an Address can be printed again, and says
-// what to connect to. How a server is spoken to where its address has no scheme, and whether its
-// certificate is checked, is not decided here.
+// is known only later. Parse takes such a text apart. An Address can be printed again, and says
+// what to connect to. What to speak if there is no scheme, and whether to check a certificate,
+// is not decided here.
 package address
 
 import (
@@ -22,8 +22,9 @@ const (
 	H2C   = "h2c"   // HTTP/2 without TLS, from the first byte on
 )
 
-// Address is an upstream address taken apart, each part as written but for case. Two texts
-// that mean the same in different words, such as "app" and "app:80", give different values.
+// Address is an upstream address taken apart. Each part is as written, except for its case. Two
+// texts that mean the same but are written differently, such as "app" and "app:80", give different
+// values.
 type Address struct {
 	Network string // "unix", "tcp4", …; empty if not written
 	Scheme  string // one of the schemes; empty if not written
@@ -55,9 +56,9 @@ func (a Address) String() string {
 	return s
 }
 
-// Dial returns what to connect to, in the form that Caddy writes it: "app:3000",
-// "tcp4/app:80", "unix//run/app.sock". A missing port is that of the scheme, 443 or 80, unless
-// the host is a placeholder, which may bring its own.
+// Dial returns what to connect to, in Caddy's form: "app:3000", "tcp4/app:80",
+// "unix//run/app.sock". A missing port is that of the scheme, 443 or 80, unless the host is a
+// placeholder, whose value may have its own.
 func (a Address) Dial() string {
 	port := a.DialPort()
 	switch {
@@ -70,7 +71,7 @@ func (a Address) Dial() string {
 }
 
 // DialPort returns the port to connect to: as written, or that of the scheme. It is empty for
-// a socket, and where only the value of a placeholder will tell.
+// a socket, and if the port depends on the value of a placeholder.
 func (a Address) DialPort() string {
 	switch {
 	case a.Port != "" || a.IsSocket() || strings.Contains(a.Host, "{"):
@@ -99,9 +100,9 @@ func (a Address) Expand() []Address {
 	return all
 }
 
-// As returns the address with another scheme, as somebody would write it: advice, not always an
-// address that Parse accepts. Where a placeholder cannot follow the scheme, "<host>" or "<port>"
-// stands for it; a socket with HTTPS is told in words.
+// As returns the address with another scheme, as advice for a person. Parse may not accept it:
+// instead of a placeholder, which cannot follow a scheme, it has "<host>" or "<port>", and it
+// describes a socket with HTTPS in words.
 func (a Address) As(scheme string) string {
 	if a.Network == "unix" || strings.HasPrefix(a.Network, "fd") {
 		switch scheme {

@@ -133,16 +133,16 @@ func TestAnAddressAsAnotherScheme(t *testing.T) {
 
 func TestWrongAddressesAreRejectedWithAWayOut(t *testing.T) {
 	const (
-		path    = "an upstream takes no path; write the host and port alone, and `rewrite` to change the URI"
-		query   = "an upstream takes no query; write the host and port alone, and `rewrite` to change the URI"
+		path    = "an upstream takes no path; write only the host and the port, and use `rewrite` to change the URI"
+		query   = "an upstream takes no query; write only the host and the port, and use `rewrite` to change the URI"
 		scheme  = "the scheme %s:// is not supported; write http://, https:// or h2c://, or no scheme"
 		host    = "the host is empty; write one, such as localhost:3000"
 		space   = "white space inside an address; write one address without spaces"
-		control = "a control character inside an address; write one address of printable characters"
-		user    = "an upstream takes no user info; write the host alone, and `header_up Authorization …` for credentials"
+		control = "a control character inside an address; use printable characters only"
+		user    = "an upstream takes no user info; write only the host, and use `header_up Authorization …` for credentials"
 		colons  = "too many colons; write one host and one port, and an IPv6 address in brackets: [2001:db8::1]:8443"
 		ipv6    = "; write it as [2001:db8::1]:8443"
-		noPort  = "the port after the colon is missing; write one from 1 to 65535, or leave the colon out"
+		noPort  = "the port after the colon is missing; write one from 1 to 65535, or leave out the colon"
 		behind  = "a placeholder cannot follow a scheme; write the address without the scheme, and `transport http { tls }` for HTTPS"
 		open    = "a placeholder is not closed; write it as {env.APP}:8443"
 	)
@@ -164,12 +164,12 @@ func TestWrongAddressesAreRejectedWithAWayOut(t *testing.T) {
 		"http://app:3000?a=b": query,
 		"app?a":               query,
 		"http://app:3000/?a":  query,
-		"http://app:3000#top": "an upstream takes no fragment; write the host and port alone",
+		"http://app:3000#top": "an upstream takes no fragment; write only the host and the port",
 		"http://me:pw@app":    user,
 		"me@app:3000":         user,
-		"ws://app:3000":       "use http://app:3000: WebSockets need no scheme of their own",
-		"wss://app:3000":      "use https://app:3000: WebSockets need no scheme of their own",
-		"WSS://app":           "use https://app: WebSockets need no scheme of their own",
+		"ws://app:3000":       "use http://app:3000: WebSockets do not need a scheme of their own",
+		"wss://app:3000":      "use https://app:3000: WebSockets do not need a scheme of their own",
+		"WSS://app":           "use https://app: WebSockets do not need a scheme of their own",
 		"ftp://app:21":        strings.ReplaceAll(scheme, "%s", "ftp"),
 		"htps://app":          strings.ReplaceAll(scheme, "%s", "htps"),
 		"://app":              strings.ReplaceAll(scheme, "%s", ""),
@@ -240,7 +240,7 @@ func FuzzParse(f *testing.F) {
 		}
 		second, err := Parse(first.String())
 		if err != nil {
-			t.Fatalf("%q prints as %q, which is refused: %v", text, first, err)
+			t.Fatalf("%q prints as %q, which is rejected: %v", text, first, err)
 		}
 		if second != first || second.Dial() != first.Dial() {
 			t.Errorf("%q is %+v and dials %q, printed and parsed again %+v and %q", text, first, first.Dial(), second, second.Dial())

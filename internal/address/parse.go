@@ -12,8 +12,9 @@ import (
 
 // Parse takes an upstream address apart. It rejects what an upstream cannot have: a path, a
 // query, a fragment, user info, white space, an unknown scheme, a port outside 1 to 65535, and
-// an IPv6 address without brackets where a port may be meant. A single slash at the end is
-// ignored. The error names the address, what is wrong with it, and what to write instead.
+// an IPv6 address without brackets whose last group may be meant as a port. It ignores a single
+// slash at the end. The error names the address, what is wrong with it, and what to write
+// instead.
 func Parse(text string) (Address, error) {
 	a, err := splitAddress(text)
 	if err != nil {
@@ -31,7 +32,7 @@ func splitAddress(text string) (Address, error) {
 		return Address{}, errors.New("white space inside an address; write one address without spaces")
 	}
 	if strings.ContainsFunc(text, unicode.IsControl) {
-		return Address{}, errors.New("a control character inside an address; write one address of printable characters")
+		return Address{}, errors.New("a control character inside an address; use printable characters only")
 	}
 
 	var a Address
@@ -99,9 +100,9 @@ func checkScheme(scheme, rest string) error {
 	case HTTP, HTTPS, H2C:
 		return nil
 	case "ws":
-		return fmt.Errorf("use http://%s: WebSockets need no scheme of their own", rest)
+		return fmt.Errorf("use http://%s: WebSockets do not need a scheme of their own", rest)
 	case "wss":
-		return fmt.Errorf("use https://%s: WebSockets need no scheme of their own", rest)
+		return fmt.Errorf("use https://%s: WebSockets do not need a scheme of their own", rest)
 	case "unix", "unix+h2c":
 		return fmt.Errorf("a socket takes no \"://\"; write %s/%s", scheme, rest)
 	default:
@@ -125,13 +126,13 @@ func checkParts(rest string) error {
 	case strings.Contains(bare, ","):
 		return errors.New("an upstream is one address; separate several with spaces")
 	case strings.Contains(bare, "@"):
-		return errors.New("an upstream takes no user info; write the host alone, and `header_up Authorization …` for credentials")
+		return errors.New("an upstream takes no user info; write only the host, and use `header_up Authorization …` for credentials")
 	case strings.Contains(bare, "?"):
-		return errors.New("an upstream takes no query; write the host and port alone, and `rewrite` to change the URI")
+		return errors.New("an upstream takes no query; write only the host and the port, and use `rewrite` to change the URI")
 	case strings.Contains(bare, "#"):
-		return errors.New("an upstream takes no fragment; write the host and port alone")
+		return errors.New("an upstream takes no fragment; write only the host and the port")
 	case strings.Contains(bare, "/"):
-		return errors.New("an upstream takes no path; write the host and port alone, and `rewrite` to change the URI")
+		return errors.New("an upstream takes no path; write only the host and the port, and use `rewrite` to change the URI")
 	}
 	return nil
 }
@@ -193,7 +194,7 @@ func checkPort(port string) error {
 		return nil
 	}
 	if port == "" {
-		return errors.New("the port after the colon is missing; write one from 1 to 65535, or leave the colon out")
+		return errors.New("the port after the colon is missing; write one from 1 to 65535, or leave out the colon")
 	}
 	first, last, isRange := strings.Cut(port, "-")
 	from, err := ParsePort(first)
@@ -213,7 +214,7 @@ func checkPort(port string) error {
 	return nil
 }
 
-// ParsePort reads a port: decimal digits only, from 1 to 65535. The error quotes what was
+// ParsePort reads a port: only decimal digits, from 1 to 65535. The error quotes what was
 // written.
 func ParsePort(s string) (int, error) {
 	n, err := strconv.Atoi(s)
@@ -244,12 +245,12 @@ func outsidePlaceholders(s string) string {
 	return string(b)
 }
 
-// lowerOutsidePlaceholders folds the case of a host, and leaves that of placeholders.
+// lowerOutsidePlaceholders lowers the case of a host, but not of its placeholders.
 func lowerOutsidePlaceholders(s string) string {
 	lower := []byte(s)
 	for i, c := range []byte(outsidePlaceholders(s)) {
 		if c == '%' {
-			break // the zone of an IPv6 address names an interface, whose case counts
+			break // the zone of an IPv6 address names an interface, whose case matters
 		}
 		if 'A' <= c && c <= 'Z' {
 			lower[i] += 'a' - 'A'

@@ -7,13 +7,12 @@ import (
 	"time"
 )
 
-// Description is what there is to know about the certificate that a server shows. It can be
-// printed as JSON.
+// Description describes the certificate that a server shows. It can be printed as JSON.
 type Description struct {
 	SHA256     string    `json:"sha256"`          // its pin, as printed by Pin.String
-	Subject    string    `json:"subject"`         // "CN=app", for example; may be empty
+	Subject    string    `json:"subject"`         // such as "CN=app"; may be empty
 	Names      []string  `json:"names,omitempty"` // DNS names and IP addresses
-	Issuer     string    `json:"issuer"`          // the subject of whoever has signed it
+	Issuer     string    `json:"issuer"`          // the subject of the signer
 	SelfSigned bool      `json:"self_signed"`     // signed with its own key
 	NotBefore  time.Time `json:"not_before"`      // valid from then on
 	NotAfter   time.Time `json:"not_after"`       // and until then
@@ -22,8 +21,8 @@ type Description struct {
 	Problem  string `json:"problem,omitempty"` // why it would not
 }
 
-// Describe describes the first certificate of a chain, which must have one, and checks it as
-// Verify does.
+// Describe describes the first certificate of a chain, and checks it as Verify does. The chain
+// must not be empty.
 func Describe(chain []*x509.Certificate, host string, roots *x509.CertPool) Description {
 	leaf := chain[0]
 	c := Description{
@@ -46,10 +45,9 @@ func Describe(chain []*x509.Certificate, host string, roots *x509.CertPool) Desc
 	return c
 }
 
-// Verify does what a TLS client does to the chain of a server, which must have a certificate:
-// it checks who signed it, whether it is valid now, and whether it is for a host, a name or an IP
-// address. The trusted roots are those of the system if roots is nil. The error is that of
-// x509.Certificate.Verify.
+// Verify checks the chain of a server as a TLS client does: who signed it, whether it is valid
+// now, and whether it is for a host, a name or an IP address. The chain must not be empty. If
+// roots is nil, the system's roots are trusted. The error is that of x509.Certificate.Verify.
 func Verify(chain []*x509.Certificate, host string, roots *x509.CertPool) error {
 	intermediates := x509.NewCertPool()
 	for _, c := range chain[1:] {

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// Pin is the SHA-256 of a certificate, as a whole, in DER. A pinned certificate is accepted
-// whoever has signed it.
+// Pin is the SHA-256 of a whole certificate in DER. A pinned certificate is accepted no matter
+// who signed it.
 type Pin [sha256.Size]byte
 
 // PinOf returns the pin of a certificate.
@@ -28,17 +28,17 @@ func ParsePin(text string) (Pin, error) {
 	case digits == "":
 		return Pin{}, errors.New("tls_pin: the SHA-256 of the certificate is missing; `caddy proxyos probe <address>` prints it")
 	case err != nil:
-		return Pin{}, fmt.Errorf("tls_pin %q: not hexadecimal; write the 64 digits that `caddy proxyos probe <address>` prints", text)
+		return Pin{}, fmt.Errorf("tls_pin %q: it is not hexadecimal; write the 64 digits that `caddy proxyos probe <address>` prints", text)
 	case len(decoded) == 20:
-		return Pin{}, fmt.Errorf("tls_pin %q: 40 digits are a SHA-1; write the SHA-256, which has 64 and which `caddy proxyos probe <address>` prints", text)
+		return Pin{}, fmt.Errorf("tls_pin %q: 40 digits are a SHA-1; write the SHA-256, the 64 digits that `caddy proxyos probe <address>` prints", text)
 	case len(decoded) != len(p):
-		return Pin{}, fmt.Errorf("tls_pin %q: it has %d hexadecimal digits, and a SHA-256 has 64; `caddy proxyos probe <address>` prints it", text, len(digits))
+		return Pin{}, fmt.Errorf("tls_pin %q: it has %d hexadecimal digits, but a SHA-256 has 64; `caddy proxyos probe <address>` prints it", text, len(digits))
 	}
 	return Pin(decoded), nil
 }
 
-// ParsePins reads the pins of one server. It returns them sorted and each once, none for no
-// texts, and the error of the first that is not a pin.
+// ParsePins reads the pins of one server. It returns them sorted and without duplicates, or the
+// error of the first text that is not a pin.
 func ParsePins(texts []string) ([]Pin, error) {
 	var pins []Pin
 	for _, text := range texts {
@@ -55,12 +55,12 @@ func ParsePins(texts []string) ([]Pin, error) {
 // String prints the pin in 64 lower-case hexadecimal digits.
 func (p Pin) String() string { return hex.EncodeToString(p[:]) }
 
-// CheckPins rejects a connection to a server that shows none of the pinned certificates, with
-// a *PinError, or that shows no certificate at all. Who signed the certificate, for which name,
-// and until when it is valid do not matter. It is made for tls.Config's VerifyConnection.
+// CheckPins rejects a connection to a server that shows a certificate that is not pinned, with
+// a *PinError, or that shows no certificate. The certificate's signer, names and dates do not
+// matter. CheckPins is for VerifyConnection of tls.Config.
 func CheckPins(pins []Pin, state tls.ConnectionState) error {
 	if len(state.PeerCertificates) == 0 {
-		return errors.New("the server shows no certificate, and one is pinned")
+		return errors.New("the server shows no certificate, but one is pinned")
 	}
 	leaf := state.PeerCertificates[0]
 	if shown := PinOf(leaf); !slices.Contains(pins, shown) {
@@ -71,8 +71,8 @@ func CheckPins(pins []Pin, state tls.ConnectionState) error {
 
 // PinError is the rejection of a certificate that is not pinned.
 type PinError struct {
-	Shown   Pin    // of the certificate that the server has shown
-	Subject string // of that certificate, "CN=app" for example
+	Shown   Pin    // of the certificate that the server showed
+	Subject string // of that certificate, such as "CN=app"
 }
 
 func (e *PinError) Error() string {

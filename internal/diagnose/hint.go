@@ -16,13 +16,13 @@ import (
 // Upstream is what a hint needs to know of an upstream.
 type Upstream struct {
 	Address      address.Address
-	Scheme       string // that it is spoken to in: address.HTTP, HTTPS or H2C
-	SchemeReason string // why, to stand behind "since"; may be empty
+	Scheme       string // what Caddy speaks to it: address.HTTP, HTTPS or H2C
+	SchemeReason string // why, to follow "since"; may be empty
 }
 
 // Hint says in one sentence what is probably wrong with an upstream and what to write instead:
-// what Tell says, with a semicolon between. It is empty if nothing is known. err is the error
-// that the cause was found in, nil if it was found in a response.
+// both parts of Tell, joined by a semicolon. It is empty if nothing is known. err is the error in
+// which the cause was found, nil if it was found in a response.
 func (c Cause) Hint(u Upstream, err error) string {
 	what, advice := c.Tell(u, err)
 	if what == "" {
@@ -32,34 +32,34 @@ func (c Cause) Hint(u Upstream, err error) string {
 }
 
 // Tell says what is probably wrong with an upstream, and what to do; both are empty if nothing
-// is known. err is the error that the cause was found in, nil if it was found in a response:
-// from it come the names and dates of a certificate.
+// is known. err is the error in which the cause was found, nil if it was found in a response. The
+// names and dates of a certificate come from it.
 func (c Cause) Tell(u Upstream, err error) (what, advice string) {
 	switch c {
 	case PlainHTTP:
-		return "it answers in plain HTTP but is spoken to in HTTPS" + since(u.SchemeReason), "write " + u.Address.As(address.HTTP)
+		return "it answers in plain HTTP, but Caddy speaks HTTPS to it" + since(u.SchemeReason), "write " + u.Address.As(address.HTTP)
 	case NotTLS:
-		return "it is spoken to in HTTPS" + since(u.SchemeReason) + ", and what listens there speaks no TLS", "check the port"
+		return "Caddy speaks HTTPS to it" + since(u.SchemeReason) + ", but what listens there does not speak TLS", "check the port"
 	case SpeaksTLS:
-		return "it wants HTTPS but is spoken to in plain HTTP" + since(u.SchemeReason), "write " + u.Address.As(address.HTTPS)
+		return "it wants HTTPS, but Caddy speaks plain HTTP to it" + since(u.SchemeReason), "write " + u.Address.As(address.HTTPS)
 	case SchemeInValue:
 		return "the value of its placeholder has a scheme", "put only host and port into the value; for HTTPS, write `transport http { tls }`"
 	case Stale:
 		return "it closed a connection that was idle here, just as a request was sent over it", "set `keepalive` in `transport http` to less than the upstream's own idle time-out, such as `keepalive 4s`"
 	case RedirectLoop:
-		return "it sends plain HTTP requests back to HTTPS, and so a browser in circles", "write " + u.Address.As(address.HTTPS)
+		return "it redirects plain HTTP to HTTPS, so the browser ends up in a redirect loop", "write " + u.Address.As(address.HTTPS)
 	case SpeaksHTTP1:
 		return "it speaks HTTP/1.1 and does not speak HTTP/2 cleartext", "write " + u.Address.As(address.HTTP)
 	case SpeaksH2C:
-		return "it speaks HTTP/2 cleartext only, as gRPC servers do", "write " + u.Address.As(address.H2C)
+		return "it only speaks HTTP/2 cleartext, as gRPC servers do", "write " + u.Address.As(address.H2C)
 	case ClientCert:
 		return "it demands a client certificate", "write `tls_client_auth <cert_file> <key_file>` for this upstream"
 	case OldTLS:
 		return "it speaks only TLS older than 1.2, which Caddy refuses", "update it or its TLS settings"
 	case HandshakeRefused:
-		return "it refuses the TLS handshake", "it may demand a client certificate (`tls_client_auth`), know another name (`tls_server_name`), or have no cipher in common"
+		return "it refuses the TLS handshake", "it may demand a client certificate (`tls_client_auth`), expect another name (`tls_server_name`), or share no cipher with Caddy"
 	case HTTP2Refused:
-		if u.Scheme == address.HTTPS { // TLS 1.3 lets a server refuse a client after the handshake
+		if u.Scheme == address.HTTPS { // TLS 1.3 lets a server reject a client after the handshake
 			return "it ends the connection right after the TLS handshake", "it may demand a client certificate (`tls_client_auth`), or not speak HTTP/2 after all (`versions 1.1`)"
 		}
 		return "it does not speak HTTP/2 cleartext", "write " + u.Address.As(address.HTTP)
@@ -73,18 +73,18 @@ func (c Cause) Tell(u Upstream, err error) (what, advice string) {
 func (c Cause) tellNetwork(u Upstream) (what, advice string) {
 	switch c {
 	case NoSuchHost:
-		return fmt.Sprintf("the name %q does not resolve here", u.Address.Host), "check its spelling, and in a container remember that only containers on the same network know each other by name"
+		return fmt.Sprintf("the name %q does not resolve here", u.Address.Host), "check its spelling; containers only know each other by name if they share a network"
 	case NoResolver:
 		return fmt.Sprintf("the name %q could not be looked up, since no name server answers", u.Address.Host), "check /etc/resolv.conf, or write an IP address"
 	case Refused:
 		if isLoopback(u.Address.Host) {
-			return "nothing listens there", "check that the service runs and its port, and in a container remember that localhost is the container itself: name the service's container or the host instead"
+			return "nothing listens there", "check that the service runs, and check its port; in a container, localhost is the container itself: write the name of the service's container or of the host instead"
 		}
-		return "nothing listens there", "check that the service runs, its port, and that it listens on more than localhost"
+		return "nothing listens there", "check that the service runs, that the port is right, and that it listens on more than localhost"
 	case Unreachable:
-		return "no route leads there", "check the address and this machine's network, in a container also which networks it is on"
+		return "there is no network route to it", "check the address and this machine's network; in a container, also check which networks it is on"
 	case ConnectTimeout:
-		return "nothing answers there, not even with a refusal", "check the address, that the machine is on, and firewalls on the way"
+		return "nothing answers there, not even to refuse the connection", "check the address, whether the machine is on, and the firewalls in between"
 	case Timeout:
 		return "it accepts connections but does not answer in time", "the service may hang or be overloaded, or speak another protocol"
 	case Reset, Closed:
@@ -93,7 +93,7 @@ func (c Cause) tellNetwork(u Upstream) (what, advice string) {
 			what = "it resets the connection"
 		}
 		if u.Scheme == address.HTTPS {
-			return what, fmt.Sprintf("it may not speak HTTPS (then write %s), demand a client certificate, or be crashing", u.Address.As(address.HTTP))
+			return what, fmt.Sprintf("it may not speak HTTPS (then write %s), may demand a client certificate, or may be crashing", u.Address.As(address.HTTP))
 		}
 		return what, fmt.Sprintf("it may want HTTPS (then write %s), or be crashing", u.Address.As(address.HTTPS))
 	}
@@ -102,7 +102,7 @@ func (c Cause) tellNetwork(u Upstream) (what, advice string) {
 
 // tellCertificate is Tell for a certificate that was rejected.
 func (c Cause) tellCertificate(u Upstream, err error) (what, advice string) {
-	leaf := refusedCertificate(err)
+	leaf := rejectedCertificate(err)
 	pinned := "`tls_pin <sha256>` for this upstream (`caddy proxyos probe " + u.Address.As(address.HTTPS) + "` prints it)"
 	switch c {
 	case UnknownAuthority:
@@ -121,18 +121,18 @@ func (c Cause) tellCertificate(u Upstream, err error) (what, advice string) {
 		}
 		return fmt.Sprintf("its certificate is for %s, not for %s", names, host), "write `tls_server_name <name>` with one of its names for this upstream, or `tls_pin <sha256>`"
 	case Expired:
-		return "its certificate has expired" + onDate(leaf, false), "renew it, or write " + pinned
+		return expiry(leaf), "renew it, or write " + pinned
 	case NotYetValid:
-		return "its certificate is not valid yet" + onDate(leaf, true), "check the clock of this machine and of the upstream's, or write " + pinned
+		return beginning(leaf), "check the clocks of this machine and of the upstream, or write " + pinned
 	case NotPinned:
-		if refused, ok := errors.AsType[*certs.PinError](err); ok {
-			return "its certificate is none of those pinned", fmt.Sprintf("if it was exchanged on purpose, add `tls_pin %s`, and if not, somebody may be posing as the upstream", refused.Shown)
+		if rejected, ok := errors.AsType[*certs.PinError](err); ok {
+			return "its certificate is not pinned", fmt.Sprintf("if you replaced it, add `tls_pin %s`; if not, another server may be impersonating the upstream", rejected.Shown)
 		}
 	}
-	return "its certificate cannot be checked", "write " + pinned
+	return "its certificate does not pass the check", "write " + pinned
 }
 
-// since gives a reason, if there is one to give.
+// since gives a reason, if there is one.
 func since(reason string) string {
 	if reason == "" {
 		return ""
@@ -145,15 +145,15 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// refusedCertificate returns the certificate that an error is about, or nil.
-func refusedCertificate(err error) *x509.Certificate {
-	if refused, ok := errors.AsType[*tls.CertificateVerificationError](err); ok && len(refused.UnverifiedCertificates) > 0 {
-		return refused.UnverifiedCertificates[0]
+// rejectedCertificate returns the certificate that an error is about, or nil.
+func rejectedCertificate(err error) *x509.Certificate {
+	if rejected, ok := errors.AsType[*tls.CertificateVerificationError](err); ok && len(rejected.UnverifiedCertificates) > 0 {
+		return rejected.UnverifiedCertificates[0]
 	}
 	return nil
 }
 
-// namesOf returns the names that a certificate is for, the first few of them.
+// namesOf returns the first few names that a certificate is for.
 func namesOf(c *x509.Certificate, most int) []string {
 	names := append([]string(nil), c.DNSNames...)
 	for _, ip := range c.IPAddresses {
@@ -165,13 +165,18 @@ func namesOf(c *x509.Certificate, most int) []string {
 	return names
 }
 
-// onDate says when a certificate's time ends or begins.
-func onDate(c *x509.Certificate, begins bool) string {
-	switch {
-	case c == nil:
-		return ""
-	case begins:
-		return ", but from " + c.NotBefore.UTC().Format(time.DateOnly) + " on"
+// expiry says when a certificate expired, if that is known.
+func expiry(c *x509.Certificate) string {
+	if c == nil {
+		return "its certificate has expired"
 	}
-	return " on " + c.NotAfter.UTC().Format(time.DateOnly)
+	return "its certificate expired on " + c.NotAfter.UTC().Format(time.DateOnly)
+}
+
+// beginning says when a certificate becomes valid, if that is known.
+func beginning(c *x509.Certificate) string {
+	if c == nil {
+		return "its certificate is not valid yet"
+	}
+	return "its certificate is not valid before " + c.NotBefore.UTC().Format(time.DateOnly)
 }

@@ -51,8 +51,8 @@ func TestHintSaysWhatToWrite(t *testing.T) {
 		err     error
 		want    []string
 	}{
-		{PlainHTTP, "pve:8006", address.HTTPS, "its port is a well-known HTTPS port", nil, []string{"HTTPS, since its port is a well-known HTTPS port;", "write http://pve:8006"}},
-		{SpeaksTLS, "app:3000", address.HTTP, "", nil, []string{"in plain HTTP;", "write https://app:3000"}},
+		{PlainHTTP, "pve:8006", address.HTTPS, "its port is a well-known HTTPS port", nil, []string{"HTTPS to it, since its port is a well-known HTTPS port;", "write http://pve:8006"}},
+		{SpeaksTLS, "app:3000", address.HTTP, "", nil, []string{"plain HTTP to it;", "write https://app:3000"}},
 		{Closed, "h2c://app:3000", address.H2C, "", nil, []string{"https://app:3000"}},
 		{Refused, "localhost:3000", address.HTTP, "", nil, []string{"localhost is the container itself"}},
 		{Refused, "127.0.0.9:3000", address.HTTP, "", nil, []string{"localhost is the container itself"}},

@@ -6,12 +6,13 @@ import (
 	"net/http"
 )
 
-// refusalSize is how much of a response with status 400 is looked at.
+// refusalSize is how much of a response with status 400 to read.
 const refusalSize = 1024
 
-// Peek returns the beginning of a small response body, 1 KiB at most, and leaves the body as it
-// was. It is empty for a body that is larger than 4 KiB, compressed, or perhaps a stream. It
-// waits only for what the client would have to wait for, too. It replaces res.Body.
+// Peek returns the beginning of a small response body, at most 1 KiB. The body, which it
+// replaces in res, can still be read in full. The result is empty for a body that is larger than
+// 4 KiB, compressed, or perhaps a stream. Peek waits only for what the client would wait for,
+// too.
 func Peek(res *http.Response) string {
 	small := res.ContentLength > 0 && res.ContentLength <= 4*refusalSize || res.ContentLength < 0 && res.Close
 	if !small || res.Header.Get("Content-Encoding") != "" {
@@ -29,7 +30,7 @@ type peekedBody struct {
 	io.Closer
 }
 
-// rest reads on where another reader stopped, perhaps with an error.
+// rest continues where another reader stopped, perhaps with an error.
 type rest struct {
 	io.Reader
 	err error

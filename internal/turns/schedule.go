@@ -1,21 +1,21 @@
 // Package turns decides in which order the servers of a pool take turns, so that each gets its
-// share of the requests: one of weight 3 three times as many as one of weight 1, and evenly
-// spread rather than in bursts. Schedule works out one cycle of turns from the weights, once.
-// An Order then tells whose any turn is, in constant time and without changing anything. To
-// count the turns, and to pass over a server that is out, is left to the caller.
+// share of the requests: a server of weight 3 gets three times as many as one of weight 1, evenly
+// spread instead of in bursts. Schedule computes one cycle of turns from the weights, once. An
+// Order then tells which server has a given turn, in constant time and without changing anything.
+// The caller counts the turns, and skips servers that are unavailable.
 package turns
 
 // Schedule returns the order in which upstreams of the given weights take their turns, as
-// indices of weights: one full cycle, in which each upstream stands as often as its weight,
-// divided by the greatest common divisor of all weights. At every prefix of it each upstream
-// is less than one turn off its share. Weights must not be negative. An upstream of weight 0
-// gets no turn; if there is no other, the schedule is empty.
+// indices of weights. It is one full cycle, in which each upstream occurs as often as its weight,
+// divided by the greatest common divisor of all weights. At every prefix, each upstream is less
+// than one turn off its share. Weights must not be negative. An upstream of weight 0 gets no
+// turn. If all weights are 0, the schedule is empty.
 //
 // The schedule has as many turns as the weights add up to after the division: hundreds of
 // thousands for 1,000 upstreams of unequal weights up to 1,000.
 //
-// It is the quota-and-deadline rule: an upstream may take its next turn once its share
-// has grown enough, and of those that may, the one that must take it soonest goes first.
+// This is the quota-and-deadline rule: an upstream may take its next turn once its share has
+// grown enough. Of those that may, the one that must take it soonest goes first.
 // See R. Tijdeman, "The chairman assignment problem", Discrete Mathematics 32 (1980).
 func Schedule(weights []int) []uint32 {
 	var turns []turn
@@ -76,7 +76,7 @@ type turn struct {
 	next     *turn
 }
 
-// before orders turns by their deadlines, and equal ones as they stand in the config.
+// before orders turns by their deadlines, and equal ones by their order in the config.
 func (t *turn) before(other *turn) bool {
 	mine, others := t.deadline*other.weight, other.deadline*t.weight
 	return mine < others || mine == others && t.upstream < other.upstream
