@@ -87,8 +87,11 @@ func isUnsendable(err error) bool {
 
 // isEnd tells whether an error is the end of a connection, however it ended.
 func isEnd(err error) bool {
-	cause := diagnose.Of(err)
-	return cause == diagnose.Closed || cause == diagnose.Reset
+	if cause := diagnose.Of(err); cause == diagnose.Closed || cause == diagnose.Reset || errors.Is(err, net.ErrClosed) {
+		return true
+	}
+	text := err.Error()
+	return strings.Contains(text, "broken connection") || strings.Contains(text, "connection broken: write") || strings.Contains(text, "client connection lost")
 }
 
 // stopError ends a journey: the reverse proxy takes it for the client's leaving, so that it

@@ -184,3 +184,22 @@ func TestOthersAreAdmittedFreely(t *testing.T) {
 		}
 	}
 }
+
+func TestATrialKeepsOthersAwayForASecondAtMost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b breaker
+		b.failed("app:80", 0)
+		for range 3 {
+			if !b.admit("app:80") || b.admit("app:80") || !b.rejects("app:80") {
+				t.Error("not exactly one request is on trial")
+			}
+			time.Sleep(trialTime)
+			if b.rejects("app:80") {
+				t.Error("others are kept away for longer")
+			}
+		}
+		if !b.isHalfOpen("app:80") {
+			t.Error("a trial that has shown nothing closes the circuit")
+		}
+	})
+}

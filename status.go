@@ -34,7 +34,7 @@ type upstreamStatus struct {
 	Scheme    string `json:"scheme"`
 	TLSVerify *bool  `json:"tls_verify,omitempty"` // only for https
 	Weight    int    `json:"weight"`
-	Health    string `json:"health"` // up, down or full
+	Health    string `json:"health"` // up, down, on trial (tried by one request at a time) or full
 	InFlight  int    `json:"in_flight"`
 	Requests  uint64 `json:"requests"`
 	Errors    uint64 `json:"errors"`
@@ -85,6 +85,8 @@ func (r *route) upstreamStatus(g *group, t *target) upstreamStatus {
 	switch {
 	case !g.isHealthy(t.upstream):
 		s.Health = "down"
+	case g.breaker.isHalfOpen(t.backend.dial):
+		s.Health = "on trial"
 	case t.upstream.Full():
 		s.Health = "full"
 	}

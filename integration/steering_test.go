@@ -132,9 +132,12 @@ func (s *server) split(percent float64) {
 }
 
 // route returns the route app as the admin API shows it.
-func (s *server) route() route {
+func (s *server) route() route { return s.named("app") }
+
+// named is what the admin API tells of a route.
+func (s *server) named(name string) route {
 	s.t.Helper()
-	status, answer := s.ask(http.MethodGet, "/proxyos/routes/app", "")
+	status, answer := s.ask(http.MethodGet, "/proxyos/routes/"+name, "")
 	if status != http.StatusOK {
 		s.t.Fatalf("showing the route: %d %s", status, answer)
 	}
