@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
@@ -94,22 +95,55 @@ func checkPinned(u Upstream, a address.Address, m meaning) error {
 	return nil
 }
 
-// checkMeanings rejects backends of one route that share a dial address but have different
-// meanings.
+// checkMeanings rejects backends of one route that dial the same address but have different
+// meanings. Placeholders that are known already, such as {env.APP}, are replaced before.
 func checkMeanings(backends []backend) error {
 	first := make(map[string]backend, len(backends))
 	for _, b := range backends {
-		other, taken := first[b.dial]
+		where := b.knownDial()
+		other, taken := first[where]
 		if !taken {
-			first[b.dial] = b
+			first[where] = b
 			continue
 		}
-		if b.scheme != other.scheme || b.verify != other.verify || !sameTLS(b.tls, other.tls) || !slices.Equal(b.pins, other.pins) {
-			return fmt.Errorf("upstream %q: it dials %s, like upstream %q, but in a different way (%s; %s); write both the same way, or change one of the addresses",
-				b.address, b.dial, other.address, b.describe(), other.describe())
+		if !b.means(other) {
+			return errContradiction(b, other, where)
 		}
 	}
 	return nil
+}
+
+// errContradiction says that two upstreams that dial the same address mean different things.
+func errContradiction(b, other backend, where string) error {
+	return fmt.Errorf("upstream %q: it dials %s, like upstream %q, but in a different way (%s; %s); write both the same way, or change one of the addresses",
+		b.address, where, other.address, b.describe(), other.describe())
+}
+
+// knownDial returns the dial address with the placeholders replaced that are known at load,
+// in the form that is compared: without "tcp/", say.
+func (b backend) knownDial() string {
+	if !strings.Contains(b.dial, "{") && !strings.Contains(b.dial, "/") {
+		return b.dial // the usual case, which parsing would not change
+	}
+	known := caddy.NewReplacer().ReplaceKnown(b.dial, "")
+	parsed, err := caddy.ParseNetworkAddress(known)
+	if err != nil {
+		return known
+	}
+	return dialKey(parsed.Network, parsed.JoinHostPort(0))
+}
+
+// dialKey tells dial addresses apart. Which version of IP is dialled makes no other address.
+func dialKey(network, hostPort string) string {
+	if strings.HasPrefix(network, "tcp") {
+		return strings.ToLower(hostPort)
+	}
+	return network + "/" + hostPort
+}
+
+// means tells whether two backends are spoken to in the same way.
+func (b backend) means(other backend) bool {
+	return b.scheme == other.scheme && b.verify == other.verify && sameTLS(b.tls, other.tls) && slices.Equal(b.pins, other.pins)
 }
 
 func sameTLS(a, b *reverseproxy.TLSConfig) bool {

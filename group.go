@@ -44,6 +44,7 @@ type target struct {
 	gate     *gate                  // nil if the dial address may stand for several servers
 
 	checkedAs string      // the address that an active health check names it by
+	late      bool        // only a request decides the address
 	unhealthy atomic.Bool // an active health check says so
 }
 

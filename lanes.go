@@ -23,6 +23,7 @@ type lane struct {
 	urlScheme string
 	requests  http.RoundTripper
 	upgrades  http.RoundTripper // for requests that ask for another protocol, such as WebSockets
+	names     *serverNames      // nil if the server name is the same for all requests
 	untraced  bool              // the transport does not tell of its connections
 	loaded    []*reverseproxy.HTTPTransport
 }
@@ -147,6 +148,7 @@ func (l *laneLoader) load(p lanePlan) (*lane, error) {
 	if p.backend.scheme == address.HTTPS {
 		one.urlScheme = address.HTTPS
 	}
+	one.names = newServerNames(p.config)
 	one.untraced = slices.Contains(p.config.Versions, "3")
 	if upgrades != nil {
 		if one.upgrades, err = l.provision(one, p.backend, upgrades); err != nil {
@@ -241,6 +243,9 @@ func laneConfig(base *reverseproxy.HTTPTransport, b backend) (*reverseproxy.HTTP
 	}
 	if len(b.pins) > 0 && slices.Contains(config.Versions, "3") {
 		return nil, errors.New("tls_pin does not work with the transport's `versions 3`; remove one of them")
+	}
+	if b.verify && strings.Contains(config.TLS.ServerName, "{") && slices.Contains(config.Versions, "3") {
+		return nil, fmt.Errorf("tls_server_name %s: with `versions 3`, a connection that was checked for one name may serve a request for another; write a name without a placeholder, or remove `versions 3`", config.TLS.ServerName)
 	}
 	config.TLS.InsecureSkipVerify = !b.verify || len(b.pins) > 0 // a pin stands for the whole check
 	config.TLS.ExceptPorts = nil

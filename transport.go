@@ -13,6 +13,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
+	"github.com/proxyos/caddy-proxyos/internal/diagnose"
+
 	"github.com/proxyos/caddy-proxyos/internal/certs"
 )
 
@@ -31,7 +33,8 @@ type transport struct {
 	failures      *diagnostician
 	logger        *zap.Logger
 	checks        checkTargets
-	warnDynamic   sync.Once // of the first upstream that is unchecked, since none is known at load
+	literal       map[string]*target // those whose address is known at load, by it
+	warnDynamic   sync.Once          // of the first upstream that is unchecked, since none is known at load
 	warnUnchecked func(upstreams ...string)
 }
 
@@ -51,6 +54,7 @@ func newTransport(r *route, p *plan) *transport {
 		failures:      newDiagnostician(r.name, r.logger),
 		logger:        r.logger,
 		warnUnchecked: r.warnUnchecked,
+		literal:       make(map[string]*target),
 		checks:        checkTargets{byUpstream: make(map[*reverseproxy.Upstream]*target), byDial: make(map[string]*target)},
 	}
 }
@@ -66,6 +70,10 @@ func (t *transport) load(ctx caddy.Context, groups []*group, plans []*groupPlan,
 			}
 			if !strings.Contains(at.backend.dial, "{") {
 				at.gate = new(gate)
+			}
+			where := at.backend.knownDial()
+			if at.late = strings.Contains(where, "{"); !at.late {
+				t.literal[where] = at
 			}
 			t.checks.byUpstream[at.upstream] = at
 			t.checks.byDial[caddy.NewReplacer().ReplaceKnown(at.backend.dial, "")] = at
@@ -104,7 +112,10 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	j.judged = true
-	req.URL.Scheme = at.urlScheme
+	if err := t.checkMeaning(at, req); err != nil {
+		return nil, t.refused(j, at, err)
+	}
+	at.direct(req)
 	dropOffer(req.Header)
 	res, err := t.send(j, at, req)
 	if err != nil {
@@ -171,6 +182,32 @@ func (t *transport) failed(j *journey, at *target, req *http.Request, err error)
 	return j.stop(status, err)
 }
 
+// checkMeaning rejects an address that only the request has decided where an upstream whose
+// address is written has it, too, and means something else.
+func (t *transport) checkMeaning(at *target, req *http.Request) error {
+	if !at.late {
+		return nil
+	}
+	info, _ := reverseproxy.GetDialInfo(req.Context())
+	where := dialKey(info.Network, info.Address)
+	if other, ok := t.literal[where]; ok && !at.backend.means(other.backend) {
+		return errContradiction(at.backend, other.backend, where)
+	}
+	return nil
+}
+
+// refused ends the journey of a request that must not be sent.
+func (t *transport) refused(j *journey, at *target, err error) error {
+	t.breaker.abandoned(at.backend.dial)
+	if t.failures.isDue(hintKey{at.backend.dial, contradiction}) {
+		t.logger.Error("a request was not sent, since its upstream contradicts another one", zap.String("route", j.route.name), zap.Error(err))
+	}
+	return j.stop(http.StatusBadGateway, err)
+}
+
+// contradiction is a cause that only this log line has.
+const contradiction diagnose.Cause = "contradiction"
+
 // check makes the round trip of an active health check.
 func (t *transport) check(req *http.Request) (*http.Response, error) {
 	info, ok := reverseproxy.GetDialInfo(req.Context())
@@ -185,7 +222,7 @@ func (t *transport) check(req *http.Request) (*http.Response, error) {
 		req = req.Clone(req.Context())
 		req.Header.Del(healthTargetHeader)
 	}
-	req.URL.Scheme = at.urlScheme
+	at.direct(req)
 	res, err := at.roundTrip(req)
 	if err != nil {
 		return nil, t.failures.explain(at.backend, err)
@@ -194,6 +231,14 @@ func (t *transport) check(req *http.Request) (*http.Response, error) {
 		t.breaker.succeeded(at.backend.dial, res.StatusCode)
 	}
 	return res, nil
+}
+
+// direct directs a request to the lane.
+func (at *target) direct(req *http.Request) {
+	req.URL.Scheme = at.urlScheme
+	if at.names != nil {
+		at.names.direct(req)
+	}
 }
 
 // roundTrip sends a request over the lane.
