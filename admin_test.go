@@ -36,7 +36,7 @@ func FuzzParseChange(f *testing.F) {
 		c, err := parseChange(body)
 		if err != nil {
 			if err.Error() == "" || strings.Contains(err.Error(), "\n") {
-				t.Errorf("%q is refused with %q", body, err)
+				t.Errorf("%q is rejected with %q", body, err)
 			}
 			return
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/proxyos/caddy-proxyos/internal/address"
 )
 
-// spoken says how an upstream is spoken to, in a form that reads well in tables.
+// spoken says what an upstream speaks, in a form that reads well in tables.
 func spoken(b backend) string {
 	if b.scheme != address.HTTPS {
 		return b.scheme + " " + b.dial
@@ -107,17 +107,17 @@ func TestTransportIsTheBaseOfEveryUpstream(t *testing.T) {
 	}{
 		{"TLS makes an upstream HTTPS", "h:3000", routeOptions{tls: verified}, "https h:3000 verified"},
 		{"TLS verifies a detected port", "h:8443", routeOptions{tls: verified}, "https h:8443 verified"},
-		{"TLS leaves a written http:// alone", "http://h:8443", routeOptions{tls: verified}, "http h:8443"},
-		{"TLS leaves a written h2c:// alone", "h2c://h:9000", routeOptions{tls: verified}, "h2c h:9000"},
-		{"TLS holds for sockets", "unix//run/s", routeOptions{tls: verified}, "https unix//run/s verified"},
-		{"TLS holds for placeholders", "{env.APP}", routeOptions{tls: verified}, "https {env.APP} verified"},
+		{"TLS does not change a written http://", "http://h:8443", routeOptions{tls: verified}, "http h:8443"},
+		{"TLS does not change a written h2c://", "h2c://h:9000", routeOptions{tls: verified}, "h2c h:9000"},
+		{"TLS applies to sockets", "unix//run/s", routeOptions{tls: verified}, "https unix//run/s verified"},
+		{"TLS applies to placeholders", "{env.APP}", routeOptions{tls: verified}, "https {env.APP} verified"},
 		{"TLS without a check", "h:3000", routeOptions{tls: unverified}, "https h:3000 skipped"},
 		{"TLS without a check, written https://", "https://h", routeOptions{tls: unverified}, "https h:443 skipped"},
 		{"an exception speaks HTTP", "h:3000", routeOptions{tls: except}, "http h:3000"},
-		{"an exception holds for a detected port", "h:8443", routeOptions{tls: except}, "http h:8443"},
-		{"an exception holds for a written https://", "https://h:3000", routeOptions{tls: except}, "http h:3000"},
-		{"an exception holds for the port of https://", "https://h", routeOptions{tls: except}, "http h:443"},
-		{"an exception holds for the port of a bare host", "h", routeOptions{tls: except}, "http h:80"},
+		{"an exception applies to a detected port", "h:8443", routeOptions{tls: except}, "http h:8443"},
+		{"an exception applies to a written https://", "https://h:3000", routeOptions{tls: except}, "http h:3000"},
+		{"an exception applies to the port of https://", "https://h", routeOptions{tls: except}, "http h:443"},
+		{"an exception applies to the port of a bare host", "h", routeOptions{tls: except}, "http h:80"},
 		{"an exception leaves the others alone", "h:3001", routeOptions{tls: except}, "https h:3001 verified"},
 		{"versions h2c: cleartext is h2c", "h:3000", routeOptions{cleartextH2: true}, "h2c h:3000"},
 		{"versions h2c: written http:// is h2c", "http://h:3000", routeOptions{cleartextH2: true}, "h2c h:3000"},
@@ -196,7 +196,7 @@ func TestHTTPSPortsOption(t *testing.T) {
 		{"ports replace the list", []string{"8443", "5001"}, []int{8443, 5001}},
 		{"a plus adds", []string{"+5001"}, []int{443, 8006, 8007, 8443, 9090, 9443, 10443, 5001}},
 		{"a minus removes", []string{"-9090"}, []int{443, 8006, 8007, 8443, 9443, 10443}},
-		{"a sign holds for the ports after it", []string{"-9090", "443", "+1", "2"}, []int{8006, 8007, 8443, 9443, 10443, 1, 2}},
+		{"a sign applies to the ports after it", []string{"-9090", "443", "+1", "2"}, []int{8006, 8007, 8443, 9443, 10443, 1, 2}},
 		{"a sign may stand alone", []string{"-", "443", "8006", "8007", "9090", "9443", "10443", "+", "1"}, []int{8443, 1}},
 		{"what is there is added once", []string{"+8443", "8443"}, []int{443, 8006, 8007, 8443, 9090, 9443, 10443}},
 		{"what is not there is not removed", []string{"-1"}, []int{443, 8006, 8007, 8443, 9090, 9443, 10443}},
@@ -213,7 +213,7 @@ func TestHTTPSPortsOption(t *testing.T) {
 	}
 }
 
-func TestWrongHTTPSPortsAreRefused(t *testing.T) {
+func TestWrongHTTPSPortsAreRejected(t *testing.T) {
 	const notAPort = `https_ports: port %q is not a number from 1 to 65535`
 	for _, c := range []struct {
 		args []string

@@ -16,7 +16,7 @@ func resolveAll(t *testing.T, upstreams ...Upstream) []backend {
 	return backends
 }
 
-func TestOptionsHoldForEachPortOfARange(t *testing.T) {
+func TestOptionsApplyToEachPortOfARange(t *testing.T) {
 	weight, on := 3, true
 	for _, b := range resolveAll(t, Upstream{Address: "https://h:8442-8443", Weight: &weight, MaxRequests: 5, SkipTLSVerify: &on}) {
 		if b.weight != 3 || b.maxRequests != 5 || b.verify || b.verifyReason != becauseOfUpstream {
@@ -36,7 +36,7 @@ func TestTLSSettingsOfARangeNeedOneHTTPSPort(t *testing.T) {
 	}
 }
 
-func TestSameUpstreamTwiceIsNoContradiction(t *testing.T) {
+func TestTheSameUpstreamTwiceIsAllowed(t *testing.T) {
 	one, other := &reverseproxy.TLSConfig{ServerName: "n"}, &reverseproxy.TLSConfig{ServerName: "n"}
 	for _, upstreams := range [][]Upstream{
 		{{Address: "h"}, {Address: "http://h:80"}, {Address: "h:80/"}},

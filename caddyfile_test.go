@@ -50,11 +50,11 @@ func adaptHandler(t testing.TB, directive string) string {
 	return proxytest.Canonical(t, string(decoded.Apps.HTTP.Servers.Srv0.Routes[0].Handle[0].Routes[0].Handle[0]))
 }
 
-// Each pair says the same. It is loaded both ways, and survives decoding and encoding.
+// Each pair means the same. It is loaded both ways, and survives decoding and encoding.
 var pairs = []struct {
 	name, directive, handler string
 }{
-	{"addresses behind the directive", "proxyos a:1 https://b", `{"upstreams": ["a:1", "https://b"]}`},
+	{"addresses after the directive", "proxyos a:1 https://b", `{"upstreams": ["a:1", "https://b"]}`},
 	{"addresses in the block", "proxyos {\nto a:1 b:2\nto c:3\n}", `{"upstreams": ["a:1", "b:2", "c:3"]}`},
 	{"both", "proxyos a:1 {\nto b:2\n}", `{"upstreams": ["a:1", "b:2"]}`},
 	{"an upstream without options", "proxyos {\nupstream a:1\n}", `{"upstreams": ["a:1"]}`},

@@ -155,9 +155,8 @@ func TestExplainConfig(t *testing.T) {
 	}
 }
 
-// What the quickstart has is explained without an error, and so is a configuration
-// without any route.
-func TestExplainConfigOfOthers(t *testing.T) {
+// The quickstart, and a config without any route, are explained without an error.
+func TestExplainConfigOfOtherFiles(t *testing.T) {
 	if output, err := runCommand(explainCommand(), "--config", "examples/quickstart.Caddyfile"); err != nil || !strings.Contains(output, "127.0.0.1:8443") {
 		t.Errorf("%v\n%s", err, output)
 	}
@@ -170,7 +169,7 @@ func TestExplainConfigOfOthers(t *testing.T) {
 	}
 }
 
-func TestExplainRefusesTheOptionsThatAreRefusedAtLoad(t *testing.T) {
+func TestExplainRejectsTheOptionsThatLoadingRejects(t *testing.T) {
 	for option, want := range map[string]string{
 		`"name": "a/b"`:             "write 1 to 64 letters",
 		`"traffic_split": 5`:        "there is no staging group",
@@ -185,7 +184,7 @@ func TestExplainRefusesTheOptionsThatAreRefusedAtLoad(t *testing.T) {
 	}
 }
 
-func TestExplainRefusesTheGroupsThatAreRefusedAtLoad(t *testing.T) {
+func TestExplainRejectsTheGroupsThatLoadingRejects(t *testing.T) {
 	for config, want := range map[string]string{
 		`{"upstreams": [{"address": "a:1", "weight": 2}], "load_balancing": {"selection_policy": {"policy": "first"}}}`:                                                        "weights belong to the default policy",
 		`{"upstreams": ["a:1"], "traffic_split": 5, "staging": {"upstreams": [{"address": "b:1", "weight": 2}], "load_balancing": {"selection_policy": {"policy": "first"}}}}`: "weights belong to the default policy",

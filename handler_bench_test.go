@@ -15,7 +15,7 @@ func init() {
 	caddy.RegisterModule(answeringTransport{})
 }
 
-// benchPools counts the upstreams that benchmarks have made up.
+// benchPools counts the upstreams that benchmarks have made.
 var benchPools atomic.Int64
 
 // BenchmarkServeHTTP measures a whole request through the handler, beside stock

@@ -47,8 +47,8 @@ func TestEveryLogLineOfTheDocumentsIsLogged(t *testing.T) {
 	site := newBrokenSite(t)
 	caddy := runCaddy(t, site.directives)
 	var missing []logLine
-	// An alert that ends a connection may get lost on its way, and another error is logged
-	// then. After a reload, every hint is logged again.
+	// An alert that ends a connection may get lost. Then another error is logged. After a
+	// reload, every hint is logged again.
 	for round := range 5 {
 		if round > 0 {
 			caddy.reload(fmt.Sprintf("header X-Round %d\n%s", round, site.directives))
@@ -72,10 +72,10 @@ func TestEveryLogLineOfTheDocumentsIsLogged(t *testing.T) {
 type brokenSite struct {
 	directives string
 	paths      []string
-	exchange   func() // the certificate of the upstream behind the last path
+	replace    func() // replaces the certificate of the upstream behind the last path
 }
 
-// newBrokenSite starts the upstreams of labCases, and what else the documents tell of.
+// newBrokenSite starts the upstreams of labCases, and the others in the documents.
 func newBrokenSite(t *testing.T) *brokenSite {
 	site := new(brokenSite)
 	for _, c := range labCases(t) {
@@ -91,7 +91,7 @@ func newBrokenSite(t *testing.T) *brokenSite {
 	listener = proxytest.ListenPort(t, 8006)
 	address = listener.Addr().String()
 	watched := newSwappableServer(t, proxytest.SelfSigned(t, address), listener)
-	site.exchange = func() { watched.swap(t, proxytest.SelfSigned(t, address)) }
+	site.replace = func() { watched.swap(t, proxytest.SelfSigned(t, address)) }
 	site.route("proxyos " + address)
 	return site
 }
@@ -102,13 +102,13 @@ func (s *brokenSite) route(directive string) {
 	s.directives += "handle " + path + " {\n" + directive + "\n}\n"
 }
 
-// visit requests every path once, and the last one again with another certificate behind it.
+// visit requests every path once, then the last one again with another certificate behind it.
 func (s *brokenSite) visit(t *testing.T, caddy labCaddy) {
 	t.Helper()
 	for _, path := range s.paths {
 		caddy.Get(path)
 	}
-	s.exchange()
+	s.replace()
 	// a request may still be sent on a connection to the old server, and fail
 	proxytest.Eventually(t, "the new server answers", func() bool {
 		status, _ := caddy.Get(s.paths[len(s.paths)-1])

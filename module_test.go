@@ -36,7 +36,7 @@ func named(handler string) string {
 func TestEveryPairLoads(t *testing.T) {
 	for _, pair := range pairs {
 		if pair.name == "every option of an upstream" {
-			continue // its certificates are no files
+			continue // its certificates are not files
 		}
 		t.Run(pair.name, func(t *testing.T) {
 			if err := validate(t, "{}", named(pair.handler)); err != nil {
@@ -89,7 +89,7 @@ func TestNamesOfFieldsAreTakenInEitherCase(t *testing.T) {
 	}
 }
 
-func TestNullFieldsAreAsGoodAsNone(t *testing.T) {
+func TestNullFieldsAreTreatedAsMissing(t *testing.T) {
 	for _, handler := range []string{
 		`{"upstreams": ["a:1", "b:1"], "name": null, "staging": null, "traffic_split": null, "transport": null, "load_balancing": null, "health_checks": null, "headers": null, "dynamic_upstreams": null}`,
 		`{"upstreams": ["a:1", "b:1"], "load_balancing": {"retries": null, "selection_policy": null}, "health_checks": {"passive": null, "active": null}}`,
@@ -102,8 +102,8 @@ func TestNullFieldsAreAsGoodAsNone(t *testing.T) {
 	}
 }
 
-// What is refused when a config is loaded, in JSON or after it was adapted.
-func TestWrongConfigsAreRefusedAtLoad(t *testing.T) {
+// What loading rejects, in JSON or after a Caddyfile was adapted.
+func TestWrongConfigsAreRejectedAtLoad(t *testing.T) {
 	const (
 		decoding  = "decoding module config: http.handlers.proxyos: "
 		provision = "provision http.handlers.proxyos: "
@@ -203,7 +203,7 @@ func TestWrongConfigsAreRefusedAtLoad(t *testing.T) {
 	})
 }
 
-func TestWrongSettingsOfTheAppAreRefused(t *testing.T) {
+func TestWrongSettingsOfTheAppAreRejected(t *testing.T) {
 	for settings, want := range map[string]string{
 		`{"ports": [1]}`:                 `decoding module config: proxyos: json: unknown field "ports"`,
 		`{"https_ports": 1}`:             "decoding module config: proxyos: json: cannot unmarshal number into Go struct field App.https_ports of type []int",
@@ -229,7 +229,7 @@ func checkExplained(t *testing.T, want string, handlers ...string) {
 	config := `{"apps": {"http": {"servers": {"test": {"routes": [{"@id": "r", "handle": [` + strings.Join(handlers, ",") + `]}]}}}}}`
 	routes, err := explainRoutes([]byte(config))
 	if err != nil || len(routes) != len(handlers) {
-		t.Fatalf("explained are %d routes: %v", len(routes), err)
+		t.Fatalf("%d routes are explained: %v", len(routes), err)
 	}
 	if got := routes[len(routes)-1].Error; got != want {
 		t.Errorf("explained as\n%s\nwant\n%s", got, want)
@@ -265,13 +265,13 @@ func FuzzHandlerJSON(f *testing.F) {
 		}
 		for _, err := range []error{h.checkSplit(), h.checkStaging()} {
 			if err != nil && err.Error() == "" {
-				t.Errorf("%q is refused without a word", text)
+				t.Errorf("%q is rejected without a reason", text)
 			}
 		}
 		_, _ = resolve(h.Upstreams, h.SkipTLSVerify, routeOptions{}) // must not panic
 		encoded, err := json.Marshal(h)
 		if err != nil {
-			t.Fatalf("%q is read, and cannot be written: %v", text, err)
+			t.Fatalf("%q is read, but cannot be written: %v", text, err)
 		}
 		back := new(Handler)
 		if err := json.Unmarshal(encoded, back); err != nil {

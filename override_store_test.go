@@ -32,7 +32,7 @@ func TestDocumentsThatAreDamaged(t *testing.T) {
 	}
 	doc, err := parseDocument([]byte(`{"version":3,"routes":{"app":{"traffic_split":5,"against":1,"set_at":"2024-05-01T10:00:00Z"}}}` + "\n"))
 	if err != nil || doc.Version != 3 || doc.Routes["app"].TrafficSplit != 5 {
-		t.Errorf("a sound document is read as %+v, %v", doc, err)
+		t.Errorf("a valid document is read as %+v, %v", doc, err)
 	}
 }
 
@@ -61,11 +61,11 @@ func FuzzParseDocument(f *testing.F) {
 		}
 		encoded, err := json.MarshalIndent(doc, "", "\t") // as it is stored
 		if err != nil {
-			t.Fatalf("%q is read, and cannot be stored: %v", raw, err)
+			t.Fatalf("%q is read, but cannot be stored: %v", raw, err)
 		}
 		back, err := parseDocument(encoded)
 		if err != nil {
-			t.Fatalf("%q is read, and no longer once it is stored as\n%s\n%v", raw, encoded, err)
+			t.Fatalf("%q is read, but not once it is stored as\n%s\n%v", raw, encoded, err)
 		}
 		same := maps.EqualFunc(back.Routes, doc.Routes, func(a, b *override) bool {
 			return a.TrafficSplit == b.TrafficSplit && a.Against == b.Against && a.SetAt.Equal(b.SetAt) && a.SetBy == b.SetBy
@@ -139,7 +139,7 @@ func TestTheLastWriterWins(t *testing.T) {
 	}
 }
 
-func TestADocumentBegunAnewIsNewerThanTheLostOne(t *testing.T) {
+func TestANewDocumentIsNewerThanALostOne(t *testing.T) {
 	for name, lose := range map[string]func(*memoryStorage){
 		"deleted": func(s *memoryStorage) { s.put(overridesKey, nil) },
 		"damaged": func(s *memoryStorage) { s.put(overridesKey, []byte("xx")) },
@@ -175,11 +175,11 @@ func TestADamagedDocumentIsSetAsideAndReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	if inForce.of("app") != 25 {
-		t.Errorf("in force is now %v %%", inForce.of("app"))
+		t.Errorf("now %v %% applies", inForce.of("app"))
 	}
 	doc, err := parseDocument(storage.get(overridesKey))
 	if err != nil || doc.Routes["app"].TrafficSplit != 25 {
-		t.Errorf("in its place stands %+v, %v", doc, err)
+		t.Errorf("it is replaced with %+v, %v", doc, err)
 	}
 	aside := storage.keys("proxyos/overrides.damaged-")
 	if len(aside) != 1 || string(storage.get(aside[0])) != `{"version":` {
@@ -248,7 +248,7 @@ func TestAChangeMadeWhileTheStorageIsReadStaysInForce(t *testing.T) {
 	}
 }
 
-func TestASlowStorageIsGivenUp(t *testing.T) {
+func TestASlowStorageTimesOut(t *testing.T) {
 	o, storage, inForce := newOverrides(t)
 	storage.fail("hang")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)

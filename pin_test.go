@@ -17,7 +17,7 @@ import (
 
 const somePin = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 
-func TestPinsThatWouldNotBeLookedAtAreRefused(t *testing.T) {
+func TestPinsThatWouldHaveNoEffectAreRejected(t *testing.T) {
 	yes, no := true, false
 	for _, c := range []struct {
 		name     string
@@ -76,8 +76,8 @@ func TestPinInTheCaddyfile(t *testing.T) {
 	}
 }
 
-// swappableServer is an HTTPS server whose certificate can be exchanged, and that counts
-// the requests it has served with each.
+// swappableServer is an HTTPS server whose certificate can be replaced. It counts the requests
+// that it has served with each.
 type swappableServer struct {
 	address string
 	server  *http.Server
@@ -157,8 +157,8 @@ func (l *load) stop() map[int]int {
 	return l.statuses
 }
 
-func TestPinnedCertificateExchangedUnderLoad(t *testing.T) {
-	for _, scheme := range []string{"https://", ""} { // chain checked otherwise, and not
+func TestPinnedCertificateReplacedUnderLoad(t *testing.T) {
+	for _, scheme := range []string{"https://", ""} { // with the chain checked otherwise, and not checked
 		listen := func(t *testing.T) net.Listener { return proxytest.Listen(t, "") }
 		if scheme == "" {
 			listen = func(t *testing.T) net.Listener { return proxytest.ListenPort(t, 8443) }
@@ -166,7 +166,7 @@ func TestPinnedCertificateExchangedUnderLoad(t *testing.T) {
 		t.Run("one pin: none goes to the impostor, "+scheme, func(t *testing.T) {
 			listener := listen(t)
 			address := listener.Addr().String()
-			original, impostor := proxytest.SelfSigned(t, address), trustedCA.Issue(t, address) // trusted, and yet refused
+			original, impostor := proxytest.SelfSigned(t, address), trustedCA.Issue(t, address) // trusted, but rejected
 			server := newSwappableServer(t, original, listener)
 			caddy := runCaddy(t, "proxyos {\nname lab\nupstream "+scheme+address+" {\ntls_pin "+proxytest.PinOf(original)+"\n}\n}")
 
@@ -181,7 +181,7 @@ func TestPinnedCertificateExchangedUnderLoad(t *testing.T) {
 				t.Errorf("%d requests went to the impostor", n)
 			}
 			if status, body := caddy.Get("/"); status != 502 || body != "" {
-				t.Errorf("after the exchange: status %d, body %q", status, body)
+				t.Errorf("after the replacement: status %d, body %q", status, body)
 			}
 			if hints := caddy.hints(); !strings.Contains(hints, "its certificate is not pinned") || !strings.Contains(hints, proxytest.PinOf(impostor)) {
 				t.Errorf("logged hints %q", hints)
@@ -221,13 +221,13 @@ func TestPinnedCertificateExchangedUnderLoad(t *testing.T) {
 		proxytest.Eventually(t, "the second certificate is shown", func() bool { return handshakes[1].Load() >= 100 })
 		statuses := load.stop()
 		if len(statuses) != 1 || statuses[200] == 0 {
-			t.Errorf("statuses %v, want 200 alone", statuses)
+			t.Errorf("statuses %v, want only 200", statuses)
 		}
 		t.Logf("%d handshakes before, %d after; statuses %v", handshakes[0].Load(), handshakes[1].Load(), statuses)
 	})
 }
 
-func TestPinIsRefusedWithHTTP3(t *testing.T) {
+func TestPinIsRejectedWithHTTP3(t *testing.T) {
 	backends, err := resolve([]Upstream{{Address: "https://app:3000", TLSPins: []string{somePin}}}, nil, defaultOptions())
 	if err != nil {
 		t.Fatal(err)

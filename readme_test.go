@@ -58,7 +58,7 @@ func TestTheFileMapHasEveryFile(t *testing.T) {
 	for _, pattern := range regexp.MustCompile("`([a-z_*]+\\.go)`").FindAllStringSubmatch(string(guide), -1) {
 		files, err := filepath.Glob(pattern[1])
 		if err != nil || len(files) == 0 {
-			t.Errorf("AGENTS.md speaks of %s, and there is no such file", pattern[1])
+			t.Errorf("AGENTS.md names %s, but there is no such file", pattern[1])
 		}
 		mapped = append(mapped, files...)
 	}

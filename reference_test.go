@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// documentedBlock is a block, and where docs/reference.md speaks of it.
+// documentedBlock is a block, and where docs/reference.md describes it.
 type documentedBlock struct {
 	path    string // in the grammars, from the outermost block
 	section string // with a table of its options, or a text
@@ -35,7 +35,7 @@ var documentedBlocks = []documentedBlock{
 	documented("{/proxyos", "The global option", globalBlock),
 }
 
-// A subdirective is in the grammar as its table has it, or else a text says whose it is.
+// A subdirective is in the grammar as in its table, or a text says whose it is.
 func TestReferenceHasEverySubdirective(t *testing.T) {
 	text := readReference(t)
 	grammars := grammarsIn(text)
@@ -60,12 +60,12 @@ func TestEverySubdirectiveInTheReferenceExists(t *testing.T) {
 		}
 		for _, usage := range grammars[b.path] {
 			if !slices.ContainsFunc(b.rows, func(row documentedRow) bool { return row.usage == usage }) {
-				t.Errorf("the grammar of %s in docs/reference.md has `%s`, and its table has not", b.path, usage)
+				t.Errorf("the grammar of %s in docs/reference.md has `%s`, but its table does not", b.path, usage)
 			}
 		}
 		for _, cell := range firstCell.FindAllStringSubmatch(section(text, b.section), -1) {
 			if !slices.ContainsFunc(b.rows, func(row documentedRow) bool { return row.name == cell[1] }) {
-				t.Errorf("%q in docs/reference.md has a row for %s, and the table of %s has not", b.section, cell[1], b.path)
+				t.Errorf("%q in docs/reference.md has a row for %s, but the table of %s does not", b.section, cell[1], b.path)
 			}
 		}
 	}

@@ -25,20 +25,20 @@ func TestStagingIsWithinHalfARequestOfItsShareAtEveryPrefix(t *testing.T) {
 					staged++
 				}
 				if off := float64(staged) - percent/100*float64(n); math.Abs(off) > 0.5+1e-6 {
-					t.Fatalf("of %d requests staging has had %d, %+f off its share", n, staged, off)
+					t.Fatalf("of %d requests, staging has had %d, %+f off its share", n, staged, off)
 				}
 			}
 		})
 	}
 }
 
-// The longest run of requests in a row that go to staging is the least possible one.
+// The longest run of requests that go to staging is the shortest possible one.
 //
-// What that is: of n requests, let s·n go to staging and p·n = (1−s)·n to production. The
+// Why: of n requests, let s·n go to staging and p·n = (1−s)·n to production. The
 // latter cut the former into at most p·n + 1 runs, so their mean length is no less than
 // s·n/(p·n + 1), which tends to s/p as n grows. The longest of them is a whole number not
 // below that: at least ⌈s/p⌉. For s ≤ 1/2 this is 1: no two in a row. The same holds for
-// production with s and p exchanged.
+// production with s and p swapped.
 func TestLongestRunsAreTheShortestPossible(t *testing.T) {
 	for _, share := range append(perMille, 10, 250, 600, 666, 750, 900, 990) {
 		t.Run(fmt.Sprintf("%g%%", float64(share)/10), func(t *testing.T) {
@@ -130,7 +130,7 @@ func TestStagingIsWithinTheNumberOfWorkersOfItsShareWhenTheyRace(t *testing.T) {
 	}
 }
 
-func TestAChangedShareHoldsFromTheNextRequest(t *testing.T) {
+func TestAChangedShareAppliesFromTheNextRequestOn(t *testing.T) {
 	s := newSplitter(10)
 	for range 1000 {
 		s.toStaging()
@@ -138,7 +138,7 @@ func TestAChangedShareHoldsFromTheNextRequest(t *testing.T) {
 	for _, percent := range []float64{100, 0, 50, 99.9, 1} {
 		s.override.Store(&override{share: newShare(percent), Against: 10})
 		if got := s.current().percent; got != percent {
-			t.Fatalf("in force is %g, want %g", got, percent)
+			t.Fatalf("%g %% applies, want %g %%", got, percent)
 		}
 		staged := 0
 		for n := 1; n <= 10_000; n++ {
@@ -157,7 +157,7 @@ func TestAnOverrideOfAnotherConfiguredShareIsNotInForce(t *testing.T) {
 	s := newSplitter(10)
 	s.override.Store(&override{share: newShare(100), Against: 20})
 	if got := s.current().percent; got != 10 {
-		t.Errorf("in force is %g, want 10", got)
+		t.Errorf("%g %% applies, want 10 %%", got)
 	}
 }
 

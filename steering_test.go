@@ -45,27 +45,27 @@ func TestAStoppedConfigLeavesTheSplitsAlone(t *testing.T) {
 	}
 	s.putInForce(document(20), true)
 	if got := route.split.current().percent; got != 20 {
-		t.Fatalf("in force are %v %%, want 20", got)
+		t.Fatalf("%v %% applies, want 20 %%", got)
 	}
 	s.stopped = true
 	s.putInForce(document(30), true)
 	if got := route.split.current().percent; got != 20 {
-		t.Errorf("a stopped config makes the split %v %%", got)
+		t.Errorf("a stopped config sets the split to %v %%", got)
 	}
 }
 
-func TestAnOverrideHoldsForTheConfiguredShareItWasSetAgainst(t *testing.T) {
+func TestAnOverrideAppliesToTheConfiguredShareItWasSetAgainst(t *testing.T) {
 	state := newRouteState()
 	state.override.Store(newOverride(70, 10, ""))
 	for configured, want := range map[float64]float64{10: 70, 0: 0, 10.5: 10.5, 70: 70, 100: 100} {
 		s := splitter{configured: newShare(configured), override: &state.override, phase: &state.phase}
 		if got := s.current().percent; got != want {
-			t.Errorf("configured %v %%: in force are %v %%, want %v", configured, got, want)
+			t.Errorf("configured %v %%: %v %% applies, want %v %%", configured, got, want)
 		}
 	}
 }
 
-func TestARetiredSplitHoldsForTheConfigBeforeAndForNoneAfter(t *testing.T) {
+func TestARetiredSplitAppliesToTheConfigBeforeAndToNoneAfter(t *testing.T) {
 	before := plannedRoute(t, 0)
 	before.state.override.Store(newOverride(100, 0, ""))
 	edited := plannedRoute(t, 50)
@@ -82,6 +82,6 @@ func TestARetiredSplitHoldsForTheConfigBeforeAndForNoneAfter(t *testing.T) {
 		t.Errorf("the retired split would be stored again: %v", held)
 	}
 	if got := plannedRoute(t, 0).split.current().percent; got != 0 {
-		t.Errorf("edited back, the config has %v %%: the retired split has come to life again", got)
+		t.Errorf("edited back, the config has %v %%: the retired split applies again", got)
 	}
 }

@@ -104,7 +104,7 @@ func TestKeysDependOnTheRouteAndOnNothingElse(t *testing.T) {
 	}
 }
 
-func TestAnEmptyKeyIsNobodys(t *testing.T) {
+func TestAnEmptyKeyGivesNoPosition(t *testing.T) {
 	c := newCohorts(&Sticky{Key: "{http.request.header.X-User}"}, "app", newRouteState())
 	share := newShare(50)
 	if _, _, ok := c.position(keyedRequest(t, ""), &share); ok {

@@ -1,5 +1,4 @@
-// Package examples_test checks that the examples, and the snippets in the documents, are
-// what they say they are.
+// Package examples_test checks that the examples and the snippets of the documents work.
 package examples_test
 
 import (
@@ -87,7 +86,7 @@ func adapt(t *testing.T, text []byte) []byte {
 	return config
 }
 
-// validate does what `caddy validate` does, but for what that writes to the disk and the log.
+// validate does what `caddy validate` does, but does not write to the disk and the log.
 func validate(t *testing.T, text []byte) {
 	t.Helper()
 	config := new(caddy.Config)

@@ -45,13 +45,13 @@ func TestQuickstartSplitsAHundredRequestsAsTheReadmeShows(t *testing.T) {
 		t.Errorf("the answers are %v, want %v", answers, want)
 	}
 
-	// what `sort | uniq -c` makes of the answers
+	// the output of `sort | uniq -c`
 	var output strings.Builder
 	for _, answer := range slices.Sorted(maps.Keys(answers)) {
 		fmt.Fprintf(&output, "%7d %s", answers[answer], answer)
 	}
 	if !strings.Contains(string(read(t, "../README.md")), output.String()) {
-		t.Errorf("the README shows another output than\n%s", output.String())
+		t.Errorf("the README does not show the output\n%s", output.String())
 	}
 }
 
@@ -124,8 +124,8 @@ func start(t *testing.T, caddy, config string) {
 	}
 }
 
-// isReady tells whether everything listens and the HTTPS backend has its certificate. It
-// makes no request to the front, where it would take part in the split.
+// isReady tells whether everything listens and the HTTPS backend has its certificate. It makes
+// no request to the front, since the split would count it.
 func isReady() bool {
 	for _, address := range quickstartAddresses {
 		connection, err := net.Dial("tcp", address)

@@ -76,7 +76,7 @@ func TestEveryRelativeLinkOfTheDocumentsResolves(t *testing.T) {
 				continue
 			}
 			if heading != "" && !slices.Contains(headings(t, target), heading) {
-				t.Errorf("%s links to %s, and %s has no such heading", file, link[1], target)
+				t.Errorf("%s links to %s, but %s has no such heading", file, link[1], target)
 			}
 		}
 	}

@@ -85,7 +85,7 @@ func TestAddressesDialAsCaddyWritesThem(t *testing.T) {
 	}
 }
 
-func TestARangeIsOneUpstreamAPort(t *testing.T) {
+func TestARangeIsOneUpstreamForEachPort(t *testing.T) {
 	for text, want := range map[string][]string{
 		"h:8440-8445":       {"h:8440", "h:8441", "h:8442", "h:8443", "h:8444", "h:8445"},
 		"http://h:1-3":      {"http://h:1", "http://h:2", "http://h:3"},

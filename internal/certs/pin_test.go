@@ -35,7 +35,7 @@ func TestParsePin(t *testing.T) {
 	}
 }
 
-func TestPinsAreSortedAndEachOnce(t *testing.T) {
+func TestPinsAreSortedWithoutDuplicates(t *testing.T) {
 	other := strings.Repeat("f", 64)
 	pins, err := ParsePins([]string{other, somePin, strings.ToUpper(other)})
 	if err != nil || len(pins) != 2 || pins[0].String() != somePin || pins[1].String() != other {

@@ -55,7 +55,7 @@ func (c Cause) Tell(u Upstream, err error) (what, advice string) {
 	case ClientCert:
 		return "it demands a client certificate", "write `tls_client_auth <cert_file> <key_file>` for this upstream"
 	case OldTLS:
-		return "it speaks only TLS older than 1.2, which Caddy refuses", "update it or its TLS settings"
+		return "it speaks only TLS older than 1.2, which Caddy does not support", "update it or its TLS settings"
 	case HandshakeRefused:
 		return "it refuses the TLS handshake", "it may demand a client certificate (`tls_client_auth`), expect another name (`tls_server_name`), or share no cipher with Caddy"
 	case HTTP2Refused:

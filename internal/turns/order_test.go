@@ -26,7 +26,7 @@ func TestAnOrderRepeatsItsSchedule(t *testing.T) {
 	}
 }
 
-func TestAnOrderWithoutAScheduleIsOneAfterTheOther(t *testing.T) {
+func TestAnOrderWithoutAScheduleIsRoundRobin(t *testing.T) {
 	o := NewOrder(nil, 3)
 	if got, want := turnsOf(o, 0, 7), []int{0, 1, 2, 0, 1, 2, 0}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
