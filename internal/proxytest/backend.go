@@ -95,10 +95,11 @@ func newBackend(t testing.TB, name, addr string) *Backend {
 func (b *Backend) Start() {
 	b.t.Helper()
 	listener := listen(b.t, b.network, b.Addr)
+	protocols := b.Protocols // which may be changed for the next start
 	server := &http.Server{
 		Handler:   http.HandlerFunc(b.serve),
 		TLSConfig: b.TLS.Clone(),
-		Protocols: &b.Protocols,
+		Protocols: &protocols,
 		ErrorLog:  log.New(io.Discard, "", 0), // clients that go away
 		ConnState: func(_ net.Conn, state http.ConnState) {
 			if state == http.StateNew {
