@@ -130,7 +130,8 @@ func TestABodyThatWasPartlySentIsNotSentAgain(t *testing.T) {
 		}
 		io.WriteString(w, "app")
 	})
-	bothForms(t, "proxyos "+dead.Addr+" "+app.Addr+" {\nfail_duration 0\nlb_policy first\n}", func(t *testing.T, s *server) {
+	// where some of a body is kept, one whose beginning alone was sent can be sent again
+	bothForms(t, "proxyos "+dead.Addr+" "+app.Addr+" {\nfail_duration 0\nlb_policy first\nretry_buffer 0\n}", func(t *testing.T, s *server) {
 		before := app.Requests.Load()
 		for _, method := range []string{"POST", "PUT", "GET"} {
 			// longer than what is sent before the answer is looked for
