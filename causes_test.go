@@ -14,7 +14,6 @@ import (
 
 	"github.com/proxyos/caddy-proxyos/internal/diagnose"
 	"github.com/proxyos/caddy-proxyos/internal/probe"
-
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/proxyos/caddy-proxyos/internal/certs"
-
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 

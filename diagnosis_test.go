@@ -20,7 +20,6 @@ import (
 	"github.com/proxyos/caddy-proxyos/internal/address"
 	"github.com/proxyos/caddy-proxyos/internal/diagnose"
 	"github.com/proxyos/caddy-proxyos/internal/probe"
-
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 

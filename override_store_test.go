@@ -15,6 +15,8 @@ import (
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 func TestDocumentsThatAreDamaged(t *testing.T) {
@@ -150,7 +152,8 @@ func TestANewDocumentIsNewerThanALostOne(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(25 * time.Millisecond) // more than a millisecond for each change
+		// versions begin with the time in milliseconds, and old has changed faster than that
+		proxytest.Eventually(t, "the time overtakes the version", func() bool { return firstVersion() > old.version })
 		lose(storage)
 		fresh, _, _ := newOverridesOn(storage) // an instance that was started just now
 		if err := fresh.change(t.Context(), set("app", 77)); err != nil {

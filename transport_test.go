@@ -11,7 +11,6 @@ import (
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
 	"github.com/proxyos/caddy-proxyos/internal/certs"
-
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 

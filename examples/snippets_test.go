@@ -1,25 +1,19 @@
 package examples_test
 
 import (
-	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io/fs"
-	"math/big"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 // snippet is a fenced block of a document.
@@ -170,23 +164,9 @@ func wholeJSON(t *testing.T, text string) []byte {
 // the documents expect in /etc/caddy.
 func trustedCertificates(t *testing.T) string {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{"nas.home.arpa"}, NotAfter: time.Now().Add(time.Hour),
-	}
-	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var encoded bytes.Buffer
-	if err := pem.Encode(&encoded, &pem.Block{Type: "CERTIFICATE", Bytes: certificate}); err != nil {
-		t.Fatal(err)
-	}
 	folder := t.TempDir()
-	if err := os.WriteFile(filepath.Join(folder, "nas.pem"), encoded.Bytes(), 0o600); err != nil {
+	certificate := proxytest.EncodeCertificate(proxytest.SelfSigned(t, "nas.home.arpa").Leaf.Raw)
+	if err := os.WriteFile(filepath.Join(folder, "nas.pem"), certificate, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return folder + "/"

@@ -15,7 +15,6 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/proxyos/caddy-proxyos"
-
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 )
 
 // steer runs `caddy proxyos …` against the child and returns its exit code and output.
@@ -107,18 +106,28 @@ func TestPromoteWaitsUntilProductionIsDrained(t *testing.T) {
 	c.wantsSteer(0, "1 in flight", "promote", "app", "--drain", "0")
 	c.wantsSteer(0, "staging: ", "rollback", "app") // staging has nothing in flight
 
-	began, released := time.Now(), make(chan time.Duration, 1)
-	go func() {
-		for c.route().TrafficSplit != 100 {
-			time.Sleep(5 * time.Millisecond)
+	asked := func() (n int) {
+		for _, entry := range c.Logs.Entries("received request") {
+			if entry["uri"] == "/proxyos/routes/app" {
+				n++
+			}
 		}
-		time.Sleep(200 * time.Millisecond) // in which promote must not end
-		released <- time.Since(began)
-		close(hold)
-	}()
-	c.wantsSteer(0, "app: 100 % to staging", "promote", "app", "--drain", "20s")
-	if took, atLeast := time.Since(began), <-released; took < atLeast {
-		t.Errorf("promote ended after %s, and the request after %s", took, atLeast)
+		return n
 	}
+	promoted := make(chan struct{})
+	go func() {
+		defer close(promoted)
+		c.wantsSteer(0, "app: 100 % to staging", "promote", "app", "--drain", "20s")
+	}()
+	eventually(t, "the split is promoted", func() bool { return c.route().TrafficSplit == 100 })
+	before := asked()
+	eventually(t, "promote asks again and again whether production is drained", func() bool { return asked() >= before+3 })
+	select {
+	case <-promoted:
+		t.Error("promote has ended, and the request has not")
+	default:
+	}
+	close(hold)
+	<-promoted
 	<-held
 }

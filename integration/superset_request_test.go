@@ -1,10 +1,8 @@
 package integration
 
 import (
-	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -157,15 +155,10 @@ func TestAClientWithoutASocketAddressHasNoXRealIP(t *testing.T) {
 	s := newServer(t)
 	path := proxytest.SocketPath(t)
 	s.MustLoad("http:// {\nbind unix/" + path + "\nproxyos " + app.Addr + "\n}\n")
-	conn, err := net.Dial("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	io.WriteString(conn, "GET / HTTP/1.1\r\nHost: app\r\nX-Real-IP: 6.6.6.6\r\n\r\n")
-	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil || res.StatusCode != http.StatusOK {
-		t.Fatal(res, err)
+	conn := proxytest.Dial(t, path)
+	conn.Send("GET / HTTP/1.1\r\nHost: app\r\nX-Real-IP: 6.6.6.6\r\n\r\n")
+	if got := conn.ReadAnswer(http.MethodGet); got.StatusCode != http.StatusOK {
+		t.Fatal(got.Status)
 	}
 	if got := app.Last().Header.Values("X-Real-Ip"); len(got) != 0 {
 		t.Errorf("the upstream got X-Real-IP %q", got)

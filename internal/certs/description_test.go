@@ -1,50 +1,23 @@
 package certs
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"math/big"
-	"net"
 	"slices"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
-// selfSigned makes a self-signed certificate for a host, a name or an IP address, that is
-// valid for an hour.
-func selfSigned(t testing.TB, host string) []*x509.Certificate {
+// selfSigned makes a self-signed certificate for names and IP addresses.
+func selfSigned(t testing.TB, names ...string) []*x509.Certificate {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "upstream"},
-		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"app.lan"},
-	}
-	if ip := net.ParseIP(host); ip != nil {
-		template.IPAddresses = []net.IP{ip}
-	} else {
-		template.DNSNames = []string{host}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return []*x509.Certificate{leaf}
+	return []*x509.Certificate{proxytest.SelfSigned(t, names...).Leaf}
 }
 
 func TestACertificateIsDescribedAndChecked(t *testing.T) {
-	chain := selfSigned(t, "127.0.0.1")
+	chain := selfSigned(t, "app.lan", "127.0.0.1")
 	trusting := x509.NewCertPool()
 	trusting.AddCert(chain[0])
 	for _, c := range []struct {

@@ -2,23 +2,22 @@ package probe
 
 import (
 	"fmt"
-	"net"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
 	"github.com/proxyos/caddy-proxyos/internal/certs"
 	"github.com/proxyos/caddy-proxyos/internal/diagnose"
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 func TestProbeTriesAllAddressesOfAName(t *testing.T) {
-	listener := listen(t)
+	listener := proxytest.Listen(t, "")
 	var steps []Step
 	p := &Prober{network: "tcp", Show: func(s Step) { steps = append(steps, s) }}
 	start := time.Now()
-	err := p.connect(t.Context(), []string{blackHole(t), refused(t), listener.Addr().String()})
+	err := p.connect(t.Context(), []string{proxytest.BlackHole(t), proxytest.Refused(t), listener.Addr().String()})
 	if err != nil || p.target != listener.Addr().String() {
 		t.Errorf("settled on %s: %v", p.target, err)
 	}
@@ -63,7 +62,7 @@ func TestAnAddressIsJudgedByWhatWorked(t *testing.T) {
 }
 
 func TestRunWithoutAnybodyToTellFindsTheSame(t *testing.T) {
-	a, err := address.Parse(refused(t))
+	a, err := address.Parse(proxytest.Refused(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,52 +70,4 @@ func TestRunWithoutAnybodyToTellFindsTheSame(t *testing.T) {
 	if v := p.Run(t.Context()).Judge(); v.Works || v.Cause != diagnose.Refused || v.Caddyfile != "" {
 		t.Errorf("judged %+v", v)
 	}
-}
-
-func listen(t *testing.T) net.Listener {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.36:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = listener.Close() })
-	return listener
-}
-
-// refused returns an address where nothing listens.
-func refused(t *testing.T) string {
-	t.Helper()
-	listener := listen(t)
-	defer listener.Close()
-	return listener.Addr().String()
-}
-
-// blackHole returns an address that swallows connection attempts: its queue is full.
-func blackHole(t *testing.T) string {
-	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = syscall.Close(fd) })
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 37}}); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Listen(fd, 0); err != nil {
-		t.Fatal(err)
-	}
-	name, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	hole := fmt.Sprintf("127.0.0.37:%d", name.(*syscall.SockaddrInet4).Port)
-	for range 8 {
-		conn, err := net.DialTimeout("tcp", hole, 200*time.Millisecond)
-		if err != nil {
-			return hole
-		}
-		t.Cleanup(func() { _ = conn.Close() })
-	}
-	t.Fatal("this system keeps accepting connections to a full queue, so that it can have no black hole")
-	return ""
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -18,10 +19,14 @@ type RawConn struct {
 	t testing.TB
 }
 
-// Dial connects to host:port until the test ends.
+// Dial connects to host:port, or to a unix socket by its path, until the test ends.
 func Dial(t testing.TB, addr string) *RawConn {
 	t.Helper()
-	conn, err := net.Dial("tcp", addr)
+	network := "tcp"
+	if strings.HasPrefix(addr, "/") {
+		network = "unix"
+	}
+	conn, err := net.Dial(network, addr)
 	if err != nil {
 		t.Fatal(err)
 	}
