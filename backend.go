@@ -39,7 +39,7 @@ func resolve(upstreams []Upstream, groupSkip *bool, route routeOptions) ([]backe
 		if err != nil {
 			return nil, err
 		}
-		if err := checkOptions(u); err != nil {
+		if err := u.check(); err != nil {
 			return nil, fmt.Errorf("upstream %q: %w", u.Address, err)
 		}
 		pins, err := certs.ParsePins(u.TLSPins)
@@ -68,16 +68,6 @@ func resolve(upstreams []Upstream, groupSkip *bool, route routeOptions) ([]backe
 		}
 	}
 	return backends, nil
-}
-
-func checkOptions(u Upstream) error {
-	if u.Weight != nil && (*u.Weight < 0 || *u.Weight > maxWeight) {
-		return fmt.Errorf("weight %d is outside 0 to %d", *u.Weight, maxWeight)
-	}
-	if u.MaxRequests < 0 {
-		return fmt.Errorf("max_requests %d is negative; write how many requests it may have in flight, or 0 for no limit", u.MaxRequests)
-	}
-	return nil
 }
 
 // checkPinned rejects a pin that would have no effect.
@@ -195,17 +185,7 @@ func detectedWithoutCheck(backends []backend) []string {
 	return addresses
 }
 
-// hasOwnWeights tells whether any weight differs from the default.
+// hasOwnWeights tells whether any weight is written.
 func hasOwnWeights(upstreams []Upstream) bool {
 	return slices.ContainsFunc(upstreams, func(u Upstream) bool { return u.Weight != nil })
-}
-
-// firstHTTPS returns the address of the first upstream that asks for HTTPS by its scheme.
-func firstHTTPS(upstreams []Upstream) string {
-	for _, u := range upstreams {
-		if strings.HasPrefix(strings.ToLower(u.Address), "https://") {
-			return u.Address
-		}
-	}
-	return ""
 }

@@ -26,6 +26,10 @@ type breaker struct {
 	mu    sync.Mutex               // held to replace it
 }
 
+// defaultOpenFor is how long a failure opens a circuit, with two or more upstreams, and how
+// long passive health checks remember one for which no fail_duration is written.
+const defaultOpenFor = 10 * time.Second
+
 // circuits are those that are not closed.
 type circuits map[string]*circuit
 

@@ -55,7 +55,7 @@ func (p *parser) upstream(upstreams *[]Upstream) error {
 	if err := upstreamBlock.parse(inner, u); err != nil {
 		return err
 	}
-	if err := checkOptions(*u); err != nil {
+	if err := u.check(); err != nil {
 		return p.Errf("upstream %q: %v", u.Address, err)
 	}
 	if len(inner.forwarded) > 0 {

@@ -72,6 +72,14 @@ func (d *diagnostician) examine(b backend, res *http.Response) {
 	}
 }
 
+// contradicts logs that a request was not sent, since its upstream means something else than
+// another one of the same address.
+func (d *diagnostician) contradicts(b backend, err error) {
+	if d.isDue(hintKey{b.dial, "contradiction"}) {
+		d.logger.Error("a request was not sent, since its upstream contradicts another one", zap.String("route", d.route), zap.Error(err))
+	}
+}
+
 // log logs an upstream's hint, unless the same has been logged a short while ago.
 func (d *diagnostician) log(b backend, c diagnose.Cause, hint string, err error) {
 	if !d.isDue(hintKey{b.dial, c}) {

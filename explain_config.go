@@ -92,38 +92,15 @@ func explainRoutes(config []byte) ([]routeExplanation, error) {
 	}
 	ports := newPortSet(decoded.Apps.Proxyos.ports())
 	all := []routeExplanation{}
-	named := make(map[string]namedRoute)
+	taken := make(names)
 	for _, server := range slices.Sorted(maps.Keys(decoded.Apps.HTTP.Servers)) {
 		var routes []configuredRoute
 		findRoutes(decoded.Apps.HTTP.Servers[server], configuredRoute{server: server}, &routes)
 		for _, route := range routes {
-			e := explainRoute(route, ports)
-			if first, taken := named[e.Name]; e.Error == "" && e.Name != "" {
-				switch {
-				case !taken:
-					named[e.Name] = namedRoute{route.handler, e.firstAddress()}
-				case !bytes.Equal(first.handler, route.handler):
-					e.Error = errNameTaken(e.Name, first.address).Error()
-				}
-			}
-			all = append(all, e)
+			all = append(all, explainRoute(route, ports, taken))
 		}
 	}
 	return all, nil
-}
-
-// namedRoute is the first route of a name.
-type namedRoute struct {
-	handler json.RawMessage
-	address string
-}
-
-// firstAddress returns the address that stands for the route where it has no other mark.
-func (e routeExplanation) firstAddress() string {
-	if len(e.Upstreams) == 0 {
-		return "of a dynamic source"
-	}
-	return e.Upstreams[0].Address
 }
 
 // findRoutes finds the proxyos handlers inside a piece of a configuration.
@@ -165,7 +142,7 @@ func hostsOf(matchers any) []string {
 
 // explainRoute explains a route by the plan that loading makes of its handler. It loads no
 // modules.
-func explainRoute(found configuredRoute, ports portSet) routeExplanation {
+func explainRoute(found configuredRoute, ports portSet, taken names) routeExplanation {
 	e := routeExplanation{Server: found.server, Hosts: found.hosts}
 	h := new(Handler)
 	if err := json.Unmarshal(found.handler, h); err != nil {
@@ -174,6 +151,9 @@ func explainRoute(found configuredRoute, ports portSet) routeExplanation {
 	}
 	p, err := newPlan(h, ports)
 	e.describe(p)
+	if err == nil && p.name != "" {
+		_, err = taken.claim(p.name, h, p.firstAddress())
+	}
 	if err != nil {
 		e.Error = err.Error()
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -34,20 +33,6 @@ type group struct {
 	byUpstream map[*reverseproxy.Upstream]*target
 }
 
-// target is an upstream of a group, with the lane to it.
-type target struct {
-	*lane            // nil if the route's transport is not http
-	backend  backend // only its dial address and scheme are known of an upstream from a dynamic source
-	upstream *reverseproxy.Upstream
-	counts   *upstreamState         // nil for an upstream from a dynamic source
-	before   *reverseproxy.Upstream // in the config before this one, which has its health; nil if there is none
-	gate     *gate                  // nil if the dial address may stand for several servers
-
-	checkedAs string      // the address that an active health check names it by
-	late      bool        // only a request decides the address
-	unhealthy atomic.Bool // an active health check says so
-}
-
 // newGroup returns a group of planned upstreams. The reverse proxy provisions the upstreams
 // of its pool, and a transport the lanes.
 func newGroup(p *groupPlan, pool reverseproxy.UpstreamPool, b *breaker, state *groupState, checkPort int) *group {
@@ -60,21 +45,6 @@ func newGroup(p *groupPlan, pool reverseproxy.UpstreamPool, b *breaker, state *g
 		g.byUpstream[pool[i]] = t
 	}
 	return g
-}
-
-// checkAddress returns the address that Caddy's active health checks name an upstream by:
-// the one that they check, at another port if one is written for them.
-func checkAddress(dial string, port int) string {
-	known, err := caddy.ParseNetworkAddress(caddy.NewReplacer().ReplaceKnown(dial, ""))
-	switch {
-	case err != nil:
-		return ""
-	case port != 0:
-		known.StartPort, known.EndPort = uint(port), uint(port)
-	case known.IsUnixNetwork(), known.IsFdNetwork():
-		return "localhost"
-	}
-	return known.JoinHostPort(0)
 }
 
 // loadModules loads the group's own selection policy and source of upstreams, if it has any.
@@ -114,37 +84,36 @@ func (g *group) targetOf(u *reverseproxy.Upstream) *target {
 }
 
 // pick returns an available upstream that the request has not tried, or nil.
-func (g *group) pick(j *journey, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
+func (g *group) pick(pool reverseproxy.UpstreamPool, tried tried, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	for {
-		upstream := g.choose(j, r, w)
+		upstream := g.choose(pool, tried, r, w)
 		if upstream == nil || g.breaker.isClosed() || g.breaker.admit(upstream.Dial) {
 			return upstream
 		}
 	}
 }
 
-func (g *group) choose(j *journey, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
-	pool := j.poolOf(g)
+func (g *group) choose(pool reverseproxy.UpstreamPool, tried tried, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	switch {
 	case len(pool) == 0:
 		return nil
-	case len(j.tried) > 0, g.policy != nil && !g.breaker.isClosed():
-		return g.chooseUntried(pool, j, r, w)
+	case len(tried) > 0, g.policy != nil && !g.breaker.isClosed():
+		return g.chooseUntried(pool, tried, r, w)
 	case g.policy != nil:
 		if upstream := g.policy.Select(pool, r, w); upstream != nil {
 			return upstream
 		}
 		// Caddy's round_robin may find nobody, though there is somebody, while other
 		// requests move it on
-		return g.chooseUntried(pool, j, r, w)
+		return g.chooseUntried(pool, tried, r, w)
 	}
 	return g.turns.take(pool, g.available)
 }
 
 // chooseUntried is choose where some upstreams are to be left out, above all for a retry,
 // which takes no turn of its own.
-func (g *group) chooseUntried(pool reverseproxy.UpstreamPool, j *journey, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
-	untried := func(u *reverseproxy.Upstream) bool { return g.available(u) && !j.hasTried(u) }
+func (g *group) chooseUntried(pool reverseproxy.UpstreamPool, tried tried, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
+	untried := func(u *reverseproxy.Upstream) bool { return g.available(u) && !tried.has(u) }
 	if g.policy == nil {
 		return g.turns.search(pool, untried)
 	}
@@ -177,12 +146,11 @@ func hasShare(policy *reverseproxy.WeightedRoundRobinSelection, place int) bool 
 // lastResort picks an upstream where no available one is left untried: one that is
 // available still; or, where all are marked down, any that has room, by turns. A mark is a
 // guess and a refused connection a fact; but so is what an active health check has found.
-func (g *group) lastResort(j *journey, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
-	pool := j.poolOf(g)
+func (g *group) lastResort(pool reverseproxy.UpstreamPool, tried tried, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	if len(pool) == 0 {
 		return nil
 	}
-	if len(j.tried) > 0 {
+	if len(tried) > 0 {
 		if g.policy != nil {
 			if upstream := g.policy.Select(pool, r, w); upstream != nil {
 				return upstream
@@ -191,7 +159,7 @@ func (g *group) lastResort(j *journey, r *http.Request, w http.ResponseWriter) *
 			return upstream
 		}
 	}
-	if upstream := g.turns.takeLast(pool, func(u *reverseproxy.Upstream) bool { return g.mayBeUp(u) && !j.hasTried(u) }); upstream != nil {
+	if upstream := g.turns.takeLast(pool, func(u *reverseproxy.Upstream) bool { return g.mayBeUp(u) && !tried.has(u) }); upstream != nil {
 		return upstream
 	}
 	return g.turns.takeLast(pool, g.mayBeUp)
@@ -203,6 +171,14 @@ func (g *group) mayBeUp(u *reverseproxy.Upstream) bool {
 		return false
 	}
 	return !u.Full()
+}
+
+// tried are the upstreams that a request has been sent to.
+type tried []*reverseproxy.Upstream
+
+// has compares by address: a dynamic source makes a new upstream each time.
+func (t tried) has(u *reverseproxy.Upstream) bool {
+	return slices.ContainsFunc(t, func(one *reverseproxy.Upstream) bool { return one.Dial == u.Dial })
 }
 
 // available tells whether an upstream of the group can be sent requests.

@@ -3,10 +3,8 @@ package proxyos
 import (
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptrace"
-	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,7 +21,7 @@ type journey struct {
 	route               *route
 	group               *group  // where the next attempt goes
 	target              *target // of the latest attempt
-	tried               []*reverseproxy.Upstream
+	tried               tried
 	ended               int                                  // how many of them are over
 	strikes             int                                  // remembered against the last of them when it was picked
 	judged              bool                                 // the transport has judged it
@@ -116,9 +114,9 @@ func (j *journey) openBody(req *http.Request, body io.ReadCloser) error {
 		if j.kept != nil {
 			j.kept.release()
 		}
-		j.kept = &keptBody{source: body, inAll: &j.route.kept}
-		if j.route.mayRepeat(req) {
-			j.kept.limit = j.route.keep
+		j.kept = &keptBody{source: body, inAll: &j.route.keptInAll}
+		if mayRepeat(req, j.route.proxy.LoadBalancing) {
+			j.kept.limit = j.route.retryBuffer
 		}
 	}
 	if j.kept.lost.Load() {
@@ -131,9 +129,6 @@ func (j *journey) openBody(req *http.Request, body io.ReadCloser) error {
 	return nil
 }
 
-// errBodyUsedUp says that an attempt cannot send the request's whole body.
-var errBodyUsedUp = errors.New("the request's body has been sent already, in part at least, and is not kept")
-
 // isUsedUp tells whether another attempt could not send the whole body of r, the reverse
 // proxy's own copy of the request.
 func (j *journey) isUsedUp(r *http.Request) bool {
@@ -143,14 +138,6 @@ func (j *journey) isUsedUp(r *http.Request) bool {
 // evidence is what is known of the latest attempt.
 func (j *journey) evidence(req *http.Request) evidence {
 	return evidence{context: req.Context(), body: j.body.err(), asked: j.asked, reused: j.reused}
-}
-
-// failureStatus is the status that reverse_proxy answers with where an upstream failed.
-func failureStatus(err error) int {
-	if netErr, ok := err.(net.Error); ok && netErr.Timeout() { //nolint:errorlint // as it does
-		return http.StatusGatewayTimeout
-	}
-	return http.StatusBadGateway
 }
 
 // stop ends the journey: the client gets a status, and no upstream is asked again.
@@ -166,16 +153,16 @@ func (j *journey) next(r *http.Request, w http.ResponseWriter) *reverseproxy.Ups
 	if retries := j.route.retries; retries > 0 && len(j.tried) == retries && j.mayFallBack() {
 		j.fallBack() // the last attempt is for production
 	}
-	if upstream := j.group.pick(j, r, w); upstream != nil {
+	if upstream := j.group.pick(j.poolOf(j.group), j.tried, r, w); upstream != nil {
 		return upstream
 	}
 	if j.mayFallBack() {
 		j.fallBack()
-		if upstream := j.group.pick(j, r, w); upstream != nil {
+		if upstream := j.group.pick(j.poolOf(j.group), j.tried, r, w); upstream != nil {
 			return upstream
 		}
 	}
-	return j.group.lastResort(j, r, w)
+	return j.group.lastResort(j.poolOf(j.group), j.tried, r, w)
 }
 
 // mayFallBack tells whether the request is for staging and production may take it over.
@@ -188,11 +175,6 @@ func (j *journey) fallBack() {
 	j.group.state.inFlight.Add(-1)
 	j.group = j.route.production
 	j.enter()
-}
-
-// hasTried compares by address: a dynamic source makes a new upstream each time.
-func (j *journey) hasTried(u *reverseproxy.Upstream) bool {
-	return slices.ContainsFunc(j.tried, func(tried *reverseproxy.Upstream) bool { return tried.Dial == u.Dial })
 }
 
 // poolOf returns the upstreams of a group for this request: those of its dynamic source,
@@ -289,52 +271,4 @@ func (j *journey) outcomeOf(err error) error {
 		return failure
 	}
 	return err
-}
-
-// answerWriter remembers the status of an answer, and adds the cookie of a sticky client to
-// it.
-type answerWriter struct {
-	caddyhttp.ResponseWriterWrapper
-	cookie   string // to set; empty if none is
-	status   int
-	withheld bool // the reverse proxy's word that the client has left is not passed on
-}
-
-// WriteHeader implements http.ResponseWriter. Informational statuses are not the answer's,
-// but for 101, which ends the exchange of headers.
-func (a *answerWriter) WriteHeader(status int) {
-	if a.withheld && status == statusClientGone {
-		return
-	}
-	if a.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		a.status = status
-		a.setCookie()
-	}
-	a.ResponseWriter.WriteHeader(status)
-}
-
-// Write implements http.ResponseWriter.
-func (a *answerWriter) Write(p []byte) (int, error) {
-	a.begin()
-	return a.ResponseWriter.Write(p)
-}
-
-// ReadFrom implements io.ReaderFrom.
-func (a *answerWriter) ReadFrom(r io.Reader) (int64, error) {
-	a.begin()
-	return a.ResponseWriterWrapper.ReadFrom(r)
-}
-
-// begin begins the answer with the status that is implied.
-func (a *answerWriter) begin() {
-	if a.status == 0 {
-		a.WriteHeader(http.StatusOK)
-	}
-}
-
-func (a *answerWriter) setCookie() {
-	if a.cookie != "" {
-		a.Header().Add("Set-Cookie", a.cookie)
-		a.cookie = ""
-	}
 }

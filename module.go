@@ -159,7 +159,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	if p.idleChecks() {
 		ctx.Logger().Warn(idleChecksWarning, zap.String("route", h.Name))
 	}
-	return app.routes.add(h.route, h)
+	return app.routes.add(h.route, h, p.firstAddress())
 }
 
 // Cleanup releases what the route has acquired.

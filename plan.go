@@ -1,7 +1,6 @@
 package proxyos
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,21 +8,13 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
-)
 
-// Defaults for routes with two or more upstreams.
-const (
-	defaultRetries = 2
-	defaultOpenFor = 10 * time.Second // as long as the passive check's fail_duration
+	"github.com/proxyos/caddy-proxyos/internal/address"
 )
-
-// object is a JSON object whose fields are not decoded.
-type object = map[string]json.RawMessage
 
 // plan is what a Handler means: its groups with the meaning of each upstream settled, the
 // lanes to them, and Caddy's reverse proxy as it is to be provisioned. Loading builds a
@@ -45,15 +36,6 @@ type plan struct {
 	written      writtenFields               // of proxy
 	openFor      time.Duration               // how long the route's breaker is open; 0 where passive checks do its work
 	retryBuffer  int                         // how much of a body is kept for a retry
-}
-
-// groupPlan is what a Group means.
-type groupPlan struct {
-	name     string
-	config   Group
-	backends []backend
-	lanes    []lanePlan // one for each backend; none if the route's transport is not http
-	byPort   portLanePlans
 }
 
 // newPlan works out what a handler means. If something is wrong with the handler, the plan
@@ -182,14 +164,12 @@ func (p *plan) planGroup(g *groupPlan) error {
 	if len(config.Upstreams) == 0 && !g.isDynamic() {
 		return errors.New("there is no upstream to send requests to; write one, such as app:3000")
 	}
-	if p.ownTransport {
-		if address := firstHTTPS(config.Upstreams); address != "" {
-			return fmt.Errorf("upstream %q: the route's transport is not http and has no TLS; write the address without https://", address)
-		}
-	}
 	var err error
 	if g.backends, err = resolve(config.Upstreams, config.SkipTLSVerify, p.addresses); err != nil {
 		return err
+	}
+	if i := slices.IndexFunc(g.backends, func(b backend) bool { return p.ownTransport && b.scheme == address.HTTPS }); i >= 0 {
+		return fmt.Errorf("upstream %q: the route's transport is not http and has no TLS; write the address without https://", g.backends[i].address)
 	}
 	if g.policy() != nil && hasOwnWeights(config.Upstreams) {
 		return errors.New("weights belong to the default policy; remove lb_policy, or the weights")
@@ -213,66 +193,6 @@ func (p *plan) planGroup(g *groupPlan) error {
 		}
 	}
 	return nil
-}
-
-// stagingPolicy returns the policy that is written for staging, completed: the cookies of
-// both groups need names of their own, or each would undo what the other remembers.
-func stagingPolicy(production, staging json.RawMessage) (json.RawMessage, error) {
-	name, isCookie := cookiePolicy(staging)
-	if !isCookie {
-		return staging, nil
-	}
-	if name == "" {
-		fields, err := decodeObject(staging)
-		if err != nil {
-			return nil, err
-		}
-		name, fields["name"] = defaultStagingCookie, encode(defaultStagingCookie)
-		staging = encode(fields)
-	}
-	if other, isCookie := cookiePolicy(production); isCookie && cmp.Or(other, defaultPolicyCookie) == name {
-		return nil, fmt.Errorf("lb_policy cookie: production's cookie has the name %q, too; give staging's another one, such as %q", name, defaultStagingCookie)
-	}
-	return staging, nil
-}
-
-// The names of the cookies of lb_policy cookie where none is written: Caddy's, and staging's.
-const (
-	defaultPolicyCookie  = "lb"
-	defaultStagingCookie = "lb_staging"
-)
-
-// cookiePolicy returns the name of a policy's cookie, if it is one of cookies.
-func cookiePolicy(raw json.RawMessage) (name string, isCookie bool) {
-	var policy struct {
-		Policy string `json:"policy"`
-		Name   string `json:"name"`
-	}
-	if json.Unmarshal(raw, &policy) != nil {
-		return "", false // which loading it will say
-	}
-	return policy.Name, policy.Policy == "cookie"
-}
-
-// isDynamic tells whether the group has a source of upstreams that are known only at
-// request time.
-func (g *groupPlan) isDynamic() bool { return len(g.config.DynamicUpstreamsRaw) > 0 }
-
-// policy returns the selection policy that is written for the group, or nil.
-func (g *groupPlan) policy() json.RawMessage {
-	if g.config.LoadBalancing == nil {
-		return nil
-	}
-	return g.config.LoadBalancing.SelectionPolicyRaw
-}
-
-// weights returns the weights of the group's upstreams.
-func (g *groupPlan) weights() []int {
-	weights := make([]int, len(g.backends))
-	for i, b := range g.backends {
-		weights[i] = b.weight
-	}
-	return weights
 }
 
 // hasSeveral tells whether there is another upstream to try where one fails. A dynamic
@@ -320,6 +240,16 @@ func (p *plan) setDefaults() {
 	}
 }
 
+// firstAddress returns the address that stands for the route where it has no other mark.
+func (p *plan) firstAddress() string {
+	for _, g := range p.groups() {
+		if len(g.backends) > 0 {
+			return g.backends[0].address.String()
+		}
+	}
+	return "of a dynamic source"
+}
+
 // passiveChecks returns the passive health checks that are written, or nil.
 func (p *plan) passiveChecks() *reverseproxy.PassiveHealthChecks {
 	if p.proxy.HealthChecks == nil {
@@ -356,58 +286,4 @@ func (p *plan) unchecked() []string {
 		addresses = append(addresses, detectedWithoutCheck(g.backends)...)
 	}
 	return addresses
-}
-
-// writtenFields are the fields of reverse_proxy as the operator wrote them. They answer
-// whether something was written at all, which a decoded zero cannot.
-type writtenFields object
-
-// has tells whether a field is written, the last name of the path being inside those before
-// it. A null counts as not written.
-func (w writtenFields) has(path ...string) bool {
-	fields := object(w)
-	for _, name := range path {
-		inner := json.RawMessage(nil)
-		for key, value := range fields {
-			if strings.EqualFold(key, name) {
-				inner = value
-			}
-		}
-		if inner = dropNull(inner); inner == nil {
-			return false
-		}
-		fields, _ = decodeObject(inner) // what is no object has no fields
-	}
-	return true
-}
-
-// decodeObject decodes the fields of a JSON object, those that are null left out.
-func decodeObject(raw json.RawMessage) (object, error) {
-	fields := make(object)
-	if err := json.Unmarshal(raw, &fields); err != nil {
-		return nil, errNotObject(raw)
-	}
-	maps.DeleteFunc(fields, func(_ string, value json.RawMessage) bool { return dropNull(value) == nil })
-	return fields, nil
-}
-
-func errNotObject(raw json.RawMessage) error {
-	return fmt.Errorf("%s is not an object; write {…}", raw)
-}
-
-// dropNull returns nil for a null.
-func dropNull(raw json.RawMessage) json.RawMessage {
-	if string(raw) == "null" {
-		return nil
-	}
-	return raw
-}
-
-// encode returns the JSON of a value that always has one.
-func encode(value any) json.RawMessage {
-	encoded, err := json.Marshal(value)
-	if err != nil {
-		panic("proxyos: encoding configuration: " + err.Error())
-	}
-	return encoded
 }

@@ -31,7 +31,7 @@ func testPool(dials ...string) reverseproxy.UpstreamPool {
 func TestAPolicyThatFindsNobodyIsAskedAgainWhileSomebodyIsUp(t *testing.T) {
 	pool := testPool("a:80")
 	g := &group{policy: new(forgetful), pool: pool, turns: newTurns(pool, nil), breaker: new(breaker)}
-	if got := g.pick(new(journey), nil, nil); got != g.pool[0] {
+	if got := g.pick(g.pool, nil, nil, nil); got != g.pool[0] {
 		t.Errorf("picked %v, want a:80", got)
 	}
 }
@@ -51,7 +51,7 @@ func TestARetryUnderCaddysWeightsGoesToNobodyWithoutAShare(t *testing.T) {
 		}
 		pool := testPool("a:80", "b:80", "c:80")
 		g := &group{policy: policy, pool: pool, turns: newTurns(pool, nil), breaker: new(breaker)}
-		got := g.pick(&journey{tried: g.pool[:1]}, nil, nil)
+		got := g.pick(g.pool, tried(g.pool[:1]), nil, nil)
 		if got == nil && test.want != "" || got != nil && got.Dial != test.want {
 			t.Errorf("weights %v: retried at %v, want %q", test.weights, got, test.want)
 		}
@@ -75,11 +75,10 @@ func TestTheLastResortGoesByWeight(t *testing.T) {
 			}
 			counts := make(map[string]int)
 			for range 2 * total {
-				j := new(journey)
-				if got := g.pick(j, nil, nil); got != nil {
+				if got := g.pick(g.pool, nil, nil, nil); got != nil {
 					t.Fatalf("%s is picked though it is marked down", got.Dial)
 				}
-				counts[g.lastResort(j, nil, nil).Dial]++
+				counts[g.lastResort(g.pool, nil, nil, nil).Dial]++
 			}
 			for i, u := range g.pool {
 				if got, want := counts[u.Dial], 2*all[i]; got != want {
@@ -97,12 +96,12 @@ func TestWhatAnActiveCheckFoundDownIsNoLastResort(t *testing.T) {
 	}
 	g.targets[0].unhealthy.Store(true)
 	for range 4 {
-		if got := g.lastResort(new(journey), nil, nil); got != g.pool[1] {
+		if got := g.lastResort(g.pool, nil, nil, nil); got != g.pool[1] {
 			t.Errorf("tried is %v", got)
 		}
 	}
 	g.targets[1].unhealthy.Store(true)
-	if got := g.lastResort(new(journey), nil, nil); got != nil {
+	if got := g.lastResort(g.pool, nil, nil, nil); got != nil {
 		t.Errorf("tried is %v though both checks have failed", got)
 	}
 }

@@ -8,50 +8,30 @@ import (
 	"sync"
 )
 
-// registry has the routes of a config. It is safe for concurrent use.
+// registry is the routes of a configuration. Safe for concurrent use.
 type registry struct {
 	mu     sync.Mutex
 	routes []*route
-	byName map[string]registered
+	byName map[string]*route
+	names  names
 }
 
-// registered is a route with a name.
-type registered struct {
-	route  *route
-	config json.Marshaler
-}
-
-// add takes a route on, with its configuration. Two routes of one name must have the same
-// one: a site with two listeners is loaded for each of them, and is one route that is served
-// in two places. They share their state, and the first stands for both.
-func (r *registry) add(one *route, config json.Marshaler) error {
+// add adds a route, with its configuration and the address that stands for it. Of routes that share a name, the first stands for
+// all: they share their state.
+func (r *registry) add(one *route, config json.Marshaler, address string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if one.name != "" {
-		if first, taken := r.byName[one.name]; taken {
-			if !sameJSON(first.config, config) {
-				return errNameTaken(one.name, first.route.firstAddress())
-			}
-			return nil
+		if r.names == nil {
+			r.names, r.byName = make(names), make(map[string]*route)
 		}
-		if r.byName == nil {
-			r.byName = make(map[string]registered)
+		if isFirst, err := r.names.claim(one.name, config, address); err != nil || !isFirst {
+			return err
 		}
-		r.byName[one.name] = registered{one, config}
+		r.byName[one.name] = one
 	}
 	r.routes = append(r.routes, one)
 	return nil
-}
-
-func sameJSON(a, b json.Marshaler) bool {
-	encodedA, errA := a.MarshalJSON()
-	encodedB, errB := b.MarshalJSON()
-	return errA == nil && errB == nil && bytes.Equal(encodedA, encodedB)
-}
-
-// errNameTaken says which other route has a name, by its first upstream.
-func errNameTaken(name, address string) error {
-	return fmt.Errorf("name %q: another proxyos route already has it, the one with the upstream %s; give each route its own name, or both the same configuration", name, address)
 }
 
 // all returns the routes in the order in which they were loaded, each name once.
@@ -65,5 +45,34 @@ func (r *registry) all() []*route {
 func (r *registry) named(name string) *route {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.byName[name].route
+	return r.byName[name]
+}
+
+// names are the names that routes have, each with the configuration of the first that has it.
+type names map[string]claim
+
+type claim struct {
+	config  json.Marshaler
+	address string // of its first upstream, which stands for the route in an error
+}
+
+// claim notes that a route has a name. Another one may have the same name only if it has the
+// same configuration: a site with two listeners is loaded for each of them, and is one route
+// that is served in two places.
+func (n names) claim(name string, config json.Marshaler, address string) (isFirst bool, err error) {
+	first, taken := n[name]
+	switch {
+	case !taken:
+		n[name] = claim{config, address}
+		return true, nil
+	case sameJSON(first.config, config):
+		return false, nil
+	}
+	return false, fmt.Errorf("name %q: another proxyos route already has it, the one with the upstream %s; give each route its own name, or both the same configuration", name, first.address)
+}
+
+func sameJSON(a, b json.Marshaler) bool {
+	encodedA, errA := a.MarshalJSON()
+	encodedB, errB := b.MarshalJSON()
+	return errA == nil && errB == nil && bytes.Equal(encodedA, encodedB)
 }

@@ -3,7 +3,6 @@ package proxyos
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -23,15 +22,15 @@ type route struct {
 	groups     []*group // both, production first
 	fallback   bool     // whether production takes over what staging cannot serve
 
-	split   *splitter
-	forced  forced
-	cohorts *cohorts // nil if clients do not stick
-	breaker *breaker
-	retries int           // at most, for each request; 0 if unlimited or none
-	openFor time.Duration // how long an upstream that failed is avoided; 0 if that is Caddy's passive check's to say
-	keep    int           // how much of a body is kept for a retry
-	kept    atomic.Int64  // how much is kept for all requests that are under way
-	handsOn bool          // handle_response routes may hand a request on to later handlers
+	split       *splitter
+	forced      forced
+	cohorts     *cohorts // nil if clients do not stick
+	breaker     *breaker
+	retries     int           // at most, for each request; 0 if unlimited or none
+	openFor     time.Duration // how long an upstream that failed is avoided; 0 if that is Caddy's passive check's to say
+	retryBuffer int           // how much of a body is kept for a retry
+	keptInAll   atomic.Int64  // how much is kept for all requests that are under way
+	handsOn     bool          // handle_response routes may hand a request on to later handlers
 
 	state     *routeState
 	isNew     bool // no earlier config had the route
@@ -102,7 +101,7 @@ func (r *route) load(ctx caddy.Context, p *plan, lanes map[string]*lane) error {
 	}
 	r.proxy.LoadBalancing.SelectionPolicy = selectionPolicy{}
 	r.retries = r.proxy.LoadBalancing.Retries
-	r.openFor, r.keep, r.handsOn = p.openFor, p.retryBuffer, len(r.proxy.HandleResponse) > 0
+	r.openFor, r.retryBuffer, r.handsOn = p.openFor, p.retryBuffer, len(r.proxy.HandleResponse) > 0
 	if _, err := ctx.App("events"); err != nil {
 		return err // the reverse proxy could not be cleaned up after failing on this
 	}
@@ -112,21 +111,6 @@ func (r *route) load(ctx caddy.Context, p *plan, lanes map[string]*lane) error {
 	}
 	r.inherit()
 	return nil
-}
-
-// firstAddress returns the address that stands for the route where it has no other mark.
-func (r *route) firstAddress() string {
-	for _, g := range r.groups {
-		if len(g.targets) > 0 {
-			return g.targets[0].backend.address.String()
-		}
-	}
-	return "of a dynamic source"
-}
-
-// mayRepeat tells whether a request that has been sent may be sent again.
-func (r *route) mayRepeat(req *http.Request) bool {
-	return req.Method == http.MethodGet || len(r.proxy.LoadBalancing.RetryMatch) > 0
 }
 
 // inherit takes over which upstreams the config before this one knows to be down, for the

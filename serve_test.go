@@ -37,11 +37,11 @@ func TestTheStatusThatCountsIsTheFirstFinalOne(t *testing.T) {
 }
 
 func TestUpstreamsOfDynamicSourcesAreToldApartByAddress(t *testing.T) {
-	j := journey{tried: []*reverseproxy.Upstream{{Dial: "a:80"}}}
-	if !j.hasTried(&reverseproxy.Upstream{Dial: "a:80"}) {
+	all := tried{{Dial: "a:80"}}
+	if !all.has(&reverseproxy.Upstream{Dial: "a:80"}) {
 		t.Error("a tried upstream counts as new when its source names it anew")
 	}
-	if j.hasTried(&reverseproxy.Upstream{Dial: "b:80"}) {
+	if all.has(&reverseproxy.Upstream{Dial: "b:80"}) {
 		t.Error("an upstream that was never tried counts as tried")
 	}
 }

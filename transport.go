@@ -13,8 +13,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
-	"github.com/proxyos/caddy-proxyos/internal/diagnose"
-
 	"github.com/proxyos/caddy-proxyos/internal/certs"
 )
 
@@ -131,9 +129,6 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// maxStale is how many connections an attempt may meet that ended while they were idle.
-const maxStale = 3
-
 // send sends req, and sends it again where it may be repeated and the connection that it was
 // sent over had ended.
 func (t *transport) send(j *journey, at *target, req *http.Request) (*http.Response, error) {
@@ -148,7 +143,7 @@ func (t *transport) send(j *journey, at *target, req *http.Request) (*http.Respo
 		if err == nil || stale == maxStale {
 			return res, err
 		}
-		if fault, _ := j.evidence(req).blame(err); fault != staleFault || !j.route.mayRepeat(req) {
+		if fault, _ := j.evidence(req).blame(err); fault != staleFault || !mayRepeat(req, j.route.proxy.LoadBalancing) {
 			return nil, err
 		}
 	}
@@ -199,14 +194,9 @@ func (t *transport) checkMeaning(at *target, req *http.Request) error {
 // refused ends the journey of a request that must not be sent.
 func (t *transport) refused(j *journey, at *target, err error) error {
 	t.breaker.abandoned(at.backend.dial)
-	if t.failures.isDue(hintKey{at.backend.dial, contradiction}) {
-		t.logger.Error("a request was not sent, since its upstream contradicts another one", zap.String("route", j.route.name), zap.Error(err))
-	}
+	t.failures.contradicts(at.backend, err)
 	return j.stop(http.StatusBadGateway, err)
 }
-
-// contradiction is a cause that only this log line has.
-const contradiction diagnose.Cause = "contradiction"
 
 // check makes the round trip of an active health check.
 func (t *transport) check(req *http.Request) (*http.Response, error) {
@@ -231,26 +221,6 @@ func (t *transport) check(req *http.Request) (*http.Response, error) {
 		t.breaker.succeeded(at.backend.dial, res.StatusCode)
 	}
 	return res, nil
-}
-
-// direct directs a request to the lane.
-func (at *target) direct(req *http.Request) {
-	req.URL.Scheme = at.urlScheme
-	if at.names != nil {
-		at.names.direct(req)
-	}
-}
-
-// roundTrip sends a request over the lane.
-func (at *target) roundTrip(req *http.Request) (*http.Response, error) {
-	way := at.requests
-	if len(req.Header["Upgrade"]) > 0 {
-		way = at.upgrades
-	}
-	if at.gate != nil {
-		return at.gate.roundTrip(way, req)
-	}
-	return attempt(way, req)
 }
 
 // dropOffer removes an upgrade to HTTP/2 that a client only offers: the request is served as

@@ -83,6 +83,17 @@ func (u Upstream) MarshalJSON() ([]byte, error) {
 	return json.Marshal(plain(u))
 }
 
+// check rejects options that are out of range.
+func (u Upstream) check() error {
+	if u.Weight != nil && (*u.Weight < 0 || *u.Weight > maxWeight) {
+		return fmt.Errorf("weight %d is outside 0 to %d", *u.Weight, maxWeight)
+	}
+	if u.MaxRequests < 0 {
+		return fmt.Errorf("max_requests %d is negative; write how many requests it may have in flight, or 0 for no limit", u.MaxRequests)
+	}
+	return nil
+}
+
 // Interface guards
 var (
 	_ json.Unmarshaler = (*Upstream)(nil)

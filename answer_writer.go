@@ -1,0 +1,56 @@
+package proxyos
+
+import (
+	"io"
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// answerWriter remembers the status of an answer, and adds the cookie of a sticky client to
+// it.
+type answerWriter struct {
+	caddyhttp.ResponseWriterWrapper
+	cookie   string // to set; empty if none is
+	status   int
+	withheld bool // the reverse proxy's word that the client has left is not passed on
+}
+
+// WriteHeader implements http.ResponseWriter. Informational statuses are not the answer's,
+// but for 101, which ends the exchange of headers.
+func (a *answerWriter) WriteHeader(status int) {
+	if a.withheld && status == statusClientGone {
+		return
+	}
+	if a.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
+		a.status = status
+		a.setCookie()
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (a *answerWriter) Write(p []byte) (int, error) {
+	a.begin()
+	return a.ResponseWriter.Write(p)
+}
+
+// ReadFrom implements io.ReaderFrom.
+func (a *answerWriter) ReadFrom(r io.Reader) (int64, error) {
+	a.begin()
+	return a.ResponseWriterWrapper.ReadFrom(r)
+}
+
+// begin begins the answer with the status that is implied.
+func (a *answerWriter) begin() {
+	if a.status == 0 {
+		a.WriteHeader(http.StatusOK)
+	}
+}
+
+func (a *answerWriter) setCookie() {
+	if a.cookie != "" {
+		a.Header().Add("Set-Cookie", a.cookie)
+		a.cookie = ""
+	}
+}

@@ -1,0 +1,58 @@
+package proxyos
+
+import (
+	"net/http"
+	"sync/atomic"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
+)
+
+// target is an upstream of a group, with the lane to it.
+type target struct {
+	*lane            // nil if the route's transport is not http
+	backend  backend // only its dial address and scheme are known of an upstream from a dynamic source
+	upstream *reverseproxy.Upstream
+	counts   *upstreamState         // nil for an upstream from a dynamic source
+	before   *reverseproxy.Upstream // in the config before this one, which has its health; nil if there is none
+	gate     *gate                  // nil if the dial address may stand for several servers
+
+	checkedAs string      // the address that an active health check names it by
+	late      bool        // only a request decides the address
+	unhealthy atomic.Bool // an active health check says so
+}
+
+// direct directs a request to the lane.
+func (at *target) direct(req *http.Request) {
+	req.URL.Scheme = at.urlScheme
+	if at.names != nil {
+		at.names.direct(req)
+	}
+}
+
+// roundTrip sends a request over the lane.
+func (at *target) roundTrip(req *http.Request) (*http.Response, error) {
+	way := at.requests
+	if len(req.Header["Upgrade"]) > 0 {
+		way = at.upgrades
+	}
+	if at.gate != nil {
+		return at.gate.roundTrip(way, req)
+	}
+	return attempt(way, req)
+}
+
+// checkAddress returns the address that Caddy's active health checks name an upstream by:
+// the one that they check, at another port if one is written for them.
+func checkAddress(dial string, port int) string {
+	known, err := caddy.ParseNetworkAddress(caddy.NewReplacer().ReplaceKnown(dial, ""))
+	switch {
+	case err != nil:
+		return ""
+	case port != 0:
+		known.StartPort, known.EndPort = uint(port), uint(port)
+	case known.IsUnixNetwork(), known.IsFdNetwork():
+		return "localhost"
+	}
+	return known.JoinHostPort(0)
+}
