@@ -107,7 +107,7 @@ func (g *group) choose(pool reverseproxy.UpstreamPool, tried tried, r *http.Requ
 		// requests move it on
 		return g.chooseUntried(pool, tried, r, w)
 	}
-	return g.turns.take(pool, g.available)
+	return g.turns.take(pool, g)
 }
 
 // chooseUntried is choose where some upstreams are to be left out, above all for a retry,

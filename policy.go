@@ -30,27 +30,33 @@ func newTurns(pool reverseproxy.UpstreamPool, weights []int) *turnPolicy {
 
 // take takes the next turn, and the ones after it while their upstream is out, so that the
 // other upstreams keep their proportions.
-func (t *turnPolicy) take(pool reverseproxy.UpstreamPool, available func(*reverseproxy.Upstream) bool) *reverseproxy.Upstream {
-	return t.takeOf(&t.taken, pool, available)
-}
-
-// takeLast is take for a last resort, which has turns of its own: other requests, which find
-// nobody available, must not move them on.
-func (t *turnPolicy) takeLast(pool reverseproxy.UpstreamPool, fits func(*reverseproxy.Upstream) bool) *reverseproxy.Upstream {
-	return t.takeOf(&t.last, pool, fits)
-}
-
-func (t *turnPolicy) takeOf(taken *atomic.Uint64, pool reverseproxy.UpstreamPool, fits func(*reverseproxy.Upstream) bool) *reverseproxy.Upstream {
+func (t *turnPolicy) take(pool reverseproxy.UpstreamPool, g *group) *reverseproxy.Upstream {
 	order := t.orderOf(pool)
 	for missed := range order.Len() {
-		if upstream := pool[order.At(taken.Add(1)-1)]; fits(upstream) {
+		if upstream := pool[order.At(t.taken.Add(1)-1)]; g.available(upstream) {
 			return upstream
 		}
-		if missed == 0 && !slices.ContainsFunc(pool, fits) {
+		if missed == uint64(len(pool)) && !slices.ContainsFunc(pool, g.available) {
+			t.taken.Add(-missed) // a turn that nobody could take is one turn
 			return nil
 		}
 	}
-	return t.search(pool, fits) // somebody fits who has no turn, or did a moment ago
+	return t.search(pool, g.available) // an upstream that has no turn, or was out a moment ago
+}
+
+// takeLast is take for a last resort, among those that fit. It has turns of its own, which no
+// request moves on that finds somebody available.
+func (t *turnPolicy) takeLast(pool reverseproxy.UpstreamPool, fits func(*reverseproxy.Upstream) bool) *reverseproxy.Upstream {
+	if !slices.ContainsFunc(pool, fits) {
+		return nil
+	}
+	order := t.orderOf(pool)
+	for range order.Len() {
+		if upstream := pool[order.At(t.last.Add(1)-1)]; fits(upstream) {
+			return upstream
+		}
+	}
+	return t.search(pool, fits)
 }
 
 // search returns the first upstream that fits, in the order of the coming turns, without

@@ -45,7 +45,7 @@ func benchSelectors(b *testing.B, count int, state poolState) {
 		name   string
 		choose func() *reverseproxy.Upstream
 	}{
-		{"proxyos", func() *reverseproxy.Upstream { return g.turns.take(pool, g.available) }},
+		{"proxyos", func() *reverseproxy.Upstream { return g.turns.take(pool, g) }},
 		{"weighted_round_robin", stock(weights)},
 		{"round_robin", stock(new(reverseproxy.RoundRobinSelection))},
 		{"random", stock(new(reverseproxy.RandomSelection))},
