@@ -80,6 +80,7 @@ func newBrokenSite(t *testing.T) *brokenSite {
 	for _, c := range labCases(t) {
 		site.route("proxyos " + c.start(t) + " {\n" + c.options + "\n}")
 	}
+	site.route("proxyos " + labRefused(t) + " {\nstaging " + labRefused(t) + "\nstaging_when expression `int({header.X-Level}) > 1`\n}")
 	site.route("proxyos app.invalid:3000 {\ntransport http {\nresolvers " + labNameServer(t) + "\n}\n}")
 
 	listener := labListen(t, 8006)

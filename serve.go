@@ -9,22 +9,22 @@ import (
 
 // serve decides which group a request goes to, and proxies it.
 func (r *route) serve(w http.ResponseWriter, req *http.Request, next caddyhttp.Handler) (err error) {
-	toStaging, err := r.decide(w, req)
-	if err != nil {
-		return err
-	}
-	j := newJourney(r, w, req, toStaging)
+	j := newJourney(r, w, req, r.decide(w, req))
 	defer func() { j.finish(err) }()
 	return r.proxy.ServeHTTP(&j.answer, req.WithContext(context.WithValue(req.Context(), journeyKey{}, j)), next)
 }
 
 // decide tells whether a request is for staging. Retries keep the answer.
-func (r *route) decide(w http.ResponseWriter, req *http.Request) (toStaging bool, err error) {
+func (r *route) decide(w http.ResponseWriter, req *http.Request) (toStaging bool) {
 	if r.staging == nil {
-		return false, nil
+		return false
 	}
-	if forced, toStaging, err := r.forced.decide(req); forced || err != nil {
-		return toStaging, err
+	forced, toStaging, err := r.forced.decide(req)
+	if err != nil {
+		r.forced.failures.note(err)
+	}
+	if forced {
+		return toStaging
 	}
 	if r.isNew && r.name != "" {
 		r.steering.await()
@@ -32,8 +32,8 @@ func (r *route) decide(w http.ResponseWriter, req *http.Request) (toStaging bool
 	if r.cohorts != nil {
 		share := r.split.current()
 		if position, ok := r.cohorts.position(w, req, share); ok {
-			return share.covers(position), nil
+			return share.covers(position)
 		}
 	}
-	return r.split.toStaging(), nil
+	return r.split.toStaging()
 }
