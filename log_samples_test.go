@@ -88,6 +88,12 @@ func newBrokenSite(t *testing.T) *brokenSite {
 	labServe(t, listener, &tls.Config{Certificates: []tls.Certificate{labCertFor(t, nil, address)}})
 	site.route("proxyos {\nupstream " + address + " {\ntls_pin " + strings.Repeat("00", 32) + "\n}\n}")
 
+	many := labManyCertificates(t, 20)
+	site.route("proxyos " + many + " {\ntransport http {\nkeepalive off\n}\n}")
+	for range 17 {
+		site.paths = append(site.paths, site.paths[len(site.paths)-1])
+	}
+
 	listener = labListen(t, 8006)
 	address = listener.Addr().String()
 	watched := newSwappableServer(t, labCertFor(t, nil, address), listener)
