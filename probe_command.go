@@ -13,6 +13,7 @@ import (
 
 	"github.com/proxyos/caddy-proxyos/internal/certs"
 	"github.com/proxyos/caddy-proxyos/internal/diagnose"
+	"github.com/proxyos/caddy-proxyos/internal/printable"
 	"github.com/proxyos/caddy-proxyos/internal/probe"
 )
 
@@ -139,7 +140,7 @@ func printCertificate(w io.Writer, c certs.Description) {
 	}
 	line := func(name, text string) { fmt.Fprintln(w, wrapped(fmt.Sprintf("    %-9s ", name), text)) }
 	line("subject", cmp.Or(c.Subject, "none"))
-	line("names", cmp.Or(strings.Join(c.Names, ", "), "none"))
+	line("names", cmp.Or(printable.List(c.Names, c.MoreNames), "none"))
 	line("signed by", issuer)
 	line("valid", c.NotBefore.UTC().Format(time.DateTime)+" to "+c.NotAfter.UTC().Format(time.DateTime)+" UTC")
 	line("sha256", c.SHA256)

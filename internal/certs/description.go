@@ -3,20 +3,26 @@ package certs
 import (
 	"bytes"
 	"crypto/x509"
-	"slices"
 	"time"
+
+	"github.com/proxyos/caddy-proxyos/internal/printable"
 )
 
+// maxNames is how many names a Description has, at most.
+const maxNames = 10
+
 // Description is what there is to know about the certificate that a server shows. It can be
-// printed as JSON.
+// printed as JSON, and in a terminal: its texts are short and have nothing in them that a terminal
+// would obey, whatever stands in the certificate.
 type Description struct {
-	SHA256     string    `json:"sha256"`          // its pin, as printed by Pin.String
-	Subject    string    `json:"subject"`         // "CN=app", for example; may be empty
-	Names      []string  `json:"names,omitempty"` // DNS names and IP addresses
-	Issuer     string    `json:"issuer"`          // the subject of whoever has signed it
-	SelfSigned bool      `json:"self_signed"`     // signed with its own key
-	NotBefore  time.Time `json:"not_before"`      // valid from then on
-	NotAfter   time.Time `json:"not_after"`       // and until then
+	SHA256     string    `json:"sha256"`               // its pin, as printed by Pin.String
+	Subject    string    `json:"subject"`              // "CN=app", for example; may be empty
+	Names      []string  `json:"names,omitempty"`      // DNS names and IP addresses, ten at most
+	MoreNames  int       `json:"more_names,omitempty"` // how many it has besides
+	Issuer     string    `json:"issuer"`               // the subject of whoever has signed it
+	SelfSigned bool      `json:"self_signed"`          // signed with its own key
+	NotBefore  time.Time `json:"not_before"`           // valid from then on
+	NotAfter   time.Time `json:"not_after"`            // and until then
 
 	Verifies bool   `json:"verifies"`          // whether it would pass the check of a TLS client
 	Problem  string `json:"problem,omitempty"` // why it would not
@@ -28,18 +34,21 @@ func Describe(chain []*x509.Certificate, host string, roots *x509.CertPool) Desc
 	leaf := chain[0]
 	c := Description{
 		SHA256:     PinOf(leaf).String(),
-		Subject:    leaf.Subject.String(),
-		Names:      slices.Clone(leaf.DNSNames), // the leaf may be shared by connections
-		Issuer:     leaf.Issuer.String(),
+		Subject:    printable.Short(leaf.Subject.String()),
+		Issuer:     printable.Short(leaf.Issuer.String()),
 		SelfSigned: IsSelfSigned(leaf),
 		NotBefore:  leaf.NotBefore,
 		NotAfter:   leaf.NotAfter,
 	}
-	for _, ip := range leaf.IPAddresses {
+	for _, name := range leaf.DNSNames[:min(len(leaf.DNSNames), maxNames)] {
+		c.Names = append(c.Names, printable.Short(name))
+	}
+	for _, ip := range leaf.IPAddresses[:min(len(leaf.IPAddresses), maxNames-len(c.Names))] {
 		c.Names = append(c.Names, ip.String())
 	}
+	c.MoreNames = len(leaf.DNSNames) + len(leaf.IPAddresses) - len(c.Names)
 	if err := Verify(chain, host, roots); err != nil {
-		c.Problem = err.Error()
+		c.Problem = printable.Short(err.Error())
 	} else {
 		c.Verifies = true
 	}
@@ -49,7 +58,7 @@ func Describe(chain []*x509.Certificate, host string, roots *x509.CertPool) Desc
 // Verify does what a TLS client does to the chain of a server, which must have a certificate:
 // it checks who signed it, whether it is valid now, and whether it is for a host, a name or an IP
 // address. The trusted roots are those of the system if roots is nil. The error is that of
-// x509.Certificate.Verify.
+// x509.Certificate.Verify. The host is not checked if it is empty.
 func Verify(chain []*x509.Certificate, host string, roots *x509.CertPool) error {
 	intermediates := x509.NewCertPool()
 	for _, c := range chain[1:] {

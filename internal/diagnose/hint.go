@@ -11,6 +11,7 @@ import (
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
 	"github.com/proxyos/caddy-proxyos/internal/certs"
+	"github.com/proxyos/caddy-proxyos/internal/printable"
 )
 
 // Upstream is what a hint needs to know of an upstream.
@@ -151,8 +152,11 @@ func refusedCertificate(err error) *x509.Certificate {
 
 // namesOf returns the names that a certificate is for, the first few of them.
 func namesOf(c *x509.Certificate, most int) []string {
-	names := append([]string(nil), c.DNSNames...)
-	for _, ip := range c.IPAddresses {
+	var names []string
+	for _, name := range c.DNSNames[:min(len(c.DNSNames), most+1)] {
+		names = append(names, printable.Short(name))
+	}
+	for _, ip := range c.IPAddresses[:min(len(c.IPAddresses), most+1)] {
 		names = append(names, ip.String())
 	}
 	if len(names) > most {

@@ -16,11 +16,15 @@ import (
 	"github.com/proxyos/caddy-proxyos/internal/address"
 	"github.com/proxyos/caddy-proxyos/internal/certs"
 	"github.com/proxyos/caddy-proxyos/internal/diagnose"
+	"github.com/proxyos/caddy-proxyos/internal/printable"
 )
 
 // connectGrace is how long the other addresses of a name are waited for once one of them
 // has connected.
 const connectGrace = 300 * time.Millisecond
+
+// maxTargets is how many addresses of a name are tried.
+const maxTargets = 16
 
 // Target is the upstream to look at.
 type Target struct {
@@ -66,8 +70,7 @@ type Findings struct {
 	connect   error
 	asked     bool // the server asks for a client certificate
 	verified  trial
-	handshake trial // with no matter what certificate
-	chain     []*x509.Certificate
+	handshake trial  // with no matter what certificate
 	otherName string // a name by which the certificate would pass the check, if its host does not
 	https     trial
 	plain     trial
@@ -145,7 +148,28 @@ func inShort(err error) string {
 	if diagnose.Of(err) == diagnose.Timeout {
 		return "no answer in time"
 	}
-	return err.Error()
+	return printable.Short(err.Error())
+}
+
+// within returns what a function returns, or the error of the context if that is done before:
+// not everything that takes its time can be interrupted. The checking of a chain of
+// certificates cannot.
+func within[T any](ctx context.Context, do func() (T, error)) (T, error) {
+	type outcome struct {
+		value T
+		err   error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		value, err := do()
+		done <- outcome{value, err}
+	}()
+	select {
+	case o := <-done:
+		return o.value, o.err
+	case <-ctx.Done():
+		return *new(T), ctx.Err()
+	}
 }
 
 // took returns the milliseconds since a time.
@@ -164,15 +188,17 @@ func (p *Prober) resolve(ctx context.Context) ([]string, error) {
 	network := "ip" + strings.TrimLeft(p.network, "tcpud")
 	addresses, err := p.Resolver.LookupNetIP(ctx, network, host)
 	if err != nil {
-		p.show(Step{Name: "resolve", Detail: err.Error(), Milliseconds: took(start)})
+		p.show(Step{Name: "resolve", Detail: printable.Short(err.Error()), Milliseconds: took(start)})
 		return nil, err
 	}
 	var found, targets []string
 	for _, address := range addresses {
 		found = append(found, address.Unmap().String())
-		targets = append(targets, net.JoinHostPort(address.Unmap().String(), p.port))
+		if len(targets) < maxTargets {
+			targets = append(targets, net.JoinHostPort(address.Unmap().String(), p.port))
+		}
 	}
-	p.show(Step{Name: "resolve", OK: true, Detail: strings.Join(found, ", "), Milliseconds: took(start)})
+	p.show(Step{Name: "resolve", OK: true, Detail: printable.List(found, 0), Milliseconds: took(start)})
 	return targets, nil
 }
 
@@ -206,7 +232,7 @@ func (p *Prober) connect(ctx context.Context, targets []string) error {
 		}
 	}
 
-	var details []string
+	details := make([]string, 0, len(targets))
 	for i, target := range targets {
 		switch err := errs[i]; {
 		case err == nil:
