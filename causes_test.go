@@ -1,11 +1,13 @@
 package proxyos
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -14,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
 
 	"github.com/proxyos/caddy-proxyos/internal/diagnose"
 	"github.com/proxyos/caddy-proxyos/internal/probe"
@@ -137,6 +141,49 @@ func labCases(t *testing.T) []labCase {
 			t.Cleanup(func() { _ = server.Close() })
 			return "h2c://" + listener.Addr().String()
 		}, diagnose.SpeaksHTTP1, "not speak HTTP/2 cleartext; write http://127.0.0.", 502, "proxyos http://127.0.0.", false, ""},
+		{"HTML without a status line where HTTPS is written", raw("https://", answerInHTML), diagnose.PlainHTTP,
+			"it answers in plain HTTP but is spoken to in HTTPS, since the address says so; write http://127.0.0.", 502, "proxyos http://127.0.0.", false, ""},
+		{"HTML without a status line where h2c is written", raw("h2c://", answerInHTML), diagnose.SpeaksHTTP1,
+			"it is spoken to in HTTP/2 cleartext, since the address says so, and answers in something else; write http://127.0.0.", 502, "proxyos http://127.0.0.", false, ""},
+		{"another protocol where h2c is written", raw("h2c://", func(conn net.Conn) {
+			reader := bufio.NewReader(conn)
+			if begin, err := reader.Peek(3); err == nil && string(begin) == "PRI" {
+				awaitHTTP2Request(reader, 0)
+			}
+			_, _ = io.WriteString(conn, "SSH-2.0-OpenSSH_10.0\r\n")
+			_, _ = io.Copy(io.Discard, conn)
+		}), diagnose.NotHTTP2, "or check the port", 502, "", false, ""},
+		{"no socket", func(t *testing.T) string {
+			return "unix/" + labSocketPath(t)
+		}, diagnose.NoSocket, "there is no socket /", 502, "", false, ""},
+		{"no socket, h2c", func(t *testing.T) string {
+			return "unix+h2c/" + labSocketPath(t)
+		}, diagnose.NoSocket, "there is no socket /", 502, "", false, ""},
+		{"a file where the folder of the socket should be", func(t *testing.T) string {
+			path := labSocketPath(t)
+			if err := os.WriteFile(path, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return "unix/" + path + "/app.sock"
+		}, diagnose.NoSocket, "there is no socket /", 502, "", false, ""},
+		{"a socket that is left over", func(t *testing.T) string {
+			path := labSocketPath(t)
+			listener, err := net.Listen("unix", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			listener.(*net.UnixListener).SetUnlinkOnClose(false)
+			_ = listener.Close()
+			return "unix/" + path
+		}, diagnose.Refused, "nothing listens on the socket /", 502, "", false, ""},
+		{"an empty placeholder", func(t *testing.T) string {
+			_, port, _ := net.SplitHostPort(labRefused(t))
+			t.Setenv("APP_HOST", "") // to have it as it was after the test
+			if err := os.Unsetenv("APP_HOST"); err != nil {
+				t.Fatal(err)
+			}
+			return "{env.APP_HOST}:" + port
+		}, diagnose.EmptyPlaceholder, "APP_HOST is not set, so that {env.APP_HOST}:", 502, "", false, ""},
 		{"redirects plain HTTP to HTTPS", func(t *testing.T) string {
 			listener := labListen(t, 0)
 			cert := labCertFor(t, nil, listener.Addr().String())
@@ -161,6 +208,46 @@ func labCases(t *testing.T) []labCase {
 			return listener.Addr().String()
 		}, diagnose.Unknown, "", 200, "skip_tls_verify off", true, ""},
 	}
+}
+
+// answerInHTML answers requests of HTTP/1.1, and anything else with a page without a status line, as
+// Python's http.server does.
+func answerInHTML(conn net.Conn) {
+	reader := bufio.NewReader(conn)
+	line, err := reader.ReadString('\n')
+	switch {
+	case err != nil:
+	case strings.HasSuffix(line, " HTTP/1.1\r\n"):
+		_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(labGreeting), labGreeting)
+	default:
+		if strings.HasSuffix(line, " HTTP/2.0\r\n") {
+			awaitHTTP2Request(reader, len(line))
+		}
+		_, _ = io.WriteString(conn, "<!DOCTYPE HTML>\n<html lang=\"en\">\n    <head>\n        <title>Error response</title>\n    </head>\n</html>\n")
+	}
+}
+
+// awaitHTTP2Request reads until a client has sent the header of a request, of whose preface some
+// bytes have been read. What is answered before the client has come so far is another error.
+func awaitHTTP2Request(r io.Reader, read int) {
+	_, err := io.CopyN(io.Discard, r, int64(len(http2.ClientPreface)-read))
+	for framer := http2.NewFramer(io.Discard, r); err == nil; {
+		var frame http2.Frame
+		if frame, err = framer.ReadFrame(); err == nil && frame.Header().Type == http2.FrameHeaders {
+			return
+		}
+	}
+}
+
+// labSocketPath returns the path of a socket that there is not.
+func labSocketPath(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "lab")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return filepath.Join(dir, "app.sock")
 }
 
 func labRefusedAddress(t *testing.T) string { return labRefused(t) }

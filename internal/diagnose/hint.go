@@ -37,6 +37,17 @@ func (c Cause) Hint(u Upstream, err error) string {
 // from it come the names and dates of a certificate.
 func (c Cause) Tell(u Upstream, err error) (what, advice string) {
 	switch c {
+	case EmptyPlaceholder, NoSuchHost, Refused, Unreachable, ConnectTimeout:
+		if empty, ok := errors.AsType[*PlaceholderError](FindEmptyPlaceholder(u.Address)); ok {
+			return tellPlaceholder(empty)
+		}
+	case ProxyFailed:
+		return tellProxy(u, err)
+	case NotHTTP2:
+		if u.Scheme == address.HTTPS {
+			return "it has agreed to speak HTTP/2, and speaks something else", "write `versions 1.1` in the route's `transport http`"
+		}
+		return "it is spoken to in HTTP/2 cleartext" + since(u.SchemeReason) + ", and answers in something else", "write " + u.Address.As(address.HTTP) + " if it speaks HTTP/1.1, or check the port"
 	case PlainHTTP:
 		return "it answers in plain HTTP but is spoken to in HTTPS" + since(u.SchemeReason), "write " + u.Address.As(address.HTTP)
 	case NotTLS:
@@ -73,7 +84,14 @@ func (c Cause) tellNetwork(u Upstream) (what, advice string) {
 		return fmt.Sprintf("the name %q does not resolve here", u.Address.Host), "check its spelling, and in a container remember that only containers on the same network know each other by name"
 	case NoResolver:
 		return fmt.Sprintf("the name %q could not be looked up, since no name server answers", u.Address.Host), "check /etc/resolv.conf, or write an IP address"
+	case NoSocket:
+		return "there is no socket " + u.Address.Host, "check that the service runs and where it puts its socket, and in a container that the folder is mounted"
+	case SocketDenied:
+		return "Caddy may not use the socket " + u.Address.Host, "let the user that Caddy runs as read and write it, and enter its folder"
 	case Refused:
+		if u.Address.IsSocket() {
+			return "nothing listens on the socket " + u.Address.Host, "check that the service runs: the file may be left from one that has ended"
+		}
 		if isLoopback(u.Address.Host) {
 			return "nothing listens there", "check that the service runs and its port, and in a container remember that localhost is the container itself: name the service's container or the host instead"
 		}

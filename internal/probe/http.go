@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/url"
@@ -30,6 +31,9 @@ type answer struct {
 func (p *Prober) request(ctx context.Context, name, scheme string) trial {
 	start := time.Now()
 	a, err := within(ctx, func() (answer, error) { return p.ask(ctx, scheme) })
+	if f := p.proxies[address.HTTP]; err != nil && f != nil && !f.isSocks() && scheme != address.HTTPS && diagnose.Of(err) != diagnose.ProxyFailed {
+		err = f.failed(err) // what is wrong with the upstream, an HTTP proxy says in a response
+	}
 	if err != nil {
 		p.show(Step{Name: name, Detail: inShort(err), Milliseconds: took(start)})
 		return trial{made: true, err: err}
@@ -40,22 +44,33 @@ func (p *Prober) request(ctx context.Context, name, scheme string) trial {
 
 // ask makes a request for / over a connection of its own, and follows no redirect.
 func (p *Prober) ask(ctx context.Context, scheme string) (answer, error) {
-	var opened conns
-	defer opened.close()
-	t := &http.Transport{
-		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return opened.add(p.dial(ctx)) },
-		TLSClientConfig:        p.tlsConfig(false),
-		ForceAttemptHTTP2:      true,
-		DisableKeepAlives:      true,
-		MaxResponseHeaderBytes: maxHeader,
-	}
-	defer t.CloseIdleConnections()
 	target := url.URL{Scheme: scheme, Host: net.JoinHostPort(p.tlsConfig(false).ServerName, p.port), Path: "/"}
 	if p.network == "unix" {
 		target.Host = "localhost"
 	}
 	if scheme == address.H2C {
 		target.Scheme = address.HTTP
+	}
+	var opened conns
+	defer opened.close()
+	t := &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return opened.add(p.dial(ctx, target.Scheme))
+		},
+		TLSClientConfig:        p.tlsConfig(false),
+		ForceAttemptHTTP2:      true,
+		DisableKeepAlives:      true,
+		MaxResponseHeaderBytes: maxHeader,
+	}
+	defer t.CloseIdleConnections()
+	through := p.proxies[target.Scheme]
+	if through != nil && target.Scheme == address.HTTP && !through.isSocks() {
+		t.Proxy = http.ProxyURL(through.url)
+		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return opened.add(new(net.Dialer).DialContext(ctx, "tcp", through.address()))
+		}
+	}
+	if scheme == address.H2C {
 		t.Protocols = new(http.Protocols)
 		t.Protocols.SetUnencryptedHTTP2(true)
 	}
@@ -70,6 +85,10 @@ func (p *Prober) ask(ctx context.Context, scheme string) (answer, error) {
 	res, err := t.RoundTrip(req)
 	if err != nil {
 		return answer{}, err
+	}
+	if t.Proxy != nil && isOfProxy(res) {
+		_ = res.Body.Close()
+		return answer{}, through.failed(errors.New("it answers " + printable.Short(res.Status)))
 	}
 	defer res.Body.Close()
 

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -48,16 +50,18 @@ type Step struct {
 // Prober looks at one upstream, step by step. It is made for one run.
 type Prober struct {
 	Target   Target
-	Timeout  time.Duration  // for all steps together
-	Resolver *net.Resolver  // nil: the system's
-	Roots    *x509.CertPool // nil: the system's
-	Show     func(Step)     // called as each step ends, in the goroutine of Run; nil: nobody is told
+	Timeout  time.Duration                         // for all steps together
+	Resolver *net.Resolver                         // nil: the system's
+	Roots    *x509.CertPool                        // nil: the system's
+	Proxy    func(*http.Request) (*url.URL, error) // nil: that of the environment, as Caddy does
+	Show     func(Step)                            // called as each step ends, in the goroutine of Run; nil: nobody is told
 
 	network string // "tcp", "tcp4", "unix", …
 	host    string // placeholders replaced
 	port    string
-	target  string       // what connections are made to, once one has been
-	asked   *atomic.Bool // whether the server has asked for a client certificate
+	target  string                // what connections are made to, once one has been
+	proxies map[string]*forwarder // by scheme; nil for a direct way
+	asked   *atomic.Bool          // whether the server has asked for a client certificate
 }
 
 // Findings are what a probe has found.
@@ -67,6 +71,7 @@ type Findings struct {
 
 	target    Target
 	lookup    error
+	proxy     error
 	connect   error
 	asked     bool // the server asks for a client certificate
 	verified  trial
@@ -105,6 +110,11 @@ func (p *Prober) Run(ctx context.Context) Findings {
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
 
+	if err := diagnose.FindEmptyPlaceholder(p.Target.Address); err != nil {
+		f.lookup = err
+		p.show(Step{Name: "resolve", Detail: inShort(err)})
+		return f
+	}
 	dial, err := caddy.ParseNetworkAddress(caddy.NewReplacer().ReplaceKnown(p.Target.Address.Dial(), ""))
 	if err == nil && strings.Contains(dial.String(), "{") {
 		err = errors.New("a placeholder has no value here; write the address that it stands for")
@@ -115,7 +125,16 @@ func (p *Prober) Run(ctx context.Context) Findings {
 		return f
 	}
 	p.network, p.host, p.port = dial.Network, dial.Host, fmt.Sprint(dial.StartPort)
-	if dial.IsUnixNetwork() {
+	if f.proxy = p.findForwarders(); f.proxy != nil {
+		p.show(Step{Name: "proxy", Detail: inShort(f.proxy)})
+		return f
+	}
+	if through := p.forwarderOfTarget(); through != nil {
+		p.target = net.JoinHostPort(p.host, p.port)
+		if f.proxy = p.tryForwarder(ctx, through); f.proxy != nil {
+			return f
+		}
+	} else if dial.IsUnixNetwork() {
 		f.connect = p.connect(ctx, []string{p.host})
 	} else {
 		var targets []string
@@ -145,6 +164,9 @@ func (p *Prober) show(s Step) {
 
 // inShort is an error as a step shows it.
 func inShort(err error) string {
+	if failed, ok := errors.AsType[*diagnose.ProxyError](err); ok && diagnose.Of(failed.Err) == diagnose.Timeout {
+		return diagnose.ProxyName(failed.Proxy, failed.Variable) + ": no answer in time"
+	}
 	if diagnose.Of(err) == diagnose.Timeout {
 		return "no answer in time"
 	}
@@ -253,8 +275,34 @@ func (p *Prober) connect(ctx context.Context, targets []string) error {
 	return errs[0]
 }
 
-// dial opens a connection to the address that has worked.
-func (p *Prober) dial(ctx context.Context) (net.Conn, error) {
+// findForwarders finds the proxies that Caddy would go through. The error is that of the scheme
+// that the target is spoken to in; another scheme is tried without a proxy then.
+func (p *Prober) findForwarders() (failed error) {
+	p.proxies = make(map[string]*forwarder)
+	for _, scheme := range []string{address.HTTP, address.HTTPS} {
+		found, err := p.forwarder(scheme)
+		p.proxies[scheme] = found
+		if err != nil && (scheme == address.HTTPS) == (p.Target.Scheme == address.HTTPS) {
+			failed = err
+		}
+	}
+	return failed
+}
+
+// forwarderOfTarget returns the proxy for the scheme that the target is spoken to in.
+func (p *Prober) forwarderOfTarget() *forwarder {
+	if p.Target.Scheme == address.HTTPS {
+		return p.proxies[address.HTTPS]
+	}
+	return p.proxies[address.HTTP]
+}
+
+// dial opens a connection to the address that has worked, through the proxy for a scheme if
+// there is one that passes connections on.
+func (p *Prober) dial(ctx context.Context, scheme string) (net.Conn, error) {
+	if f := p.proxies[scheme]; f != nil && (scheme == address.HTTPS || f.isSocks()) {
+		return f.tunnel(ctx, net.JoinHostPort(p.host, p.port))
+	}
 	return new(net.Dialer).DialContext(ctx, p.network, p.target)
 }
 

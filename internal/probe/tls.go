@@ -34,7 +34,7 @@ func (p *Prober) tlsConfig(verify bool) *tls.Config {
 // shakeHands makes one TLS handshake.
 func (p *Prober) shakeHands(ctx context.Context, config *tls.Config) (tls.ConnectionState, error) {
 	return within(ctx, func() (tls.ConnectionState, error) {
-		conn, err := p.dial(ctx)
+		conn, err := p.dial(ctx, address.HTTPS)
 		if err != nil {
 			return tls.ConnectionState{}, err
 		}

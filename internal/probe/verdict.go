@@ -22,6 +22,8 @@ func (f Findings) Judge() Verdict {
 	switch {
 	case f.lookup != nil:
 		return f.blame(diagnose.Of(f.lookup), f.lookup)
+	case f.proxy != nil:
+		return f.blame(diagnose.Of(f.proxy), f.proxy)
 	case f.connect != nil:
 		return f.blame(diagnose.Of(f.connect), f.connect)
 	case f.target.Scheme == address.HTTPS:
