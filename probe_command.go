@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"strings"
 	"time"
 
@@ -49,6 +50,9 @@ Exits with 0 only if every address would work as it is written.`,
 			if timeout <= 0 {
 				return fmt.Errorf("--timeout %v: write a time longer than 0, such as 5s", timeout)
 			}
+			// net/http logs what a server sends without being asked, and the steps tell of it
+			defer log.SetOutput(log.Writer())
+			log.SetOutput(io.Discard)
 			return probeAddresses(cmd.Context(), cmd.OutOrStdout(), args, timeout, asJSON)
 		}),
 	}
