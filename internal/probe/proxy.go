@@ -41,6 +41,28 @@ func (p *Prober) forwarder(scheme string) (*forwarder, error) {
 	return &forwarder{found, variable}, nil
 }
 
+// findForwarders finds the proxies that Caddy would go through. The error is that of the scheme
+// that the target is spoken to in; another scheme is tried without a proxy then.
+func (p *Prober) findForwarders() (failed error) {
+	p.proxies = make(map[string]*forwarder)
+	for _, scheme := range []string{address.HTTP, address.HTTPS} {
+		found, err := p.forwarder(scheme)
+		p.proxies[scheme] = found
+		if err != nil && (scheme == address.HTTPS) == (p.Target.Scheme == address.HTTPS) {
+			failed = err
+		}
+	}
+	return failed
+}
+
+// forwarderOfTarget returns the proxy for the scheme that the target is spoken to in.
+func (p *Prober) forwarderOfTarget() *forwarder {
+	if p.Target.Scheme == address.HTTPS {
+		return p.proxies[address.HTTPS]
+	}
+	return p.proxies[address.HTTP]
+}
+
 // failed makes an error that names the proxy of one.
 func (f *forwarder) failed(err error) error {
 	return &diagnose.ProxyError{Proxy: f.url, Variable: f.variable, Err: err}
