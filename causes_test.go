@@ -1,6 +1,7 @@
 package proxyos
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -8,9 +9,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
 
 	"github.com/proxyos/caddy-proxyos/internal/diagnose"
 	"github.com/proxyos/caddy-proxyos/internal/probe"
@@ -130,6 +134,49 @@ func labCases(t *testing.T) []labCase {
 			proxytest.StartServer(t, listener, server)
 			return "h2c://" + listener.Addr().String()
 		}, diagnose.SpeaksHTTP1, "not speak HTTP/2 cleartext; write http://127.0.0.", 502, "proxyos http://127.0.0.", false, ""},
+		{"HTML without a status line where HTTPS is written", raw("https://", answerInHTML), diagnose.PlainHTTP,
+			"it answers in plain HTTP, but Caddy speaks HTTPS to it, since the address says so; write http://127.0.0.", 502, "proxyos http://127.0.0.", false, ""},
+		{"HTML without a status line where h2c is written", raw("h2c://", answerInHTML), diagnose.SpeaksHTTP1,
+			"Caddy speaks HTTP/2 cleartext to it, since the address says so, but it answers in something else; write http://127.0.0.", 502, "proxyos http://127.0.0.", false, ""},
+		{"another protocol where h2c is written", raw("h2c://", func(conn net.Conn) {
+			reader := bufio.NewReader(conn)
+			if begin, err := reader.Peek(3); err == nil && string(begin) == "PRI" {
+				awaitHTTP2Request(reader, 0)
+			}
+			_, _ = io.WriteString(conn, "SSH-2.0-OpenSSH_10.0\r\n")
+			_, _ = io.Copy(io.Discard, conn)
+		}), diagnose.NotHTTP2, "or check the port", 502, "", false, ""},
+		{"no socket", func(t *testing.T) string {
+			return "unix/" + proxytest.SocketPath(t)
+		}, diagnose.NoSocket, "there is no socket /", 502, "", false, ""},
+		{"no socket, h2c", func(t *testing.T) string {
+			return "unix+h2c/" + proxytest.SocketPath(t)
+		}, diagnose.NoSocket, "there is no socket /", 502, "", false, ""},
+		{"a file where the folder of the socket should be", func(t *testing.T) string {
+			path := proxytest.SocketPath(t)
+			if err := os.WriteFile(path, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return "unix/" + path + "/app.sock"
+		}, diagnose.NoSocket, "there is no socket /", 502, "", false, ""},
+		{"a socket that is left over", func(t *testing.T) string {
+			path := proxytest.SocketPath(t)
+			listener, err := net.Listen("unix", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			listener.(*net.UnixListener).SetUnlinkOnClose(false)
+			_ = listener.Close()
+			return "unix/" + path
+		}, diagnose.Refused, "nothing listens on the socket /", 502, "", false, ""},
+		{"an empty placeholder", func(t *testing.T) string {
+			port := proxytest.PortOf(t, proxytest.Refused(t))
+			t.Setenv("APP_HOST", "") // to have it as it was after the test
+			if err := os.Unsetenv("APP_HOST"); err != nil {
+				t.Fatal(err)
+			}
+			return "{env.APP_HOST}:" + port
+		}, diagnose.EmptyPlaceholder, "APP_HOST is not set, so {env.APP_HOST}:", 502, "", false, ""},
 		{"redirects plain HTTP to HTTPS", func(t *testing.T) string {
 			listener := proxytest.Listen(t, "")
 			cert := proxytest.SelfSigned(t, listener.Addr().String())
@@ -153,6 +200,35 @@ func labCases(t *testing.T) []labCase {
 			proxytest.Serve(t, listener, proxytest.Serving(trustedCA.Issue(t, listener.Addr().String())))
 			return listener.Addr().String()
 		}, diagnose.Unknown, "", 200, "skip_tls_verify off", true, ""},
+	}
+}
+
+// answerInHTML answers HTTP/1.1 requests, and anything else with a page without a status line, as
+// Python's http.server does.
+func answerInHTML(conn net.Conn) {
+	reader := bufio.NewReader(conn)
+	line, err := reader.ReadString('\n')
+	switch {
+	case err != nil:
+	case strings.HasSuffix(line, " HTTP/1.1\r\n"):
+		_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(proxytest.Greeting), proxytest.Greeting)
+	default:
+		if strings.HasSuffix(line, " HTTP/2.0\r\n") {
+			awaitHTTP2Request(reader, len(line))
+		}
+		_, _ = io.WriteString(conn, "<!DOCTYPE HTML>\n<html lang=\"en\">\n    <head>\n        <title>Error response</title>\n    </head>\n</html>\n")
+	}
+}
+
+// awaitHTTP2Request reads until a client has sent the header of a request. Some bytes of the
+// client's preface have been read already. An answer before that causes another error.
+func awaitHTTP2Request(r io.Reader, read int) {
+	_, err := io.CopyN(io.Discard, r, int64(len(http2.ClientPreface)-read))
+	for framer := http2.NewFramer(io.Discard, r); err == nil; {
+		var frame http2.Frame
+		if frame, err = framer.ReadFrame(); err == nil && frame.Header().Type == http2.FrameHeaders {
+			return
+		}
 	}
 }
 

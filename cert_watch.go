@@ -25,6 +25,8 @@ type certWatchers struct {
 	logger *zap.Logger
 	byDial map[string]*certs.Watch
 	keys   []string // in certWatches
+
+	observers []*certs.Observer
 }
 
 // watchTarget returns the dial address and the host to verify for a backend whose
@@ -53,30 +55,41 @@ func (w *certWatchers) watch(b backend, dial, host string, tlsConfig *tls.Config
 	}
 	w.byDial[b.dial], w.byDial[dial] = watch, watch
 
-	roots, address := tlsConfig.RootCAs, b.address.String()
+	logger := w.logger.With(zap.String("upstream", b.address.String()), zap.String("route", w.route))
+	observer := watch.Attach(func(r certs.Report) { logCertificate(logger, r) })
+	w.observers = append(w.observers, observer)
+	roots := tlsConfig.RootCAs
 	tlsConfig.VerifyConnection = func(state tls.ConnectionState) error {
-		if len(state.PeerCertificates) == 0 {
-			return nil
+		if len(state.PeerCertificates) > 0 {
+			observer.Observe(state.PeerCertificates, host, roots)
 		}
-		shown, before, isNew := watch.Observe(state.PeerCertificates, host, roots)
-		if !isNew {
-			return nil
-		}
-		logger := w.logger.With(zap.String("upstream", address), zap.String("route", w.route),
-			zap.String("sha256", shown.SHA256), zap.String("subject", shown.Subject),
-			zap.Bool("self_signed", shown.SelfSigned), zap.Bool("would_verify", shown.Verifies))
-		if before.SHA256 == "" {
-			logger.Info("the upstream's certificate is not checked; this is the one it shows")
-			return nil
-		}
-		logger.Warn("the upstream's certificate is not checked, and has changed; if nobody has exchanged it, somebody may be posing as the upstream",
-			zap.String("sha256_before", before.SHA256), zap.String("subject_before", before.Subject))
 		return nil
 	}
 }
 
+// logCertificate logs what is new about the certificate of an upstream.
+func logCertificate(logger *zap.Logger, r certs.Report) {
+	if r.News == certs.Many {
+		logger.Info("the upstream's certificate is not checked, and it shows many; only the latest are remembered, and each other one counts as a change",
+			zap.Int("remembered", r.Remembered))
+		return
+	}
+	logger = logger.With(zap.String("sha256", r.Shown.SHA256), zap.String("subject", r.Shown.Subject),
+		zap.Bool("self_signed", r.Shown.SelfSigned), zap.Bool("would_verify", r.Shown.Verifies))
+	if r.News == certs.First {
+		logger.Info("the upstream's certificate is not checked; this is the one it shows")
+		return
+	}
+	logger.Warn("the upstream's certificate is not checked, and has changed; if nobody has replaced it, somebody may be posing as the upstream",
+		zap.String("sha256_before", r.Before.SHA256), zap.String("subject_before", r.Before.Subject), zap.Int("changes", r.Changes))
+}
+
 // release lets go of the watches.
 func (w *certWatchers) release() error {
+	for _, observer := range w.observers {
+		observer.Detach()
+	}
+	w.observers = nil
 	var all []error
 	for _, key := range w.keys {
 		_, err := certWatches.Delete(key)
@@ -88,10 +101,9 @@ func (w *certWatchers) release() error {
 
 // guardCertificates makes a loaded http transport accept none but the backend's pins, or
 // watch its certificate where that is not checked.
-func (l *laneLoader) guardCertificates(b backend, config *reverseproxy.HTTPTransport, loaded any) {
-	transport, ok := loaded.(*reverseproxy.HTTPTransport)
-	dial, host, watched := watchTarget(b, config)
-	if !ok || len(b.pins) == 0 && !watched {
+func (l *laneLoader) guardCertificates(b backend, transport *reverseproxy.HTTPTransport) {
+	dial, host, watched := watchTarget(b, transport)
+	if len(b.pins) == 0 && !watched {
 		return
 	}
 	// http.Transport reads this configuration at each dial, and none has been made yet.

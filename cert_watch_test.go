@@ -4,7 +4,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"strings"
+	"sync/atomic"
 	"testing"
+
+	caddyserver "github.com/caddyserver/caddy/v2"
 
 	"github.com/proxyos/caddy-proxyos/internal/certs"
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
@@ -35,13 +38,7 @@ func TestUncheckedCertificateIsWatched(t *testing.T) {
 		t.Errorf("noted %v", e)
 	}
 
-	exchange := func(cert tls.Certificate) {
-		t.Helper()
-		server.swap(t, cert)
-		// a request may still be sent on a connection to the old server, and fail
-		proxytest.Eventually(t, "the new server answers", func() bool { status, _ := caddy.Get("/"); return status == 200 })
-	}
-	exchange(second)
+	server.replace(t, caddy, second)
 	if entries = caddy.Logs.EntriesWith("would_verify"); len(entries) != 2 {
 		t.Fatalf("%d certificates noted, want the second, too", len(entries))
 	}
@@ -55,11 +52,57 @@ func TestUncheckedCertificateIsWatched(t *testing.T) {
 	if n := len(caddy.Logs.EntriesWith("would_verify")); n != 2 {
 		t.Errorf("%d certificates noted, after a reload with the same one", n)
 	}
-	caddy.reload("header X-Reloaded again\n" + directives)
-	exchange(proxytest.SelfSigned(t, address))
-	if entries = caddy.Logs.EntriesWith("would_verify"); len(entries) != 3 || entries[2]["level"] != "warn" {
-		t.Errorf("an exchange during a reload goes unnoticed: %v", entries)
+}
+
+func TestAReplacementDuringAReloadIsNoticed(t *testing.T) {
+	listener := proxytest.ListenPort(t, 8006)
+	address := listener.Addr().String()
+	server := newSwappableServer(t, proxytest.SelfSigned(t, address), listener)
+	directives := "proxyos " + address
+	caddy := runCaddy(t, directives)
+	caddy.Get("/")
+	caddy.reload("header X-Reloaded yes\n" + directives)
+	server.replace(t, caddy, proxytest.SelfSigned(t, address))
+	if entries := caddy.Logs.EntriesWith("would_verify"); len(entries) != 2 || entries[1]["level"] != "warn" {
+		t.Errorf("a replacement during a reload goes unnoticed: %v", entries)
 	}
+}
+
+func TestManyCertificatesBehindOneNameAreNotAnAlarmEach(t *testing.T) {
+	address := labManyCertificates(t, 20)
+	caddy := runCaddy(t, "proxyos "+address+" {\nname lab\ntransport http {\nkeepalive off\n}\n}")
+	for range 100 {
+		caddy.Get("/")
+	}
+	entries := caddy.Logs.EntriesWith("would_verify")
+	if len(entries) != 2 || entries[0]["level"] != "info" || entries[1]["level"] != "warn" || entries[1]["changes"] != 1.0 {
+		t.Errorf("100 connections to 20 certificates are noted as %v, want the first and its first change", entries)
+	}
+	many := caddy.Logs.EntriesWith("remembered")
+	if len(many) != 1 || many[0]["remembered"] != 16.0 || many[0]["upstream"] != address || many[0]["route"] != "lab" {
+		t.Errorf("noted as many: %v", many)
+	}
+	if err := caddyserver.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if entries = caddy.Logs.EntriesWith("would_verify"); len(entries) != 3 || entries[2]["changes"].(float64) < 15 {
+		t.Errorf("what was not reported yet is not when Caddy ends: %v", entries[2:])
+	}
+}
+
+// labManyCertificates serves HTTPS on a detected port, and shows n certificates in turn.
+func labManyCertificates(t *testing.T, n int) (address string) {
+	listener := proxytest.ListenPort(t, 8006)
+	address = listener.Addr().String()
+	all := make([]tls.Certificate, n)
+	for i := range all {
+		all[i] = proxytest.SelfSigned(t, address)
+	}
+	var shown atomic.Int64
+	proxytest.Serve(t, listener, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		return &all[int(shown.Add(1)-1)%n], nil
+	}})
+	return address
 }
 
 func TestWatchedUpstreamsDoNotShareOne(t *testing.T) {
@@ -87,7 +130,7 @@ func TestCertificateOf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	watch.Observe([]*x509.Certificate{leaf}, "127.0.0.1", nil)
+	watch.Attach(func(certs.Report) {}).Observe([]*x509.Certificate{leaf}, "127.0.0.1", nil)
 	if shown, ok := transport.certificateOf("pve:8006"); !ok || shown.SHA256 != proxytest.PinOf(cert) || !shown.SelfSigned || shown.Verifies {
 		t.Errorf("%v %+v", ok, shown)
 	}

@@ -107,7 +107,7 @@ func (l *laneLoader) provision(one *lane, b backend, config *reverseproxy.HTTPTr
 		return nil, errors.Join(err, one.close())
 	}
 	one.loaded = append(one.loaded, config)
-	l.guardCertificates(b, config, config)
+	l.guardCertificates(b, config)
 	config.Transport.DialContext = hearingOut(config.Transport.DialContext)
 	return config, nil
 }

@@ -75,18 +75,34 @@ type brokenSite struct {
 	replace    func() // replaces the certificate of the upstream behind the last path
 }
 
+// deadProxy is the proxy in the environment of these tests. net/http reads it only once.
+const deadProxy = "http://127.0.0.38:9"
+
+func init() {
+	os.Setenv("HTTPS_PROXY", deadProxy)
+	os.Setenv("NO_PROXY", "")
+}
+
 // newBrokenSite starts the upstreams of labCases, and the others in the documents.
 func newBrokenSite(t *testing.T) *brokenSite {
 	site := new(brokenSite)
 	for _, c := range labCases(t) {
 		site.route("proxyos " + c.start(t) + " {\n" + c.options + "\n}")
 	}
+	site.route("proxyos " + proxytest.Refused(t) + " {\nstaging " + proxytest.Refused(t) + "\nstaging_when expression `int({header.X-Level}) > 1`\n}")
+	site.route("proxyos https://app.invalid")
 	site.route("proxyos app.invalid:3000 {\ntransport http {\nresolvers " + proxytest.NewNameServer(t).Addr + "\n}\n}")
 
 	listener := proxytest.ListenPort(t, 8006)
 	address := listener.Addr().String()
 	proxytest.Serve(t, listener, proxytest.Serving(proxytest.SelfSigned(t, address)))
 	site.route("proxyos {\nupstream " + address + " {\ntls_pin " + strings.Repeat("00", 32) + "\n}\n}")
+
+	many := labManyCertificates(t, 20)
+	site.route("proxyos " + many + " {\ntransport http {\nkeepalive off\n}\n}")
+	for range 17 {
+		site.paths = append(site.paths, site.paths[len(site.paths)-1])
+	}
 
 	listener = proxytest.ListenPort(t, 8006)
 	address = listener.Addr().String()
@@ -175,7 +191,7 @@ func loggedLines(log *proxytest.Logbook) []logLine {
 }
 
 // particulars is what differs from one run to the next.
-var particulars = regexp.MustCompile(`\b(?:\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?|\d{4}-\d\d-\d\d(?:T[\d:]+Z)?|[0-9a-f]{64})\b`)
+var particulars = regexp.MustCompile(`(?:/[^\s"]+)+\.sock|(?:localhost|\})(?::\d+)|\b(?:\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?|\d{4}-\d\d-\d\d(?:T[\d:]+Z)?|[0-9a-f]{64})\b`)
 
 func withoutParticulars(text string) string { return particulars.ReplaceAllString(text, "…") }
 

@@ -110,6 +110,14 @@ func (s *swappableServer) swap(t *testing.T, cert tls.Certificate) {
 	s.serve(t, cert, proxytest.Listen(t, s.address))
 }
 
+// replace replaces the certificate, and waits until the site's requests reach the new server:
+// one may still be sent on a connection to the old server, and fail.
+func (s *swappableServer) replace(t *testing.T, caddy labCaddy, cert tls.Certificate) {
+	t.Helper()
+	s.swap(t, cert)
+	proxytest.Eventually(t, "the new server answers", func() bool { status, _ := caddy.Get("/"); return status == http.StatusOK })
+}
+
 func (s *swappableServer) servedWith(cert tls.Certificate) int64 {
 	return s.served[proxytest.PinOf(cert)].Load()
 }

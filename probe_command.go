@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/proxyos/caddy-proxyos/internal/certs"
 	"github.com/proxyos/caddy-proxyos/internal/diagnose"
+	"github.com/proxyos/caddy-proxyos/internal/printable"
 	"github.com/proxyos/caddy-proxyos/internal/probe"
 )
 
@@ -48,6 +50,9 @@ Exits with 0 only if every address works as written.`,
 			if timeout <= 0 {
 				return fmt.Errorf("--timeout %v: write a time longer than 0, such as 5s", timeout)
 			}
+			// net/http logs what a server sends unasked; the steps show it anyway
+			defer log.SetOutput(log.Writer())
+			log.SetOutput(io.Discard)
 			return probeAddresses(cmd.Context(), cmd.OutOrStdout(), args, timeout, asJSON)
 		}),
 	}
@@ -139,7 +144,7 @@ func printCertificate(w io.Writer, c certs.Description) {
 	}
 	line := func(name, text string) { fmt.Fprintln(w, wrapped(fmt.Sprintf("    %-9s ", name), text)) }
 	line("subject", cmp.Or(c.Subject, "none"))
-	line("names", cmp.Or(strings.Join(c.Names, ", "), "none"))
+	line("names", cmp.Or(printable.List(c.Names, c.MoreNames), "none"))
 	line("signed by", issuer)
 	line("valid", c.NotBefore.UTC().Format(time.DateTime)+" to "+c.NotAfter.UTC().Format(time.DateTime)+" UTC")
 	line("sha256", c.SHA256)

@@ -81,6 +81,7 @@ func (r *route) load(ctx caddy.Context, p *plan, lanes map[string]*lane) error {
 	if r.forced, err = p.when.load(ctx); err != nil {
 		return err
 	}
+	r.forced.failures = newMatcherFailures(r.name, r.logger)
 	for i, g := range p.groups() {
 		if err := r.groups[i].loadModules(ctx, g); err != nil {
 			if g == p.staging {

@@ -9,11 +9,7 @@ import (
 
 // serve decides which group a request goes to, and proxies it.
 func (r *route) serve(w http.ResponseWriter, req *http.Request, next caddyhttp.Handler) (err error) {
-	d, err := r.decide(req)
-	if err != nil {
-		return err
-	}
-	j := newJourney(r, w, req, d)
+	j := newJourney(r, w, req, r.decide(req))
 	defer func() { j.finish(err) }()
 	req = req.WithContext(context.WithValue(req.Context(), journeyKey{}, j))
 	if req.Body != nil && req.Body != http.NoBody {
@@ -37,12 +33,16 @@ type decision struct {
 }
 
 // decide decides whether a request is for staging.
-func (r *route) decide(req *http.Request) (d decision, err error) {
+func (r *route) decide(req *http.Request) decision {
 	if r.staging == nil {
-		return d, nil
+		return decision{}
 	}
-	if forced, toStaging, err := r.forced.decide(req); forced || err != nil {
-		return decision{toStaging: toStaging}, err
+	forced, toStaging, err := r.forced.decide(req)
+	if err != nil {
+		r.forced.failures.note(err)
+	}
+	if forced {
+		return decision{toStaging: toStaging}
 	}
 	if r.isNew && r.name != "" {
 		r.steering.await()
@@ -50,8 +50,8 @@ func (r *route) decide(req *http.Request) (d decision, err error) {
 	if r.cohorts != nil {
 		share := r.split.current()
 		if position, cookie, ok := r.cohorts.position(req, share); ok {
-			return decision{share.covers(position), cookie}, nil
+			return decision{share.covers(position), cookie}
 		}
 	}
-	return decision{toStaging: r.split.toStaging()}, nil
+	return decision{toStaging: r.split.toStaging()}
 }

@@ -95,17 +95,3 @@ func TestTestersByCookieQueryAndAddress(t *testing.T) {
 		t.Errorf("a tester by query comes to %s", group)
 	}
 }
-
-func TestAMatcherThatFailsIsAnErrorNotAGuess(t *testing.T) {
-	s, prod, stag := blueGreen(t, "staging_when expression `int({header.X-N}) > 1`")
-	if status, _ := s.Get("/"); status != http.StatusInternalServerError {
-		t.Errorf("the answer is %d, want 500", status)
-	}
-	if n := prod.Requests.Load() + stag.Requests.Load(); n != 0 {
-		t.Errorf("%d requests reached a backend", n)
-	}
-	v := withHeader("X-N", "2")
-	if group, _ := v.visit(t, s); group != "staging" {
-		t.Errorf("a request that matches comes to %s", group)
-	}
-}

@@ -3,19 +3,26 @@ package certs
 import (
 	"bytes"
 	"crypto/x509"
-	"slices"
 	"time"
+
+	"github.com/proxyos/caddy-proxyos/internal/printable"
 )
 
-// Description describes the certificate that a server shows. It can be printed as JSON.
+// maxNames is the largest number of names in a Description.
+const maxNames = 10
+
+// Description describes the certificate that a server shows. It can be printed as JSON and in a
+// terminal: whatever the certificate contains, the texts are short, and a terminal obeys nothing
+// in them.
 type Description struct {
-	SHA256     string    `json:"sha256"`          // its pin, as printed by Pin.String
-	Subject    string    `json:"subject"`         // such as "CN=app"; may be empty
-	Names      []string  `json:"names,omitempty"` // DNS names and IP addresses
-	Issuer     string    `json:"issuer"`          // the subject of the signer
-	SelfSigned bool      `json:"self_signed"`     // signed with its own key
-	NotBefore  time.Time `json:"not_before"`      // valid from then on
-	NotAfter   time.Time `json:"not_after"`       // and until then
+	SHA256     string    `json:"sha256"`               // its pin, as printed by Pin.String
+	Subject    string    `json:"subject"`              // such as "CN=app"; may be empty
+	Names      []string  `json:"names,omitempty"`      // DNS names and IP addresses, at most ten
+	MoreNames  int       `json:"more_names,omitempty"` // how many further names it has
+	Issuer     string    `json:"issuer"`               // the subject of the signer
+	SelfSigned bool      `json:"self_signed"`          // signed with its own key
+	NotBefore  time.Time `json:"not_before"`           // valid from then on
+	NotAfter   time.Time `json:"not_after"`            // and until then
 
 	Verifies bool   `json:"verifies"`          // whether it would pass the check of a TLS client
 	Problem  string `json:"problem,omitempty"` // why it would not
@@ -27,18 +34,21 @@ func Describe(chain []*x509.Certificate, host string, roots *x509.CertPool) Desc
 	leaf := chain[0]
 	c := Description{
 		SHA256:     PinOf(leaf).String(),
-		Subject:    leaf.Subject.String(),
-		Names:      slices.Clone(leaf.DNSNames), // the leaf may be shared by connections
-		Issuer:     leaf.Issuer.String(),
+		Subject:    printable.Short(leaf.Subject.String()),
+		Issuer:     printable.Short(leaf.Issuer.String()),
 		SelfSigned: IsSelfSigned(leaf),
 		NotBefore:  leaf.NotBefore,
 		NotAfter:   leaf.NotAfter,
 	}
-	for _, ip := range leaf.IPAddresses {
+	for _, name := range leaf.DNSNames[:min(len(leaf.DNSNames), maxNames)] {
+		c.Names = append(c.Names, printable.Short(name))
+	}
+	for _, ip := range leaf.IPAddresses[:min(len(leaf.IPAddresses), maxNames-len(c.Names))] {
 		c.Names = append(c.Names, ip.String())
 	}
+	c.MoreNames = len(leaf.DNSNames) + len(leaf.IPAddresses) - len(c.Names)
 	if err := Verify(chain, host, roots); err != nil {
-		c.Problem = err.Error()
+		c.Problem = printable.Short(err.Error())
 	} else {
 		c.Verifies = true
 	}
@@ -46,8 +56,9 @@ func Describe(chain []*x509.Certificate, host string, roots *x509.CertPool) Desc
 }
 
 // Verify checks the chain of a server as a TLS client does: who signed it, whether it is valid
-// now, and whether it is for a host, a name or an IP address. The chain must not be empty. If
-// roots is nil, the system's roots are trusted. The error is that of x509.Certificate.Verify.
+// now, and whether it is for a host, a name or an IP address. The chain must not be empty. An
+// empty host is not checked. If roots is nil, the system's roots are trusted. The error is that of
+// x509.Certificate.Verify.
 func Verify(chain []*x509.Certificate, host string, roots *x509.CertPool) error {
 	intermediates := x509.NewCertPool()
 	for _, c := range chain[1:] {

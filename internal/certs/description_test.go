@@ -2,7 +2,10 @@ package certs
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -44,5 +47,29 @@ func TestACertificateIsDescribedAndChecked(t *testing.T) {
 				t.Errorf("encoded as %s, %v", encoded, err)
 			}
 		})
+	}
+}
+
+func TestADescriptionIsShort(t *testing.T) {
+	template := &x509.Certificate{Subject: pkix.Name{CommonName: "\x1b[31m" + strings.Repeat("x", 300)}}
+	for i := range 15 {
+		template.DNSNames = append(template.DNSNames, fmt.Sprintf("n%d\n%s.lan", i, strings.Repeat("x", 300)))
+		template.IPAddresses = append(template.IPAddresses, net.IPv4(10, 0, 0, byte(i)))
+	}
+	for _, c := range []struct{ names, addresses, shown, more int }{
+		{15, 15, 10, 20}, {10, 0, 10, 0}, {8, 15, 10, 13}, {0, 11, 10, 1}, {1, 1, 2, 0}, {0, 0, 0, 0},
+	} {
+		one := *template
+		one.DNSNames, one.IPAddresses = template.DNSNames[:c.names], template.IPAddresses[:c.addresses]
+		leaf := (*proxytest.Authority)(nil).Sign(t, &one).Leaf
+		d := Describe([]*x509.Certificate{leaf}, "10.0.0.1", nil)
+		if len(d.Names) != c.shown || d.MoreNames != c.more {
+			t.Errorf("%d names and %d addresses: %d shown and %d more", c.names, c.addresses, len(d.Names), d.MoreNames)
+		}
+		for _, text := range append(d.Names, d.Subject, d.Issuer, d.Problem) {
+			if len([]rune(text)) > 200 || strings.ContainsAny(text, "\x1b\n") {
+				t.Errorf("%q", text)
+			}
+		}
 	}
 }

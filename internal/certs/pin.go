@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/proxyos/caddy-proxyos/internal/printable"
 )
 
 // Pin is the SHA-256 of a whole certificate in DER. A pinned certificate is accepted no matter
@@ -64,7 +66,7 @@ func CheckPins(pins []Pin, state tls.ConnectionState) error {
 	}
 	leaf := state.PeerCertificates[0]
 	if shown := PinOf(leaf); !slices.Contains(pins, shown) {
-		return &PinError{Shown: shown, Subject: leaf.Subject.String()}
+		return &PinError{Shown: shown, Subject: printable.Short(leaf.Subject.String())}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -24,6 +25,10 @@ const (
 	NoSuchHost       Cause = "no_such_host"                // the name does not resolve
 	NoResolver       Cause = "name_server_failure"         // no name server answers
 	Refused          Cause = "connection_refused"          // nothing listens
+	NoSocket         Cause = "no_such_socket"              // there is no Unix socket of that path
+	SocketDenied     Cause = "socket_permission_denied"    // the Unix socket is not for Caddy's user
+	EmptyPlaceholder Cause = "empty_placeholder"           // a placeholder in the address has no value
+	ProxyFailed      Cause = "proxy_failed"                // a proxy on the way there fails
 	Unreachable      Cause = "unreachable"                 // no route leads there
 	ConnectTimeout   Cause = "connect_timeout"             // no answer to the attempt to connect
 	Timeout          Cause = "timeout"                     // connected, but no answer in time
@@ -33,6 +38,7 @@ const (
 	NotTLS           Cause = "not_tls"                     // something else answered to TLS
 	SpeaksTLS        Cause = "tls_on_http"                 // TLS answered to plain HTTP
 	SpeaksHTTP1      Cause = "http1_on_h2c"                // HTTP/1.1 answered to HTTP/2 cleartext
+	NotHTTP2         Cause = "not_http2"                   // something else answered to HTTP/2
 	SpeaksH2C        Cause = "h2c_on_http1"                // HTTP/2 cleartext answered to HTTP/1.1
 	UnknownAuthority Cause = "unknown_authority"           // the certificate is signed by nobody who is trusted here
 	WrongName        Cause = "wrong_name"                  // the certificate is for another name
@@ -55,11 +61,17 @@ func Of(err error) Cause {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return Unknown
 	}
+	if _, ok := errors.AsType[*PlaceholderError](err); ok {
+		return EmptyPlaceholder
+	}
+	if isProxyError(err) { // first, so that the proxy's failure is not taken for the upstream's
+		return ProxyFailed
+	}
 	if c := certificateCause(err); c != Unknown {
 		return c
 	}
 	if record, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-		if string(record.RecordHeader[:]) == "HTTP/" {
+		if begin := record.RecordHeader[:]; string(begin) == "HTTP/" || isHTML(begin) {
 			return PlainHTTP
 		}
 		return NotTLS
@@ -71,6 +83,13 @@ func Of(err error) Cause {
 		return c
 	}
 	return networkCause(err)
+}
+
+// isHTML tells whether an answer begins like an HTML page. Servers that take a TLS handshake for
+// an HTTP/0.9 request answer with a page only, without a status line.
+func isHTML(begin []byte) bool {
+	begin = bytes.TrimLeft(begin, "\r\n\t ")
+	return bytes.HasPrefix(begin, []byte("<")) && !bytes.HasPrefix(begin, []byte("<?")) && !bytes.HasPrefix(begin, []byte("<str")) // XML, XMPP
 }
 
 // certificateCause is Of for a certificate that was rejected here.
@@ -109,6 +128,9 @@ var causesOfTexts = []struct {
 	{"unknown network https:", SchemeInValue},
 	{"no such host", NoSuchHost},
 	{"lookup ", NoResolver},
+	{"invalid proxy address", ProxyFailed},
+	{"connect: no such file or directory", NoSocket},
+	{"connect: not a directory", NoSocket},
 	{"connection refused", Refused},
 	{"actively refused", Refused}, // on Windows
 	{"no route to host", Unreachable},
@@ -117,6 +139,7 @@ var causesOfTexts = []struct {
 	{`malformed HTTP response "\x15\x03`, SpeaksTLS}, // a TLS alert
 	{`malformed HTTP response "\x00\x00`, SpeaksH2C}, // an HTTP/2 frame
 	{"frame header looked like an HTTP/1.1 header", SpeaksHTTP1},
+	{"http2: frame too large", NotHTTP2},
 	{"remote error: tls: certificate required", ClientCert},
 	{"remote error: tls: bad certificate", ClientCert},
 	{"remote error: tls: protocol version not supported", OldTLS},
@@ -139,6 +162,8 @@ func networkCause(err error) Cause {
 	netErr, isNetErr := errors.AsType[net.Error](err)
 	text := err.Error()
 	switch {
+	case strings.HasPrefix(text, "dial unix ") && strings.Contains(text, "permission denied"):
+		return SocketDenied
 	case strings.HasPrefix(text, "dial ") && (strings.Contains(text, "i/o timeout") || strings.Contains(text, "deadline exceeded")):
 		return ConnectTimeout
 	case isNetErr && netErr.Timeout(), errors.Is(err, context.DeadlineExceeded):

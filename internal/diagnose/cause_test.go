@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"testing"
@@ -21,7 +22,17 @@ func TestOfText(t *testing.T) {
 		"remote error: tls: unrecognized name":                                              HandshakeRefused,
 		"tls: server selected unsupported protocol version 301":                             OldTLS,
 		"net/http: HTTP/1.x transport connection broken: malformed HTTP response \"SSH-2\"": Unknown,
-		"something else": Unknown,
+		"dial unix /run/app.sock: connect: no such file or directory":                       NoSocket,
+		"dial unix /run/app.sock: connect: not a directory":                                 NoSocket,
+		"dial unix /run/app.sock: connect: permission denied":                               SocketDenied,
+		"dial unix /run/app.sock: connect: connection refused":                              Refused,
+		"dial tcp 10.0.0.9:80: connect: permission denied":                                  Unknown,
+		"http2: frame too large":                                                            NotHTTP2,
+		"http2: failed reading the frame payload: http2: frame too large, note that the frame header looked like an HTTP/1.1 header": SpeaksHTTP1,
+		"invalid proxy address \"::\"": ProxyFailed,
+		"Bad Gateway":                  ProxyFailed,
+		"OK":                           Unknown,
+		"something else":               Unknown,
 	} {
 		if got := Of(dialError{errors.New(text)}); got != want {
 			t.Errorf("%s: %q, want %q", text, got, want)
@@ -35,5 +46,16 @@ func TestACanceledRequestHasNoCause(t *testing.T) {
 	}
 	if c := Of(nil); c != Unknown {
 		t.Errorf("no error has the cause %q", c)
+	}
+}
+
+func TestWhatAnswersToTLS(t *testing.T) {
+	for begin, want := range map[string]Cause{
+		"HTTP/": PlainHTTP, "<!DOC": PlainHTTP, "<html": PlainHTTP, "<HTML": PlainHTTP, "<head": PlainHTTP, "\r\n<ht": PlainHTTP, " <h1>": PlainHTTP,
+		"SSH-2": NotTLS, "220 m": NotTLS, "<?xml": NotTLS, "<stre": NotTLS, "\x00\x00\x00\x04\x00": NotTLS, "\r\n\r\n\r": NotTLS,
+	} {
+		if got := Of(fmt.Errorf("reading: %w", tls.RecordHeaderError{RecordHeader: [5]byte([]byte(begin))})); got != want {
+			t.Errorf("%q: %q, want %q", begin, got, want)
+		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
 	"github.com/proxyos/caddy-proxyos/internal/certs"
+	"github.com/proxyos/caddy-proxyos/internal/printable"
 )
 
 // Upstream is what a hint needs to know of an upstream.
@@ -36,6 +37,17 @@ func (c Cause) Hint(u Upstream, err error) string {
 // names and dates of a certificate come from it.
 func (c Cause) Tell(u Upstream, err error) (what, advice string) {
 	switch c {
+	case EmptyPlaceholder, NoSuchHost, Refused, Unreachable, ConnectTimeout:
+		if empty, ok := errors.AsType[*PlaceholderError](FindEmptyPlaceholder(u.Address)); ok {
+			return tellPlaceholder(empty)
+		}
+	case ProxyFailed:
+		return tellProxy(u, err)
+	case NotHTTP2:
+		if u.Scheme == address.HTTPS {
+			return "it agreed to speak HTTP/2, but speaks something else", "write `versions 1.1` in the route's `transport http`"
+		}
+		return "Caddy speaks HTTP/2 cleartext to it" + since(u.SchemeReason) + ", but it answers in something else", "write " + u.Address.As(address.HTTP) + " if it speaks HTTP/1.1, or check the port"
 	case PlainHTTP:
 		return "it answers in plain HTTP, but Caddy speaks HTTPS to it" + since(u.SchemeReason), "write " + u.Address.As(address.HTTP)
 	case NotTLS:
@@ -76,7 +88,14 @@ func (c Cause) tellNetwork(u Upstream) (what, advice string) {
 		return fmt.Sprintf("the name %q does not resolve here", u.Address.Host), "check its spelling; containers only know each other by name if they share a network"
 	case NoResolver:
 		return fmt.Sprintf("the name %q could not be looked up, since no name server answers", u.Address.Host), "check /etc/resolv.conf, or write an IP address"
+	case NoSocket:
+		return "there is no socket " + u.Address.Host, "check that the service runs and where it puts its socket; in a container, also check that the folder is mounted"
+	case SocketDenied:
+		return "Caddy may not use the socket " + u.Address.Host, "let the user that Caddy runs as read and write it, and enter its folder"
 	case Refused:
+		if u.Address.IsSocket() {
+			return "nothing listens on the socket " + u.Address.Host, "check that the service runs; the file may be left over from one that ended"
+		}
 		if isLoopback(u.Address.Host) {
 			return "nothing listens there", "check that the service runs, and check its port; in a container, localhost is the container itself: write the name of the service's container or of the host instead"
 		}
@@ -155,8 +174,11 @@ func rejectedCertificate(err error) *x509.Certificate {
 
 // namesOf returns the first few names that a certificate is for.
 func namesOf(c *x509.Certificate, most int) []string {
-	names := append([]string(nil), c.DNSNames...)
-	for _, ip := range c.IPAddresses {
+	var names []string
+	for _, name := range c.DNSNames[:min(len(c.DNSNames), most+1)] {
+		names = append(names, printable.Short(name))
+	}
+	for _, ip := range c.IPAddresses[:min(len(c.IPAddresses), most+1)] {
 		names = append(names, ip.String())
 	}
 	if len(names) > most {

@@ -6,7 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
+	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -16,11 +17,8 @@ import (
 	"github.com/proxyos/caddy-proxyos/internal/address"
 	"github.com/proxyos/caddy-proxyos/internal/certs"
 	"github.com/proxyos/caddy-proxyos/internal/diagnose"
+	"github.com/proxyos/caddy-proxyos/internal/printable"
 )
-
-// connectGrace is how long the other addresses of a name are waited for once one of them
-// has connected.
-const connectGrace = 300 * time.Millisecond
 
 // Target is the upstream to look at.
 type Target struct {
@@ -44,16 +42,18 @@ type Step struct {
 // Prober looks at one upstream, step by step. It is made for one run.
 type Prober struct {
 	Target   Target
-	Timeout  time.Duration  // for all steps together
-	Resolver *net.Resolver  // nil: the system's
-	Roots    *x509.CertPool // nil: the system's
-	Show     func(Step)     // called as each step ends, in the goroutine of Run; nil: nobody is told
+	Timeout  time.Duration                         // for all steps together
+	Resolver *net.Resolver                         // nil: the system's
+	Roots    *x509.CertPool                        // nil: the system's
+	Proxy    func(*http.Request) (*url.URL, error) // nil: that of the environment, as in Caddy
+	Show     func(Step)                            // called as each step ends, in the goroutine of Run; nil: nobody is told
 
 	network string // "tcp", "tcp4", "unix", …
 	host    string // placeholders replaced
 	port    string
-	target  string       // what connections are made to, once one has been
-	asked   *atomic.Bool // whether the server has asked for a client certificate
+	target  string                // what connections are made to, once one was made
+	proxies map[string]*forwarder // by scheme; nil for no proxy
+	asked   *atomic.Bool          // whether the server has asked for a client certificate
 }
 
 // Findings are what a probe has found.
@@ -63,11 +63,11 @@ type Findings struct {
 
 	target    Target
 	lookup    error
+	proxy     error
 	connect   error
 	asked     bool // the server asks for a client certificate
 	verified  trial
-	handshake trial // with no matter what certificate
-	chain     []*x509.Certificate
+	handshake trial  // with no matter what certificate
 	otherName string // a name by which the certificate would pass the check, if its host does not
 	https     trial
 	plain     trial
@@ -102,6 +102,11 @@ func (p *Prober) Run(ctx context.Context) Findings {
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
 
+	if err := diagnose.FindEmptyPlaceholder(p.Target.Address); err != nil {
+		f.lookup = err
+		p.show(Step{Name: "resolve", Detail: inShort(err)})
+		return f
+	}
 	dial, err := caddy.ParseNetworkAddress(caddy.NewReplacer().ReplaceKnown(p.Target.Address.Dial(), ""))
 	if err == nil && strings.Contains(dial.String(), "{") {
 		err = errors.New("a placeholder has no value here; write the address that it stands for")
@@ -112,7 +117,16 @@ func (p *Prober) Run(ctx context.Context) Findings {
 		return f
 	}
 	p.network, p.host, p.port = dial.Network, dial.Host, fmt.Sprint(dial.StartPort)
-	if dial.IsUnixNetwork() {
+	if f.proxy = p.findForwarders(); f.proxy != nil {
+		p.show(Step{Name: "proxy", Detail: inShort(f.proxy)})
+		return f
+	}
+	if through := p.forwarderOfTarget(); through != nil {
+		p.target = net.JoinHostPort(p.host, p.port)
+		if f.proxy = p.tryForwarder(ctx, through); f.proxy != nil {
+			return f
+		}
+	} else if dial.IsUnixNetwork() {
 		f.connect = p.connect(ctx, []string{p.host})
 	} else {
 		var targets []string
@@ -142,95 +156,37 @@ func (p *Prober) show(s Step) {
 
 // inShort is an error as a step shows it.
 func inShort(err error) string {
+	if failed, ok := errors.AsType[*diagnose.ProxyError](err); ok && diagnose.Of(failed.Err) == diagnose.Timeout {
+		return diagnose.ProxyName(failed.Proxy, failed.Variable) + ": no answer in time"
+	}
 	if diagnose.Of(err) == diagnose.Timeout {
 		return "no answer in time"
 	}
-	return err.Error()
+	return printable.Short(err.Error())
+}
+
+// within returns what a function returns, or the error of the context if that is done first. It
+// is for what cannot be interrupted, such as checking a chain of certificates.
+func within[T any](ctx context.Context, do func() (T, error)) (T, error) {
+	type outcome struct {
+		value T
+		err   error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		value, err := do()
+		done <- outcome{value, err}
+	}()
+	select {
+	case o := <-done:
+		return o.value, o.err
+	case <-ctx.Done():
+		return *new(T), ctx.Err()
+	}
 }
 
 // took returns the milliseconds since a time.
 func took(since time.Time) int64 { return time.Since(since).Milliseconds() }
-
-// resolve looks up the addresses of the upstream's host.
-func (p *Prober) resolve(ctx context.Context) ([]string, error) {
-	host := p.host
-	if host == "" {
-		host = "localhost"
-	}
-	if _, err := netip.ParseAddr(host); err == nil {
-		return []string{net.JoinHostPort(host, p.port)}, nil
-	}
-	start := time.Now()
-	network := "ip" + strings.TrimLeft(p.network, "tcpud")
-	addresses, err := p.Resolver.LookupNetIP(ctx, network, host)
-	if err != nil {
-		p.show(Step{Name: "resolve", Detail: err.Error(), Milliseconds: took(start)})
-		return nil, err
-	}
-	var found, targets []string
-	for _, address := range addresses {
-		found = append(found, address.Unmap().String())
-		targets = append(targets, net.JoinHostPort(address.Unmap().String(), p.port))
-	}
-	p.show(Step{Name: "resolve", OK: true, Detail: strings.Join(found, ", "), Milliseconds: took(start)})
-	return targets, nil
-}
-
-// connect connects to all addresses at once, and settles on the first that works.
-func (p *Prober) connect(ctx context.Context, targets []string) error {
-	start := time.Now()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	type outcome struct {
-		index int
-		err   error
-	}
-	outcomes := make(chan outcome, len(targets))
-	for i, target := range targets {
-		go func() {
-			conn, err := new(net.Dialer).DialContext(ctx, p.network, target)
-			if err == nil {
-				_ = conn.Close()
-			}
-			outcomes <- outcome{i, err}
-		}()
-	}
-	errs := make([]error, len(targets))
-	connected := false
-	for range targets {
-		o := <-outcomes
-		errs[o.index] = o.err
-		if o.err == nil && !connected {
-			connected = true
-			time.AfterFunc(connectGrace, cancel)
-		}
-	}
-
-	var details []string
-	for i, target := range targets {
-		switch err := errs[i]; {
-		case err == nil:
-			details = append(details, target)
-			if p.target == "" {
-				p.target = target
-			}
-		case connected && errors.Is(err, context.Canceled):
-			details = append(details, target+" has not answered so far")
-		default:
-			details = append(details, err.Error())
-		}
-	}
-	p.show(Step{Name: "connect", OK: connected, Detail: strings.Join(details, "; "), Milliseconds: took(start)})
-	if connected {
-		return nil
-	}
-	return errs[0]
-}
-
-// dial opens a connection to the address that has worked.
-func (p *Prober) dial(ctx context.Context) (net.Conn, error) {
-	return new(net.Dialer).DialContext(ctx, p.network, p.target)
-}
 
 // tryCleartext tries plain HTTP, and HTTP/2 cleartext where that is asked for or plain
 // HTTP fails. It returns a function that shows the steps it has taken.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,16 +33,18 @@ func (p *Prober) tlsConfig(verify bool) *tls.Config {
 
 // shakeHands makes one TLS handshake.
 func (p *Prober) shakeHands(ctx context.Context, config *tls.Config) (tls.ConnectionState, error) {
-	conn, err := p.dial(ctx)
-	if err != nil {
-		return tls.ConnectionState{}, err
-	}
-	defer conn.Close()
-	secure := tls.Client(conn, config)
-	if err := secure.HandshakeContext(ctx); err != nil {
-		return tls.ConnectionState{}, err
-	}
-	return secure.ConnectionState(), nil
+	return within(ctx, func() (tls.ConnectionState, error) {
+		conn, err := p.dial(ctx, address.HTTPS)
+		if err != nil {
+			return tls.ConnectionState{}, err
+		}
+		defer conn.Close()
+		secure := tls.Client(conn, config)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			return tls.ConnectionState{}, err
+		}
+		return secure.ConnectionState(), nil
+	})
 }
 
 // trySecure tries TLS, with the certificate checked and unchecked, and HTTPS.
@@ -65,11 +68,11 @@ func (p *Prober) trySecure(ctx context.Context, f *Findings) {
 		}
 	}
 	f.handshake.made = true
-	f.chain = state.PeerCertificates
-	if len(f.chain) > 0 {
-		shown := certs.Describe(f.chain, p.tlsConfig(true).ServerName, p.Roots)
-		f.Certificate = &shown
-		f.otherName = verifyingName(f.chain, p.Roots)
+	if chain := state.PeerCertificates; len(chain) > 0 {
+		shown, err := within(ctx, func() (described, error) { return p.describe(chain), nil })
+		if err == nil {
+			f.Certificate, f.otherName = &shown.certificate, shown.otherName
+		}
 	}
 	detail := tls.VersionName(state.Version)
 	if state.NegotiatedProtocol != "" {
@@ -99,12 +102,36 @@ func (p *Prober) tryOldTLS(ctx context.Context) {
 	}
 }
 
-// verifyingName returns a name of the certificate by which it passes the check.
-func verifyingName(chain []*x509.Certificate, roots *x509.CertPool) string {
-	for _, name := range chain[0].DNSNames {
-		if !strings.Contains(name, "*") && certs.Verify(chain, name, roots) == nil {
-			return name
-		}
+// described describes a certificate.
+type described struct {
+	certificate certs.Description
+	otherName   string
+}
+
+// describe describes the certificate of a chain.
+func (p *Prober) describe(chain []*x509.Certificate) described {
+	d := described{certificate: certs.Describe(chain, p.tlsConfig(true).ServerName, p.Roots)}
+	if !d.certificate.Verifies {
+		d.otherName = verifyingName(chain, p.Roots)
 	}
-	return ""
+	return d
+}
+
+// verifyingName returns a name of the certificate by which it passes the check. It verifies the
+// chain only once, however many names there are.
+func verifyingName(chain []*x509.Certificate, roots *x509.CertPool) string {
+	leaf := chain[0]
+	i := slices.IndexFunc(leaf.DNSNames, func(name string) bool { return isName(name) && leaf.VerifyHostname(name) == nil })
+	if i < 0 || certs.Verify(chain, "", roots) != nil {
+		return ""
+	}
+	return leaf.DNSNames[i]
+}
+
+// isName tells whether a name of a certificate, which the server made up, can safely be written in
+// a Caddyfile.
+func isName(name string) bool {
+	return name != "" && len(name) <= 253 && !strings.ContainsFunc(name, func(r rune) bool {
+		return r != '-' && r != '.' && r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+	})
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
 	"github.com/proxyos/caddy-proxyos/internal/diagnose"
+	"github.com/proxyos/caddy-proxyos/internal/printable"
 )
 
 // Verdict is what a probe comes to.
@@ -21,6 +22,8 @@ func (f Findings) Judge() Verdict {
 	switch {
 	case f.lookup != nil:
 		return f.blame(diagnose.Of(f.lookup), f.lookup)
+	case f.proxy != nil:
+		return f.blame(diagnose.Of(f.proxy), f.proxy)
 	case f.connect != nil:
 		return f.blame(diagnose.Of(f.connect), f.connect)
 	case f.target.Scheme == address.HTTPS:
@@ -35,7 +38,7 @@ func (f Findings) Judge() Verdict {
 func (f Findings) blame(c diagnose.Cause, err error) Verdict {
 	v := Verdict{Cause: c, Text: "It does not work: " + c.Hint(f.target.Upstream, err) + "."}
 	if c.Hint(f.target.Upstream, err) == "" && err != nil {
-		v.Text = fmt.Sprintf("It does not work: %v.", err)
+		v.Text = "It does not work: " + printable.Short(err.Error()) + "."
 	}
 	return v
 }
@@ -139,11 +142,11 @@ func (f Findings) suggestHTTPS(asWritten trial) Verdict {
 	case !strings.HasPrefix(option, "tls_pin"):
 		text += "Write:"
 	case c == diagnose.Expired:
-		text += "Renew it, or write these lines, which accept this certificate alone:"
+		text += "Renew it, or write these lines, which accept only this certificate:"
 	case c == diagnose.NotYetValid:
-		text += "Check the clocks, or write these lines, which accept this certificate alone:"
+		text += "Check the clocks, or write these lines, which accept only this certificate:"
 	case c == diagnose.UnknownAuthority && !f.Certificate.SelfSigned:
-		text += "Write `tls_trust_pool file <ca.pem>` with the authority's certificate, or these lines, which accept this certificate alone and not its renewal:"
+		text += "Write `tls_trust_pool file <ca.pem>` with the authority's certificate, or these lines, which accept only this certificate and not its renewal:"
 	default:
 		text += "If this is its certificate, write these lines, which accept no other, not even its renewal:"
 	}

@@ -109,16 +109,8 @@ func (a *Authority) Issue(t testing.TB, names ...string) tls.Certificate {
 // issues self-signed certificates.
 func (a *Authority) IssueFor(t testing.TB, from, to time.Duration, names ...string) tls.Certificate {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
-	if err != nil {
-		t.Fatal(err)
-	}
 	template := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: "upstream"},
+		Subject:   pkix.Name{CommonName: "upstream"},
 		NotBefore: time.Now().Add(from), NotAfter: time.Now().Add(to),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
@@ -132,6 +124,17 @@ func (a *Authority) IssueFor(t testing.TB, from, to time.Duration, names ...stri
 		} else {
 			template.DNSNames = append(template.DNSNames, name)
 		}
+	}
+	return a.Sign(t, template)
+}
+
+// Sign returns a certificate that says what a template does, with a key and a serial number of
+// its own. A nil authority makes self-signed certificates.
+func (a *Authority) Sign(t testing.TB, template *x509.Certificate) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
 	}
 	parent, signer := template, key
 	if a != nil {

@@ -97,7 +97,7 @@ func SocketPath(t testing.TB) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(folder) })
-	return filepath.Join(folder, "s")
+	return filepath.Join(folder, "app.sock")
 }
 
 func listen(t testing.TB, network, addr string) net.Listener {
