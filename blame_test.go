@@ -51,6 +51,10 @@ func TestWhoseFaultAFailedAttemptIs(t *testing.T) {
 		{"a body that does not come", evidence{context: gone, asked: true, body: os.ErrDeadlineExceeded}, os.ErrDeadlineExceeded, clientFault, 408},
 		{"a limit of this proxy's", evidence{context: late, asked: true}, context.DeadlineExceeded, ownFault, 504},
 		{"a header that cannot be sent", evidence{context: here}, errors.New(`net/http: invalid header field value for "X"`), ownFault, 400},
+		{"a target that HTTP/2 does not have", evidence{context: here, asked: true}, errors.New(`invalid request :path "bar" from URL.Opaque = "bar"`), ownFault, 400},
+		{"a host that cannot be sent", evidence{context: here, asked: true, reused: true}, errors.New("http2: invalid Host header"), ownFault, 400},
+		{"a header that cannot be sent over HTTP/3", evidence{context: here, asked: true}, errors.New(`http3: invalid http header field value for key "X"`), ownFault, 400},
+		{"an answer with a header that is none", evidence{context: here, asked: true}, errors.New(`stream error: stream ID 1; PROTOCOL_ERROR; invalid header field value "x"`), upstreamFault, 0},
 		{"a header that the upstream's limit forbids", evidence{context: here, asked: true, reused: true}, errors.New("http2: request header list larger than peer's advertised limit"), ownFault, 431},
 		{"a request that was never sent", evidence{context: here}, errors.New("something else"), ownFault, 502},
 	} {

@@ -383,3 +383,21 @@ func TestHonestClientsNeverNoticeHostileOnes(t *testing.T) {
 	t.Logf("%d honest requests, %d of them staging's, beside %d hostile ones", honest.Load(), staged.Load(), hostile)
 	s.areInnocent(t)
 }
+
+// What a client asks for may be fine over HTTP/1.1 and not be sent over HTTP/2, or not with what
+// the route makes of it.
+func TestARequestThatCannotBeSentIsNoUpstreamsFault(t *testing.T) {
+	for _, kind := range allKinds(t) {
+		t.Run(kind.name, func(t *testing.T) {
+			s := run(t, "proxyos {\nname app\n"+kind.option+"\nto "+plain(t, "other", "").Addr+"\nheader_up Host {query.host}\n}")
+			for _, target := range []string{"foo:bar?host=x", "/?host=a%00b", "/?host=xn--%c3%a4", "/?host=a/b"} {
+				for range 4 {
+					if got := rawly("GET "+target+" HTTP/1.1\r\n\r\n", reads)(t, s.Addr, "none"); !isOneOf(got, "200 400") {
+						t.Errorf("GET %s gets %q", target, got)
+					}
+				}
+			}
+			s.allUp(t)
+		})
+	}
+}
