@@ -179,6 +179,33 @@ func TestAnyUpgradeGoesOverHTTP1(t *testing.T) {
 	}
 }
 
+// As of `docker run -i`: the client ends its input, and waits for the output.
+func TestOneSideOfAnUpgradedConnectionMayEndFirst(t *testing.T) {
+	throughEachKind(t, func(t *testing.T, s *server, b *backend) {
+		b.Answer(func(w http.ResponseWriter, _ *http.Request) {
+			conn, stream, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			fmt.Fprint(stream, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+			stream.Flush()
+			input, err := io.ReadAll(stream)
+			fmt.Fprintf(conn, "the input was %q, %v", input, err)
+		})
+		conn := proxytest.Dial(t, s.Addr)
+		conn.Send("POST /attach HTTP/1.1\r\nHost: " + s.Addr + "\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+		if answer := conn.ReadAnswer("POST"); answer.StatusCode != http.StatusSwitchingProtocols {
+			t.Fatalf("the answer is %+v", answer)
+		}
+		conn.Send("hello")
+		conn.CloseWrite()
+		if output, err := conn.ReadAll(); output != `the input was "hello", <nil>` || err != nil {
+			t.Errorf("the output is %q, %v", output, err)
+		}
+	})
+}
+
 func TestAnOfferOfHTTP2IsServedAsUsual(t *testing.T) {
 	throughEachKind(t, func(t *testing.T, s *server, b *backend) {
 		conn := proxytest.Dial(t, s.Addr)
