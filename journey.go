@@ -117,7 +117,7 @@ func (j *journey) openBody(req *http.Request, body io.ReadCloser) error {
 			j.kept.release()
 		}
 		j.kept = &keptBody{source: body, inAll: &j.route.kept}
-		if j.route.mayRepeat(req) {
+		if j.route.mayBeRepeated(req) {
 			j.kept.limit = j.route.keep
 		}
 	}

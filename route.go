@@ -124,8 +124,23 @@ func (r *route) firstAddress() string {
 	return "of a dynamic source"
 }
 
-// mayRepeat tells whether a request that has been sent may be sent again.
+// mayRepeat tells whether a request that an upstream may have acted upon may be sent again, as
+// reverse_proxy has it.
 func (r *route) mayRepeat(req *http.Request) bool {
+	matchers := r.proxy.LoadBalancing.RetryMatch
+	if len(matchers) == 0 {
+		return req.Method == http.MethodGet
+	}
+	repl := req.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	repl.Set("http.reverse_proxy.is_transport_error", true)
+	defer repl.Delete("http.reverse_proxy.is_transport_error")
+	matches, err := matchers.AnyMatchWithError(req)
+	return matches && err == nil
+}
+
+// mayBeRepeated is mayRepeat before anything has happened to the request that retry_match
+// could ask for.
+func (r *route) mayBeRepeated(req *http.Request) bool {
 	return req.Method == http.MethodGet || len(r.proxy.LoadBalancing.RetryMatch) > 0
 }
 

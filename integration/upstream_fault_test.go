@@ -106,6 +106,35 @@ func TestAConnectionThatEndedWhileIdleIsNoEvidence(t *testing.T) {
 	})
 }
 
+func TestOnlyWhatRetryMatchSaysIsSentAgain(t *testing.T) {
+	once := func(x *proxytest.Exchange) {
+		if x.N > 0 {
+			proxytest.CloseUnanswered(x)
+			return
+		}
+		proxytest.Reply("fine")(x)
+	}
+	for _, option := range []string{"lb_retry_match path /safe", "lb_retry_match `{rp.is_transport_error} && path('/safe')`", "lb_retry_match `{rp.status_code} == 503`"} {
+		t.Run(option, func(t *testing.T) {
+			upstream := proxytest.NewScripted(t, once)
+			s := run(t, "proxyos "+upstream.Addr+" {\nname app\nlb_retries 2\n"+option+"\n}")
+			for path, wants := range map[string]int64{"/safe": 2, "/pay": 1} {
+				if strings.Contains(option, "503") {
+					wants = 1
+				}
+				if status, _ := s.Get("/"); status != http.StatusOK { // now there is a connection
+					t.Fatalf("GET gets %d", status)
+				}
+				before := upstream.Count()
+				s.do(s.request("POST", path, strings.NewReader("body")))
+				if sent := upstream.Count() - before; sent != wants {
+					t.Errorf("POST %s is sent %d times, want %d", path, sent, wants)
+				}
+			}
+		})
+	}
+}
+
 func TestABodyIsSentToAnotherUpstreamWholeOrNotAtAll(t *testing.T) {
 	for _, size := range []int{7, 64 << 10, 1 << 20} {
 		body := strings.Repeat("x", size)
