@@ -48,6 +48,8 @@ func (e evidence) blame(err error) (fault, int) {
 		return ownFault, http.StatusGatewayTimeout
 	case strings.Contains(err.Error(), "request header list larger than peer's advertised limit"):
 		return ownFault, http.StatusRequestHeaderFieldsTooLarge
+	case errors.Is(err, errBodyUsedUp):
+		return ownFault, http.StatusBadGateway
 	case isDialError(err): // perhaps of another request, which made the first connection for all
 	case e.isUnsendable(err):
 		return ownFault, http.StatusBadRequest

@@ -75,7 +75,11 @@ func (j *journey) enter() {
 // reverse proxy's own copy of the request.
 func (j *journey) attempt(r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	j.endAttempt(true, 0)
-	if j.failure != nil && j.isUsedUp(r) {
+	switch {
+	case !j.isUsedUp(r):
+	case j.answered != 0: // which retry_match wants to have again
+		_ = j.stop(j.answered, errBodyUsedUp)
+	case j.failure != nil:
 		_ = j.stop(failureStatus(j.failure), j.failure)
 	}
 	if j.outcome != nil {
@@ -87,6 +91,7 @@ func (j *journey) attempt(r *http.Request, w http.ResponseWriter) *reverseproxy.
 	}
 	j.tried, j.strikes = append(j.tried, upstream), upstream.Fails()
 	j.target, j.judged, j.answered = j.group.targetOf(upstream), false, 0
+	j.asked, j.reused = false, false
 	if counts := j.target.counts; counts != nil {
 		counts.requests.Add(1)
 		counts.inFlight.Add(1)
@@ -126,13 +131,16 @@ func (j *journey) openBody(req *http.Request, body io.ReadCloser) error {
 	}
 	req.Body = j.kept.open()
 	if j.kept.limit > 0 {
-		req.GetBody = func() (io.ReadCloser, error) { return j.kept.open(), nil } // or reading it fails
+		kept := j.kept
+		req.GetBody = func() (io.ReadCloser, error) {
+			if kept.lost.Load() {
+				return nil, errBodyUsedUp
+			}
+			return kept.open(), nil
+		}
 	}
 	return nil
 }
-
-// errBodyUsedUp says that an attempt cannot send the request's whole body.
-var errBodyUsedUp = errors.New("the request's body has been sent already, in part at least, and is not kept")
 
 // isUsedUp tells whether another attempt could not send the whole body of r, the reverse
 // proxy's own copy of the request.

@@ -92,6 +92,9 @@ func (k *keptBody) keep(p []byte) {
 	}
 }
 
+// errBodyUsedUp says that an attempt cannot send the request's whole body.
+var errBodyUsedUp = errors.New("the request's body has been sent already, in part at least, and is not kept")
+
 // attemptBody is the body as one attempt reads it. Closing it leaves the client's body open,
 // which the server closes.
 type attemptBody struct {
@@ -114,7 +117,7 @@ func (a *attemptBody) Read(p []byte) (int, error) {
 		a.at += n
 		return n, nil
 	case a.at < k.read:
-		return 0, errors.New("the request's body is no longer kept")
+		return 0, errBodyUsedUp
 	case k.ended != nil:
 		return 0, k.ended
 	}

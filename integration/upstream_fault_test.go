@@ -171,6 +171,45 @@ func TestABodyIsSentToAnotherUpstreamWholeOrNotAtAll(t *testing.T) {
 	}
 }
 
+func TestABodyThatIsUsedUpIsHeldAgainstNobody(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+
+	t.Run("an answer that retry_match does not want", func(t *testing.T) {
+		busy, other := plain(t, "busy", ""), plain(t, "other", "")
+		busy.Answer(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			w.WriteHeader(http.StatusServiceUnavailable)
+		})
+		s := run(t, "proxyos "+busy.Addr+" "+other.Addr+" {\nname app\nlb_retry_match `{rp.status_code} == 503`\n}")
+		for _, wants := range []int{http.StatusServiceUnavailable, http.StatusOK, http.StatusServiceUnavailable, http.StatusOK} {
+			if got := s.do(s.request("POST", "/", strings.NewReader(long))); got.StatusCode != wants {
+				t.Errorf("got %d, want %d", got.StatusCode, wants)
+			}
+		}
+		s.allUp(t)
+	})
+
+	t.Run("a connection that ended while idle", func(t *testing.T) {
+		once := func(x *proxytest.Exchange) {
+			if x.N > 0 {
+				proxytest.CloseUnanswered(x)
+				return
+			}
+			proxytest.Reply("fine")(x)
+		}
+		s := run(t, "proxyos "+proxytest.NewScripted(t, once).Addr+" "+proxytest.NewScripted(t, once).Addr+" {\nname app\n}")
+		for range 2 {
+			s.Wants(http.StatusOK, "fine")
+		}
+		for range 4 {
+			if got := s.do(s.request("GET", "/", strings.NewReader(long))); got.StatusCode != http.StatusOK && got.StatusCode != http.StatusBadGateway {
+				t.Errorf("got %d", got.StatusCode)
+			}
+		}
+		s.allUp(t)
+	})
+}
+
 func TestAnyUpgradeGoesOverHTTP1(t *testing.T) {
 	for _, protocol := range []string{"SPDY/3.1", "tcp", "websocket", "foo/2"} {
 		t.Run(protocol, func(t *testing.T) {
