@@ -289,9 +289,8 @@ func (j *journey) outcomeOf(err error) error {
 	if err == nil {
 		return j.outcome
 	}
-	if j.answer.status == 0 {
-		j.answer.setCookie() // for whoever answers instead
-	}
+	// for whoever answers instead
+	j.answer.setCookie()
 	if failure, ok := err.(caddyhttp.HandlerError); ok && j.target != nil && !j.judged && j.route.transport != nil { //nolint:errorlint // as reverse_proxy returns it
 		failure.Err = j.route.transport.failures.explain(j.target.backend, failure.Err) // the address it would have been sent to
 		return failure
@@ -314,8 +313,10 @@ func (a *answerWriter) WriteHeader(status int) {
 	if a.withheld && status == statusClientGone {
 		return
 	}
-	if a.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		a.status = status
+	if status >= 200 || status == http.StatusSwitchingProtocols {
+		if a.status == 0 {
+			a.status = status
+		}
 		a.setCookie()
 	}
 	a.ResponseWriter.WriteHeader(status)
@@ -337,7 +338,9 @@ func (a *answerWriter) ReadFrom(r io.Reader) (int64, error) {
 func (a *answerWriter) begin() {
 	if a.status == 0 {
 		a.WriteHeader(http.StatusOK)
+		return
 	}
+	a.setCookie() // where others answer, after the route's own answer has been decided upon
 }
 
 func (a *answerWriter) setCookie() {

@@ -410,6 +410,18 @@ func TestWhatLaterHandlersDoIsNotTheRoutes(t *testing.T) {
 	}
 }
 
+func TestAStickyClientHasItsCookieFromLaterHandlers(t *testing.T) {
+	auth, app := plain(t, "auth", ""), plain(t, "app", "")
+	for _, later := range []string{"respond hello", "reverse_proxy " + app.Addr, "error 404"} {
+		t.Run(later, func(t *testing.T) {
+			s := run(t, "route {\n"+blueGreenDirective(auth.Addr, auth.Addr, "traffic_split 50", "sticky cookie", "@ok status 2xx\nhandle_response @ok {\n}")+"\n"+later+"\n}")
+			if cookies := s.do(s.request("GET", "/", nil)).Cookies(); len(cookies) != 1 {
+				t.Errorf("the client gets %v, want one cookie", cookies)
+			}
+		})
+	}
+}
+
 func TestOneSiteWithTwoListenersIsOneRoute(t *testing.T) {
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 	s := newServer(t)
