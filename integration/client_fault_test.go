@@ -401,3 +401,23 @@ func TestARequestThatCannotBeSentIsNoUpstreamsFault(t *testing.T) {
 		})
 	}
 }
+
+func TestATrailerThatMustNotBeOneIsNotSent(t *testing.T) {
+	for _, kind := range allKinds(t) {
+		t.Run(kind.name, func(t *testing.T) {
+			s := run(t, "proxyos {\nname app\n"+kind.option+"\n}")
+			for _, declared := range []string{"X-Sum", "Host, X-Sum", "Authorization, X-Sum"} {
+				for _, trailer := range []string{"Host: other", "Authorization: none", "Content-Length: 5", "If-Match: x", "Connection: close", "X y: z"} {
+					got := rawly("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTrailer: "+declared+"\r\n\r\n4\r\nfull\r\n0\r\n"+trailer+"\r\nX-Sum: 1\r\n\r\n", reads)(t, s.Addr, "none")
+					if !isOneOf(got, "200") {
+						t.Errorf("with %q, a client gets %q", trailer, got)
+					}
+					if sum := kind.backend.Last().Trailer.Get("X-Sum"); sum != "1" {
+						t.Errorf("with %q, the upstream gets %q as the trailer that may be one", trailer, sum)
+					}
+				}
+			}
+			s.allUp(t)
+		})
+	}
+}
