@@ -37,6 +37,13 @@ func (l *lane) close() error {
 	return errors.Join(all...)
 }
 
+// closeIdle closes the lane's idle connections, which are made again as they are needed.
+func (l *lane) closeIdle() {
+	for _, transport := range l.loaded {
+		transport.Transport.CloseIdleConnections()
+	}
+}
+
 // lanePlan is a lane before it is loaded.
 type lanePlan struct {
 	backend backend // the first one that it is for

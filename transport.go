@@ -131,8 +131,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// maxStale is how many connections an attempt may meet that ended while they were idle.
-const maxStale = 3
+// maxStale is how many connections an attempt may meet that ended while they were idle. Before
+// the last time, those that are idle are closed, so that it is over a new one.
+const maxStale = 2
 
 // send sends req, and sends it again where it may be repeated and the connection that it was
 // sent over had ended.
@@ -150,6 +151,9 @@ func (t *transport) send(j *journey, at *target, req *http.Request) (*http.Respo
 		}
 		if fault, _ := j.evidence(req).blame(err); fault != staleFault || !j.route.mayRepeat(req) {
 			return nil, err
+		}
+		if stale == maxStale-1 {
+			at.closeIdle()
 		}
 	}
 }

@@ -106,6 +106,27 @@ func TestAConnectionThatEndedWhileIdleIsNoEvidence(t *testing.T) {
 	})
 }
 
+func TestARequestMeetsANewConnectionWhereManyHaveEnded(t *testing.T) {
+	upstream := proxytest.NewScripted(t, func(x *proxytest.Exchange) {
+		if x.N > 0 {
+			proxytest.CloseUnanswered(x)
+			return
+		}
+		if x.Method == http.MethodGet {
+			time.Sleep(200 * time.Millisecond) // so that each of those below has a connection of its own
+		}
+		proxytest.Reply("fine")(x)
+	})
+	s := run(t, "proxyos "+upstream.Addr+" {\nname app\nlb_retries 2\nlb_retry_match method POST\n}")
+	if failed := s.crowd(20, 20, func() *http.Request { return s.request("GET", "/", nil) }); failed > 0 {
+		t.Fatalf("%d requests failed", failed)
+	}
+	if got := s.do(s.request("POST", "/", strings.NewReader("body"))); got.StatusCode != http.StatusOK {
+		t.Errorf("got %d", got.StatusCode)
+	}
+	s.allUp(t)
+}
+
 func TestOnlyWhatRetryMatchSaysIsSentAgain(t *testing.T) {
 	once := func(x *proxytest.Exchange) {
 		if x.N > 0 {
