@@ -50,6 +50,8 @@ func (e evidence) blame(err error) (fault, int) {
 		return ownFault, http.StatusRequestHeaderFieldsTooLarge
 	case errors.Is(err, errBodyUsedUp):
 		return ownFault, http.StatusBadGateway
+	case strings.Contains(err.Error(), "too many open files"): // here, or in the whole system
+		return ownFault, http.StatusServiceUnavailable
 	case isDialError(err): // perhaps of another request, which made the first connection for all
 	case e.isUnsendable(err):
 		return ownFault, http.StatusBadRequest
