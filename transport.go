@@ -167,7 +167,7 @@ func (t *transport) failed(j *journey, at *target, req *http.Request, err error)
 		if at.counts != nil {
 			at.counts.errors.Add(1)
 		}
-		if j.route.openFor > 0 {
+		if j.route.openFor > 0 && !at.late { // another request's address may be that of another server
 			t.breaker.failed(dial, j.route.openFor)
 		} else {
 			t.breaker.abandoned(dial)

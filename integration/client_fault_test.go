@@ -421,3 +421,20 @@ func TestATrailerThatMustNotBeOneIsNotSent(t *testing.T) {
 		})
 	}
 }
+
+func TestAnAddressThatAClientDecidesIsNotAvoidedForAll(t *testing.T) {
+	app, other := plain(t, "app", ""), plain(t, "other", "")
+	s := run(t, "proxyos {query.at} "+other.Addr+" {\nname app\n}")
+	for range 4 {
+		if got := s.do(s.request("GET", "/?at=127.0.0.1:1", nil)); got.body != "other" {
+			t.Errorf("a request for an address where nobody listens gets %d %q", got.StatusCode, got.body)
+		}
+	}
+	counts := make(map[string]int)
+	for range 10 {
+		counts[s.do(s.request("GET", "/?at="+app.Addr, nil)).body]++
+	}
+	if counts["app"] != 5 || counts["other"] != 5 {
+		t.Errorf("the next ten requests are shared as %v, want halves", counts)
+	}
+}
