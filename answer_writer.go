@@ -22,8 +22,10 @@ func (a *answerWriter) WriteHeader(status int) {
 	if a.withheld && status == statusClientGone {
 		return
 	}
-	if a.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		a.status = status
+	if status >= 200 || status == http.StatusSwitchingProtocols {
+		if a.status == 0 {
+			a.status = status
+		}
 		a.setCookie()
 	}
 	a.ResponseWriter.WriteHeader(status)
@@ -45,7 +47,9 @@ func (a *answerWriter) ReadFrom(r io.Reader) (int64, error) {
 func (a *answerWriter) begin() {
 	if a.status == 0 {
 		a.WriteHeader(http.StatusOK)
+		return
 	}
+	a.setCookie() // where others answer, after the route's own answer has been decided upon
 }
 
 func (a *answerWriter) setCookie() {

@@ -48,8 +48,12 @@ func (e evidence) blame(err error) (fault, int) {
 		return ownFault, http.StatusGatewayTimeout
 	case strings.Contains(err.Error(), "request header list larger than peer's advertised limit"):
 		return ownFault, http.StatusRequestHeaderFieldsTooLarge
+	case errors.Is(err, errBodyUsedUp):
+		return ownFault, http.StatusBadGateway
+	case strings.Contains(err.Error(), "too many open files"): // here, or in the whole system
+		return ownFault, http.StatusServiceUnavailable
 	case isDialError(err): // perhaps of another request, which made the first connection for all
-	case !e.asked && isUnsendable(err):
+	case e.isUnsendable(err):
 		return ownFault, http.StatusBadRequest
 	case !e.asked:
 		return ownFault, http.StatusBadGateway
@@ -78,11 +82,14 @@ func bodyStatus(err, ended error) int {
 	return http.StatusBadRequest
 }
 
-// isUnsendable tells whether a transport rejects a request for what is in it.
-func isUnsendable(err error) bool {
+// isUnsendable tells whether a transport rejects a request for what is in it. Header fields
+// are checked before a connection is asked for, and an answer may have invalid ones, too. The
+// target and the host are checked on the connection, and HTTP/3 tells of none.
+func (e evidence) isUnsendable(err error) bool {
 	text := err.Error()
-	return strings.Contains(text, "invalid header field") || strings.Contains(text, "invalid trailer field") ||
-		strings.Contains(text, "invalid method") || strings.Contains(text, "invalid Host header")
+	says := func(part string) bool { return strings.Contains(text, part) }
+	return says("invalid request :path") || says("invalid Host header") || says("idna: ") || says("http3: invalid ") ||
+		!e.asked && (says("invalid header field") || says("invalid trailer field") || says("invalid method"))
 }
 
 // isEnd tells whether an error is the end of a connection, however it ended.

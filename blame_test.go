@@ -51,7 +51,14 @@ func TestWhoseFaultAFailedAttemptIs(t *testing.T) {
 		{"a body that does not come", evidence{context: gone, asked: true, body: os.ErrDeadlineExceeded}, os.ErrDeadlineExceeded, clientFault, 408},
 		{"a limit of this proxy's", evidence{context: late, asked: true}, context.DeadlineExceeded, ownFault, 504},
 		{"a header that cannot be sent", evidence{context: here}, errors.New(`net/http: invalid header field value for "X"`), ownFault, 400},
+		{"a target that HTTP/2 does not have", evidence{context: here, asked: true}, errors.New(`invalid request :path "bar" from URL.Opaque = "bar"`), ownFault, 400},
+		{"a host that cannot be sent", evidence{context: here, asked: true, reused: true}, errors.New("http2: invalid Host header"), ownFault, 400},
+		{"a header that cannot be sent over HTTP/3", evidence{context: here, asked: true}, errors.New(`http3: invalid http header field value for key "X"`), ownFault, 400},
+		{"an answer with a header that is none", evidence{context: here, asked: true}, errors.New(`stream error: stream ID 1; PROTOCOL_ERROR; invalid header field value "x"`), upstreamFault, 0},
 		{"a header that the upstream's limit forbids", evidence{context: here, asked: true, reused: true}, errors.New("http2: request header list larger than peer's advertised limit"), ownFault, 431},
+		{"no file left for a connection", evidence{context: here, asked: true}, reverseproxy.NewDialError(&net.OpError{Op: "dial", Err: os.NewSyscallError("socket", syscall.EMFILE)}), ownFault, 503},
+		{"no file left for a look-up", evidence{context: here, asked: true}, reverseproxy.NewDialError(errors.New("dial tcp: lookup app on 127.0.0.11:53: dial udp 127.0.0.11:53: socket: too many open files")), ownFault, 503},
+		{"a body that is used up", evidence{context: here, asked: true}, fmt.Errorf("write: %w", errBodyUsedUp), ownFault, 502},
 		{"a request that was never sent", evidence{context: here}, errors.New("something else"), ownFault, 502},
 	} {
 		t.Run(c.name, func(t *testing.T) {

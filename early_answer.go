@@ -2,6 +2,7 @@ package proxyos
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -53,6 +54,15 @@ func (c *patientConn) Write(p []byte) (int, error) {
 func (c *patientConn) Close() error {
 	c.once.Do(func() { close(c.closed) })
 	return c.Conn.Close()
+}
+
+// CloseWrite ends the sending, and not the receiving: one side of an upgraded connection may
+// be done before the other.
+func (c *patientConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }
 
 // Interface guard

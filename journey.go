@@ -73,7 +73,11 @@ func (j *journey) enter() {
 // reverse proxy's own copy of the request.
 func (j *journey) attempt(r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	j.endAttempt(true, 0)
-	if j.failure != nil && j.isUsedUp(r) {
+	switch {
+	case !j.isUsedUp(r):
+	case j.answered != 0: // which retry_match wants to have again
+		_ = j.stop(j.answered, errBodyUsedUp)
+	case j.failure != nil:
 		_ = j.stop(failureStatus(j.failure), j.failure)
 	}
 	if j.outcome != nil {
@@ -85,6 +89,7 @@ func (j *journey) attempt(r *http.Request, w http.ResponseWriter) *reverseproxy.
 	}
 	j.tried, j.strikes = append(j.tried, upstream), upstream.Fails()
 	j.target, j.judged, j.answered = j.group.targetOf(upstream), false, 0
+	j.asked, j.reused = false, false
 	if counts := j.target.counts; counts != nil {
 		counts.requests.Add(1)
 		counts.inFlight.Add(1)
@@ -115,7 +120,7 @@ func (j *journey) openBody(req *http.Request, body io.ReadCloser) error {
 			j.kept.release()
 		}
 		j.kept = &keptBody{source: body, inAll: &j.route.keptInAll}
-		if mayRepeat(req, j.route.proxy.LoadBalancing) {
+		if mightRepeat(req, j.route.proxy.LoadBalancing) {
 			j.kept.limit = j.route.retryBuffer
 		}
 	}
@@ -124,7 +129,13 @@ func (j *journey) openBody(req *http.Request, body io.ReadCloser) error {
 	}
 	req.Body = j.kept.open()
 	if j.kept.limit > 0 {
-		req.GetBody = func() (io.ReadCloser, error) { return j.kept.open(), nil } // or reading it fails
+		kept := j.kept
+		req.GetBody = func() (io.ReadCloser, error) {
+			if kept.lost.Load() {
+				return nil, errBodyUsedUp
+			}
+			return kept.open(), nil
+		}
 	}
 	return nil
 }
@@ -263,9 +274,8 @@ func (j *journey) outcomeOf(err error) error {
 	if err == nil {
 		return j.outcome
 	}
-	if j.answer.status == 0 {
-		j.answer.setCookie() // for whoever answers instead
-	}
+	// for whoever answers instead
+	j.answer.setCookie()
 	if failure, ok := err.(caddyhttp.HandlerError); ok && j.target != nil && !j.judged && j.route.transport != nil { //nolint:errorlint // as reverse_proxy returns it
 		failure.Err = j.route.transport.failures.explain(j.target.backend, failure.Err) // the address it would have been sent to
 		return failure

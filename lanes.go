@@ -31,6 +31,13 @@ func (l *lane) close() error {
 	return errors.Join(all...)
 }
 
+// closeIdle closes the lane's idle connections, which are made again as they are needed.
+func (l *lane) closeIdle() {
+	for _, transport := range l.loaded {
+		transport.Transport.CloseIdleConnections()
+	}
+}
+
 // portLanes are the lanes of a dynamic source, loaded.
 type portLanes struct {
 	byPort    map[string]*lane

@@ -3,9 +3,12 @@ package proxyos
 import (
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/net/http/httpguts"
 )
 
 const (
@@ -20,12 +23,16 @@ const (
 // it, which is the client's fault, whoever notices.
 type clientBody struct {
 	io.ReadCloser
+	trailer http.Header // of the request; complete when the body has been read
 	failure atomic.Pointer[error]
 }
 
 // Read reads from the client.
 func (b *clientBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		maps.DeleteFunc(b.trailer, func(name string, _ []string) bool { return !mayTrail(name) })
+	}
 	if err != nil && err != io.EOF && !errors.Is(err, http.ErrBodyReadAfterClose) {
 		b.failure.CompareAndSwap(nil, &err)
 	}
@@ -38,6 +45,12 @@ func (b *clientBody) err() error {
 		return *failure
 	}
 	return nil
+}
+
+// mayTrail tells whether a field may follow a body. Over HTTP/2 an upstream resets a request that
+// has another one, which over HTTP/1.1 it would ignore.
+func mayTrail(name string) bool {
+	return httpguts.ValidHeaderFieldName(name) && httpguts.ValidTrailerHeader(name)
 }
 
 // keptBody lets several attempts read one body, one after the other. It keeps what has been
@@ -92,6 +105,9 @@ func (k *keptBody) keep(p []byte) {
 	}
 }
 
+// errBodyUsedUp says that an attempt cannot send the request's whole body.
+var errBodyUsedUp = errors.New("the request's body has been sent already, in part at least, and is not kept")
+
 // attemptBody is the body as one attempt reads it. Closing it leaves the client's body open,
 // which the server closes.
 type attemptBody struct {
@@ -114,7 +130,7 @@ func (a *attemptBody) Read(p []byte) (int, error) {
 		a.at += n
 		return n, nil
 	case a.at < k.read:
-		return 0, errors.New("the request's body is no longer kept")
+		return 0, errBodyUsedUp
 	case k.ended != nil:
 		return 0, k.ended
 	}

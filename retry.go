@@ -1,10 +1,10 @@
 package proxyos
 
 import (
-	"errors"
 	"net"
 	"net/http"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
@@ -21,16 +21,27 @@ import (
 // defaultRetries is how often a request is sent again at most, with two or more upstreams.
 const defaultRetries = 2
 
-// maxStale is how many connections an attempt may meet that ended while they were idle.
-const maxStale = 3
+// maxStale is how many connections an attempt may meet that ended while they were idle. Before
+// the last time, those that are idle are closed, so that it is over a new one.
+const maxStale = 2
 
-// mayRepeat tells whether a request that may have been acted upon can be sent again.
+// mayRepeat tells whether a request that may have been acted upon can be sent again, as
+// reverse_proxy has it.
 func mayRepeat(req *http.Request, lb *reverseproxy.LoadBalancing) bool {
-	return req.Method == http.MethodGet || len(lb.RetryMatch) > 0
+	if len(lb.RetryMatch) == 0 {
+		return req.Method == http.MethodGet
+	}
+	repl := req.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	repl.Set("http.reverse_proxy.is_transport_error", true)
+	defer repl.Delete("http.reverse_proxy.is_transport_error")
+	matches, err := lb.RetryMatch.AnyMatchWithError(req)
+	return matches && err == nil
 }
 
-// errBodyUsedUp says that an attempt cannot send the request's whole body.
-var errBodyUsedUp = errors.New("the request's body has been sent already, in part at least, and is not kept")
+// mightRepeat is mayRepeat before anything has happened that retry_match could ask for.
+func mightRepeat(req *http.Request, lb *reverseproxy.LoadBalancing) bool {
+	return req.Method == http.MethodGet || len(lb.RetryMatch) > 0
+}
 
 // failureStatus is the status that reverse_proxy answers with where an upstream failed.
 func failureStatus(err error) int {

@@ -13,7 +13,7 @@ func (r *route) serve(w http.ResponseWriter, req *http.Request, next caddyhttp.H
 	defer func() { j.finish(err) }()
 	req = req.WithContext(context.WithValue(req.Context(), journeyKey{}, j))
 	if req.Body != nil && req.Body != http.NoBody {
-		j.body.ReadCloser = req.Body
+		j.body.ReadCloser, j.body.trailer = req.Body, req.Trailer
 		req.Body = &j.body
 	}
 	if r.handsOn {

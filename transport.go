@@ -146,6 +146,9 @@ func (t *transport) send(j *journey, at *target, req *http.Request) (*http.Respo
 		if fault, _ := j.evidence(req).blame(err); fault != staleFault || !mayRepeat(req, j.route.proxy.LoadBalancing) {
 			return nil, err
 		}
+		if stale == maxStale-1 {
+			at.closeIdle()
+		}
 	}
 }
 
@@ -158,7 +161,7 @@ func (t *transport) failed(j *journey, at *target, req *http.Request, err error)
 		if at.counts != nil {
 			at.counts.errors.Add(1)
 		}
-		if j.route.openFor > 0 {
+		if j.route.openFor > 0 && !at.late { // another request's address may be that of another server
 			t.breaker.failed(dial, j.route.openFor)
 		} else {
 			t.breaker.abandoned(dial)

@@ -383,3 +383,58 @@ func TestHonestClientsNeverNoticeHostileOnes(t *testing.T) {
 	t.Logf("%d honest requests, %d of them staging's, beside %d hostile ones", honest.Load(), staged.Load(), hostile)
 	s.areInnocent(t)
 }
+
+// What a client asks for may be fine over HTTP/1.1 and not be sent over HTTP/2, or not with what
+// the route makes of it.
+func TestARequestThatCannotBeSentIsNoUpstreamsFault(t *testing.T) {
+	for _, kind := range allKinds(t) {
+		t.Run(kind.name, func(t *testing.T) {
+			s := run(t, "proxyos {\nname app\n"+kind.option+"\nto "+plain(t, "other", "").Addr+"\nheader_up Host {query.host}\n}")
+			for _, target := range []string{"foo:bar?host=x", "/?host=a%00b", "/?host=xn--%c3%a4", "/?host=a/b"} {
+				for range 4 {
+					if got := rawly("GET "+target+" HTTP/1.1\r\n\r\n", reads)(t, s.Addr, "none"); !isOneOf(got, "200 400") {
+						t.Errorf("GET %s gets %q", target, got)
+					}
+				}
+			}
+			s.allUp(t)
+		})
+	}
+}
+
+func TestATrailerThatMustNotBeOneIsNotSent(t *testing.T) {
+	for _, kind := range allKinds(t) {
+		t.Run(kind.name, func(t *testing.T) {
+			s := run(t, "proxyos {\nname app\n"+kind.option+"\n}")
+			for _, declared := range []string{"X-Sum", "Host, X-Sum", "Authorization, X-Sum"} {
+				for _, trailer := range []string{"Host: other", "Authorization: none", "Content-Length: 5", "If-Match: x", "Connection: close", "X y: z"} {
+					got := rawly("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTrailer: "+declared+"\r\n\r\n4\r\nfull\r\n0\r\n"+trailer+"\r\nX-Sum: 1\r\n\r\n", reads)(t, s.Addr, "none")
+					if !isOneOf(got, "200") {
+						t.Errorf("with %q, a client gets %q", trailer, got)
+					}
+					if sum := kind.backend.Last().Trailer.Get("X-Sum"); sum != "1" {
+						t.Errorf("with %q, the upstream gets %q as the trailer that may be one", trailer, sum)
+					}
+				}
+			}
+			s.allUp(t)
+		})
+	}
+}
+
+func TestAnAddressThatAClientDecidesIsNotAvoidedForAll(t *testing.T) {
+	app, other := plain(t, "app", ""), plain(t, "other", "")
+	s := run(t, "proxyos {query.at} "+other.Addr+" {\nname app\n}")
+	for range 4 {
+		if got := s.do(s.request("GET", "/?at=127.0.0.1:1", nil)); got.body != "other" {
+			t.Errorf("a request for an address where nobody listens gets %d %q", got.StatusCode, got.body)
+		}
+	}
+	counts := make(map[string]int)
+	for range 10 {
+		counts[s.do(s.request("GET", "/?at="+app.Addr, nil)).body]++
+	}
+	if counts["app"] != 5 || counts["other"] != 5 {
+		t.Errorf("the next ten requests are shared as %v, want halves", counts)
+	}
+}

@@ -106,6 +106,56 @@ func TestAConnectionThatEndedWhileIdleIsNoEvidence(t *testing.T) {
 	})
 }
 
+func TestARequestMeetsANewConnectionWhereManyHaveEnded(t *testing.T) {
+	upstream := proxytest.NewScripted(t, func(x *proxytest.Exchange) {
+		if x.N > 0 {
+			proxytest.CloseUnanswered(x)
+			return
+		}
+		if x.Method == http.MethodGet {
+			time.Sleep(200 * time.Millisecond) // so that each of those below has a connection of its own
+		}
+		proxytest.Reply("fine")(x)
+	})
+	s := run(t, "proxyos "+upstream.Addr+" {\nname app\nlb_retries 2\nlb_retry_match method POST\n}")
+	if failed := s.crowd(20, 20, func() *http.Request { return s.request("GET", "/", nil) }); failed > 0 {
+		t.Fatalf("%d requests failed", failed)
+	}
+	if got := s.do(s.request("POST", "/", strings.NewReader("body"))); got.StatusCode != http.StatusOK {
+		t.Errorf("got %d", got.StatusCode)
+	}
+	s.allUp(t)
+}
+
+func TestOnlyWhatRetryMatchSaysIsSentAgain(t *testing.T) {
+	once := func(x *proxytest.Exchange) {
+		if x.N > 0 {
+			proxytest.CloseUnanswered(x)
+			return
+		}
+		proxytest.Reply("fine")(x)
+	}
+	for _, option := range []string{"lb_retry_match path /safe", "lb_retry_match `{rp.is_transport_error} && path('/safe')`", "lb_retry_match `{rp.status_code} == 503`"} {
+		t.Run(option, func(t *testing.T) {
+			upstream := proxytest.NewScripted(t, once)
+			s := run(t, "proxyos "+upstream.Addr+" {\nname app\nlb_retries 2\n"+option+"\n}")
+			for path, wants := range map[string]int64{"/safe": 2, "/pay": 1} {
+				if strings.Contains(option, "503") {
+					wants = 1
+				}
+				if status, _ := s.Get("/"); status != http.StatusOK { // now there is a connection
+					t.Fatalf("GET gets %d", status)
+				}
+				before := upstream.Count()
+				s.do(s.request("POST", path, strings.NewReader("body")))
+				if sent := upstream.Count() - before; sent != wants {
+					t.Errorf("POST %s is sent %d times, want %d", path, sent, wants)
+				}
+			}
+		})
+	}
+}
+
 func TestABodyIsSentToAnotherUpstreamWholeOrNotAtAll(t *testing.T) {
 	for _, size := range []int{7, 64 << 10, 1 << 20} {
 		body := strings.Repeat("x", size)
@@ -140,6 +190,45 @@ func TestABodyIsSentToAnotherUpstreamWholeOrNotAtAll(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestABodyThatIsUsedUpIsHeldAgainstNobody(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+
+	t.Run("an answer that retry_match does not want", func(t *testing.T) {
+		busy, other := plain(t, "busy", ""), plain(t, "other", "")
+		busy.Answer(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			w.WriteHeader(http.StatusServiceUnavailable)
+		})
+		s := run(t, "proxyos "+busy.Addr+" "+other.Addr+" {\nname app\nlb_retry_match `{rp.status_code} == 503`\n}")
+		for _, wants := range []int{http.StatusServiceUnavailable, http.StatusOK, http.StatusServiceUnavailable, http.StatusOK} {
+			if got := s.do(s.request("POST", "/", strings.NewReader(long))); got.StatusCode != wants {
+				t.Errorf("got %d, want %d", got.StatusCode, wants)
+			}
+		}
+		s.allUp(t)
+	})
+
+	t.Run("a connection that ended while idle", func(t *testing.T) {
+		once := func(x *proxytest.Exchange) {
+			if x.N > 0 {
+				proxytest.CloseUnanswered(x)
+				return
+			}
+			proxytest.Reply("fine")(x)
+		}
+		s := run(t, "proxyos "+proxytest.NewScripted(t, once).Addr+" "+proxytest.NewScripted(t, once).Addr+" {\nname app\n}")
+		for range 2 {
+			s.Wants(http.StatusOK, "fine")
+		}
+		for range 4 {
+			if got := s.do(s.request("GET", "/", strings.NewReader(long))); got.StatusCode != http.StatusOK && got.StatusCode != http.StatusBadGateway {
+				t.Errorf("got %d", got.StatusCode)
+			}
+		}
+		s.allUp(t)
+	})
 }
 
 func TestAnyUpgradeGoesOverHTTP1(t *testing.T) {
@@ -177,6 +266,33 @@ func TestAnyUpgradeGoesOverHTTP1(t *testing.T) {
 			})
 		})
 	}
+}
+
+// As of `docker run -i`: the client ends its input, and waits for the output.
+func TestOneSideOfAnUpgradedConnectionMayEndFirst(t *testing.T) {
+	throughEachKind(t, func(t *testing.T, s *server, b *backend) {
+		b.Answer(func(w http.ResponseWriter, _ *http.Request) {
+			conn, stream, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			fmt.Fprint(stream, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+			stream.Flush()
+			input, err := io.ReadAll(stream)
+			fmt.Fprintf(conn, "the input was %q, %v", input, err)
+		})
+		conn := proxytest.Dial(t, s.Addr)
+		conn.Send("POST /attach HTTP/1.1\r\nHost: " + s.Addr + "\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+		if answer := conn.ReadAnswer("POST"); answer.StatusCode != http.StatusSwitchingProtocols {
+			t.Fatalf("the answer is %+v", answer)
+		}
+		conn.Send("hello")
+		conn.CloseWrite()
+		if output, err := conn.ReadAll(); output != `the input was "hello", <nil>` || err != nil {
+			t.Errorf("the output is %q, %v", output, err)
+		}
+	})
 }
 
 func TestAnOfferOfHTTP2IsServedAsUsual(t *testing.T) {
@@ -312,6 +428,18 @@ func TestWhatLaterHandlersDoIsNotTheRoutes(t *testing.T) {
 	}
 	if r := s.named("auth"); r.Groups[production].Requests != 1 || r.Groups[production].Errors != 0 {
 		t.Errorf("the route counts %d requests, %d errors; want 1, 0", r.Groups[production].Requests, r.Groups[production].Errors)
+	}
+}
+
+func TestAStickyClientHasItsCookieFromLaterHandlers(t *testing.T) {
+	auth, app := plain(t, "auth", ""), plain(t, "app", "")
+	for _, later := range []string{"respond hello", "reverse_proxy " + app.Addr, "error 404"} {
+		t.Run(later, func(t *testing.T) {
+			s := run(t, "route {\n"+blueGreenDirective(auth.Addr, auth.Addr, "traffic_split 50", "sticky cookie", "@ok status 2xx\nhandle_response @ok {\n}")+"\n"+later+"\n}")
+			if cookies := s.do(s.request("GET", "/", nil)).Cookies(); len(cookies) != 1 {
+				t.Errorf("the client gets %v, want one cookie", cookies)
+			}
+		})
 	}
 }
 
