@@ -30,9 +30,11 @@ func init() {
 // each upstream are kept instead of 32, and are shared with other routes that do not configure
 // a transport. If both groups together have two or more upstreams, failed requests are retried
 // on another one (`retries` 2, unless `retries` or `try_duration` is given), and an upstream
-// that failed is avoided for 10 seconds (`fail_duration`, unless given). If all upstreams are
-// marked down, requests are tried on them all the same. docs/differences.md lists all
-// differences, and says how to get reverse_proxy's behavior back.
+// that failed is avoided for 10 seconds, by this route only (or as passive health checks say,
+// if they are written). Only an upstream's own failures count, not what a client did. If all
+// upstreams are marked down, requests are tried on them all the same, but not on those that an
+// active health check found down. docs/differences.md lists all differences, and says how to
+// get reverse_proxy's behavior back.
 //
 // It sets two placeholders, for header_up, header_down, access logs and later handlers:
 //
