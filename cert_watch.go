@@ -80,7 +80,7 @@ func logCertificate(logger *zap.Logger, r certs.Report) {
 		logger.Info("the upstream's certificate is not checked; this is the one it shows")
 		return
 	}
-	logger.Warn("the upstream's certificate is not checked, and has changed; if nobody has replaced it, somebody may be posing as the upstream",
+	logger.Warn("the upstream's certificate is not checked, and has changed; unless you replaced it, another server may be impersonating the upstream",
 		zap.String("sha256_before", r.Before.SHA256), zap.String("subject_before", r.Before.Subject), zap.Int("changes", r.Changes))
 }
 
