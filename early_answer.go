@@ -28,12 +28,20 @@ func hearingOut(dial dialFunc) dialFunc {
 // patientConn is a connection to an upstream that may answer and close before it has been
 // sent the whole request: with 413, say, or 401. Then writing the rest fails, while the
 // answer is on its way or being read; http.Transport would give up whichever comes second.
-// So a write that fails waits until the connection is closed, which happens when reading
-// fails as well or the answer has been read.
+// So a write that fails waits until reading has ended, too, or the connection is closed.
 type patientConn struct {
 	net.Conn
 	once   sync.Once
-	closed chan struct{}
+	closed chan struct{} // closed once there is no answer to wait for
+}
+
+// Read reads, and notes that there is nothing more to come.
+func (c *patientConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		c.once.Do(func() { close(c.closed) })
+	}
+	return n, err
 }
 
 // Write writes, and waits where that fails.
