@@ -68,7 +68,7 @@ func (t *transport) load(ctx caddy.Context, groups []*group, plans []*groupPlan,
 			if at.lane, err = loader.load(plans[i].lanes[n]); err != nil {
 				return fmt.Errorf("upstream %q: %w", at.backend.address, err)
 			}
-			if !strings.Contains(at.backend.dial, "{") {
+			if !strings.Contains(at.backend.dial, "{") && at.names == nil {
 				at.gate = new(gate)
 			}
 			where := at.backend.knownDial()
