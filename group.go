@@ -44,7 +44,7 @@ type target struct {
 	gate     *gate                  // nil if the address may stand for several servers, or a request decides its name
 
 	checkedAs string      // the address that an active health check names it by
-	late      bool        // only a request decides the address
+	late      bool        // the address is settled by each request, or may change
 	unhealthy atomic.Bool // an active health check says so
 }
 
