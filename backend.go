@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -115,10 +116,32 @@ func (b backend) knownDial() string {
 	if !strings.Contains(b.dial, "{") && !strings.Contains(b.dial, "/") {
 		return b.dial // the usual case, which parsing would not change
 	}
-	known := caddy.NewReplacer().ReplaceKnown(b.dial, "")
-	parsed, err := caddy.ParseNetworkAddress(known)
+	return keyOf(caddy.NewReplacer().ReplaceKnown(b.dial, ""))
+}
+
+// settledDial is knownDial where the address stays as it is while the config runs. That of
+// a placeholder does if it is {env.*}: a file may change, and so may a request.
+func (b backend) settledDial() (dial string, settled bool) {
+	if !strings.Contains(b.dial, "{") {
+		return b.knownDial(), true
+	}
+	environment := caddy.NewEmptyReplacer()
+	environment.Map(func(key string) (any, bool) {
+		name, ok := strings.CutPrefix(key, "env.")
+		return os.Getenv(name), ok
+	})
+	dial = environment.ReplaceKnown(b.dial, "")
+	if strings.Contains(dial, "{") {
+		return "", false
+	}
+	return keyOf(dial), true
+}
+
+// keyOf is dialKey of a dial address.
+func keyOf(dial string) string {
+	parsed, err := caddy.ParseNetworkAddress(dial)
 	if err != nil {
-		return known
+		return dial
 	}
 	return dialKey(parsed.Network, parsed.JoinHostPort(0))
 }

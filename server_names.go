@@ -43,7 +43,7 @@ func (n *serverNames) direct(req *http.Request) {
 	if req.Host == "" {
 		req.Host = req.URL.Host
 	}
-	req.URL.Host = url.QueryEscape(name+"->") + req.URL.Host
+	req.URL.Host = url.QueryEscape(name + "->" + req.URL.Host)
 	req.Close = !n.keeps(name)
 }
 

@@ -15,10 +15,10 @@ type target struct {
 	upstream *reverseproxy.Upstream
 	counts   *upstreamState         // nil for an upstream from a dynamic source
 	before   *reverseproxy.Upstream // in the config before this one, which has its health; nil if there is none
-	gate     *gate                  // nil if the dial address may stand for several servers
+	gate     *gate                  // nil if the address may stand for several servers, or a request decides its name
 
 	checkedAs string      // the address that an active health check names it by
-	late      bool        // only a request decides the address
+	late      bool        // the address is settled by each request, or may change
 	unhealthy atomic.Bool // an active health check says so
 }
 

@@ -31,7 +31,7 @@ type transport struct {
 	failures      *diagnostician
 	logger        *zap.Logger
 	checks        checkTargets
-	literal       map[string]*target // those whose address is known at load, by it
+	literal       map[string]*target // those whose address stays as it is, by it
 	warnDynamic   sync.Once          // of the first upstream that is unchecked, since none is known at load
 	warnUnchecked func(upstreams ...string)
 }
@@ -66,11 +66,11 @@ func (t *transport) load(ctx caddy.Context, groups []*group, plans []*groupPlan,
 			if at.lane, err = loader.load(plans[i].lanes[n]); err != nil {
 				return fmt.Errorf("upstream %q: %w", at.backend.address, err)
 			}
-			if !strings.Contains(at.backend.dial, "{") {
+			if !strings.Contains(at.backend.dial, "{") && at.names == nil {
 				at.gate = new(gate)
 			}
-			where := at.backend.knownDial()
-			if at.late = strings.Contains(where, "{"); !at.late {
+			where, settled := at.backend.settledDial()
+			if at.late = !settled; settled {
 				t.literal[where] = at
 			}
 			t.checks.byUpstream[at.upstream] = at
@@ -180,8 +180,8 @@ func (t *transport) failed(j *journey, at *target, req *http.Request, err error)
 	return j.stop(status, err)
 }
 
-// checkMeaning rejects an address that only the request has decided where an upstream whose
-// address is written has it, too, and means something else.
+// checkMeaning rejects an address that was not settled at load where an upstream whose
+// address was has it, too, and means something else.
 func (t *transport) checkMeaning(at *target, req *http.Request) error {
 	if !at.late {
 		return nil
@@ -211,9 +211,11 @@ func (t *transport) check(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := req.Header[healthTargetHeader]; ok {
+	if _, ok := req.Header[healthTargetHeader]; ok { // at another port or host, which may be another upstream's
 		req = req.Clone(req.Context())
 		req.Header.Del(healthTargetHeader)
+	} else if err := t.checkMeaning(at, req); err != nil {
+		return nil, err
 	}
 	at.direct(req)
 	res, err := at.roundTrip(req)

@@ -4,7 +4,10 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -77,6 +80,47 @@ func TestAnAddressThatARequestDecidesContradictsNone(t *testing.T) {
 	})
 }
 
+// An address from a file is known at load, and may become another one while the config runs.
+func TestAnAddressThatAFileChangesContradictsNone(t *testing.T) {
+	listener := proxytest.Listen(t, "")
+	secure, others := proxytest.SplitTLS(t, listener)
+	certificate := proxytest.SelfSigned(t, "127.0.0.1")
+	proxytest.Serve(t, secure, proxytest.Serving(certificate))
+	inCleartext := proxytest.ServeRaw(t, others, func(net.Conn) {})
+	pinned, other := listener.Addr().String(), plain(t, "other", "")
+	file := filepath.Join(t.TempDir(), "address")
+	write := func(address string) {
+		if err := os.WriteFile(file, []byte(address), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, options := range []string{"", "health_uri /up\nhealth_interval 20ms\n"} {
+		t.Run(options, func(t *testing.T) {
+			write(other.Addr)
+			s := run(t, "proxyos {\nupstream https://"+pinned+" {\ntls_pin "+proxytest.PinOf(certificate)+"\nweight 0\n}\nto {file."+file+"}\n"+options+"}")
+			s.Wants(http.StatusOK, "other")
+			write(pinned)
+			if options == "" {
+				for range 3 {
+					s.Wants(http.StatusBadGateway, "")
+				}
+			} else {
+				eventually(t, "a health check of the file's address is refused", func() bool {
+					for _, entry := range s.Logs.Entries("HTTP request failed") {
+						if strings.Contains(fmt.Sprint(entry["error"]), "but in a different way") {
+							return true
+						}
+					}
+					return false
+				})
+			}
+			if n := inCleartext.Conns.Load(); n != 0 {
+				t.Errorf("%d connections came to the pinned upstream in cleartext", n)
+			}
+		})
+	}
+}
+
 // What DNS answers must not decide whether certificates are checked.
 func TestDynamicUpstreamsHaveTheirGroupsMeaning(t *testing.T) {
 	secure := untrusted(t, "secure", "")
@@ -96,6 +140,15 @@ func TestDynamicUpstreamsHaveTheirGroupsMeaning(t *testing.T) {
 			t.Errorf("a dynamic upstream of staging gives %d: it is not checked, since a static one of production is not", res.StatusCode)
 		}
 	})
+}
+
+// A server name from the request works for an IPv6 address, too.
+func TestAServerNameFromTheRequestGoesWithAnIPv6Address(t *testing.T) {
+	app := untrusted(t, "app", "")
+	s := run(t, "proxyos {\nupstream https://[::ffff:127.0.0.1]:"+proxytest.PortOf(t, app.Addr)+" {\nskip_tls_verify\ntls_server_name {http.request.header.X-Name}\n}\n}")
+	if got := s.do(s.request("GET", "/", nil, "X-Name", "app.test")); got.body != "app" || app.Last().TLS.ServerName != "app.test" {
+		t.Errorf("it answers %d %q", got.StatusCode, got.body)
+	}
 }
 
 // A connection that was made and checked for one name serves no request for another.
@@ -149,5 +202,24 @@ func TestConnectionsForDifferentServerNamesAreKeptApart(t *testing.T) {
 				_, _ = ask(fmt.Sprintf("n%d.test", i))
 			}
 		})
+	}
+}
+
+// A request does not fail because another one, for another name, fails its handshake.
+func TestAServerNameThatDoesNotFitFailsNoOtherRequest(t *testing.T) {
+	ca := proxytest.NewAuthority(t)
+	app := signedBy(t, ca, "app", "", "app.test")
+	s := run(t, "proxyos {\nupstream https://"+app.Addr+" {\ntls_server_name {http.request.header.X-Name}\ntls_trust_pool file "+ca.File+"\n}\n}")
+	failed := s.crowd(8, 400, func() *http.Request {
+		res, err := s.Client.Do(s.request("GET", "/", nil, "X-Name", "nobody.test"))
+		if err != nil {
+			t.Error(err)
+		} else if res.Body.Close(); res.StatusCode != http.StatusBadGateway {
+			t.Errorf("a name that the certificate does not have gets %d", res.StatusCode)
+		}
+		return s.request("GET", "/", nil, "X-Name", "app.test")
+	})
+	if failed > 0 {
+		t.Errorf("%d of 400 requests fail", failed)
 	}
 }

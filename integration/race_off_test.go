@@ -3,3 +3,6 @@
 package integration
 
 const gibibyte = 1 << 30
+
+// randomRoutes is how many routes are made at random, if nothing else is said.
+const randomRoutes = 500

@@ -7,7 +7,6 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"sync"
 	"testing"
 )
 
@@ -45,46 +44,67 @@ func StartServer(t testing.TB, listener net.Listener, server *http.Server) {
 // others with the given bytes.
 func ServeSniffing(t testing.TB, listener net.Listener, config *tls.Config, toOthers string) {
 	t.Helper()
-	secure := &handedListener{conns: make(chan net.Conn), done: make(chan struct{}), addr: listener.Addr()}
+	secure, others := SplitTLS(t, listener)
 	Serve(t, secure, config)
-	ServeRaw(t, listener, func(conn net.Conn) {
-		const handshake = 0x16
-		reader := bufio.NewReader(conn)
-		if first, err := reader.Peek(1); err == nil && first[0] == handshake {
-			handed := &sniffedConn{Conn: conn, reader: reader, closed: make(chan struct{})}
-			select {
-			case secure.conns <- handed:
-				<-handed.closed
-			case <-secure.done:
-			}
-			return
-		}
-		_, _ = reader.ReadString('\n')
+	ServeRaw(t, others, func(conn net.Conn) {
+		_, _ = bufio.NewReader(conn).ReadString('\n')
 		_, _ = io.WriteString(conn, toOthers)
 	})
+}
+
+// SplitTLS tells the connections of a listener apart by their first byte: secure accepts
+// those that begin with a TLS handshake, others all that begin in any other way. A
+// connection that says nothing comes to neither. Both close with the listener.
+func SplitTLS(t testing.TB, listener net.Listener) (secure, others net.Listener) {
+	t.Helper()
+	done := make(chan struct{})
+	handed := func() *handedListener {
+		return &handedListener{Listener: listener, conns: make(chan net.Conn), done: done}
+	}
+	toSecure, toOthers := handed(), handed()
+	hand := func(conn net.Conn) {
+		const handshake = 0x16
+		reader := bufio.NewReader(conn)
+		first, err := reader.Peek(1)
+		to := toOthers
+		if err == nil && first[0] == handshake {
+			to = toSecure
+		}
+		if err == nil {
+			select {
+			case to.conns <- &sniffedConn{Conn: conn, reader: reader}:
+				return
+			case <-done:
+			}
+		}
+		_ = conn.Close()
+	}
+	go func() {
+		defer close(done)
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go hand(conn)
+		}
+	}()
+	return toSecure, toOthers
 }
 
 // sniffedConn is a connection of which the first bytes have been read already.
 type sniffedConn struct {
 	net.Conn
 	reader io.Reader
-	once   sync.Once
-	closed chan struct{}
 }
 
 func (c *sniffedConn) Read(p []byte) (int, error) { return c.reader.Read(p) }
 
-func (c *sniffedConn) Close() error {
-	c.once.Do(func() { close(c.closed) })
-	return c.Conn.Close()
-}
-
-// handedListener accepts the connections that it is handed.
+// handedListener accepts the connections of another one that it is handed.
 type handedListener struct {
+	net.Listener
 	conns chan net.Conn
-	once  sync.Once
-	done  chan struct{}
-	addr  net.Addr
+	done  chan struct{} // closed with the other one
 }
 
 func (l *handedListener) Accept() (net.Conn, error) {
@@ -95,10 +115,3 @@ func (l *handedListener) Accept() (net.Conn, error) {
 		return nil, net.ErrClosed
 	}
 }
-
-func (l *handedListener) Close() error {
-	l.once.Do(func() { close(l.done) })
-	return nil
-}
-
-func (l *handedListener) Addr() net.Addr { return l.addr }
