@@ -88,26 +88,37 @@ func checkPinned(u Upstream, a address.Address, m meaning) error {
 
 // checkMeanings rejects backends of one route that dial the same address but have different
 // meanings. Placeholders that are known already, such as {env.APP}, are replaced before.
-func checkMeanings(backends []backend) error {
-	first := make(map[string]backend, len(backends))
-	for _, b := range backends {
-		where := b.knownDial()
-		other, taken := first[where]
-		if !taken {
-			first[where] = b
-			continue
-		}
-		if !b.means(other) {
-			return errContradiction(b, other, where)
+func checkMeanings(groups ...*groupPlan) error {
+	type placed struct {
+		backend
+		group string
+	}
+	first := make(map[string]placed)
+	for _, g := range groups {
+		for _, b := range g.backends {
+			where := b.knownDial()
+			other, taken := first[where]
+			if !taken {
+				first[where] = placed{b, g.name}
+				continue
+			}
+			if b.means(other.backend) {
+				continue
+			}
+			err := errContradiction(b, other.backend, other.group, where)
+			if g.name == staging {
+				return fmt.Errorf("staging: %w", err)
+			}
+			return err
 		}
 	}
 	return nil
 }
 
 // errContradiction says that two upstreams that dial the same address mean different things.
-func errContradiction(b, other backend, where string) error {
-	return fmt.Errorf("upstream %q: it dials %s, like upstream %q, but in a different way (%s; %s); write both the same way, or change one of the addresses",
-		b.address, where, other.address, b.describe(), other.describe())
+func errContradiction(b, other backend, otherGroup, where string) error {
+	return fmt.Errorf("upstream %q: it dials %s, like upstream %q of %s, but in a different way (%s; %s); write both the same way, or change one of the addresses",
+		b.address, where, other.address, otherGroup, b.describe(), other.describe())
 }
 
 // knownDial returns the dial address with the placeholders replaced that are known at load,

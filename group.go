@@ -39,7 +39,7 @@ func newGroup(p *groupPlan, pool reverseproxy.UpstreamPool, b *breaker, state *g
 	g := &group{name: p.name, label: p.name, pool: pool, breaker: b, state: state}
 	g.byUpstream = make(map[*reverseproxy.Upstream]*target, len(pool))
 	for i, backend := range p.backends {
-		t := &target{backend: backend, upstream: pool[i], checkedAs: checkAddress(backend.dial, checkPort)}
+		t := &target{backend: backend, upstream: pool[i], group: p.name, checkedAs: checkAddress(backend.dial, checkPort)}
 		t.counts, t.before = state.acquire(pool[i])
 		g.targets = append(g.targets, t)
 		g.byUpstream[pool[i]] = t

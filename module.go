@@ -90,8 +90,8 @@ type Handler struct {
 	StagingFallback *bool `json:"staging_fallback,omitempty"`
 
 	// How many bytes of a request's body are kept, so that another upstream can be sent all of
-	// it where one has failed: of those requests that may be repeated, which are GET and what
-	// `retry_match` adds. A request with a longer body is not retried once some of it has been
+	// it where one has failed: of those requests that may be repeated, which are GET, or instead
+	// what `retry_match` says. A request with a longer body is not retried once some of it has been
 	// sent. No more than 16 MiB are kept for all requests of a route together. From 0, which
 	// keeps nothing, to 16777216. Default: 65536.
 	RetryBuffer *int64 `json:"retry_buffer,omitempty"`

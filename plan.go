@@ -139,7 +139,6 @@ func (p *plan) planGroups(h *Handler) error {
 	if err := p.planGroup(p.production); err != nil {
 		return err
 	}
-	all := p.production.backends
 	if h.Staging != nil {
 		p.staging = &groupPlan{name: staging, config: *h.Staging}
 		if lb := h.Staging.LoadBalancing; lb != nil {
@@ -152,9 +151,8 @@ func (p *plan) planGroups(h *Handler) error {
 		if err := p.planGroup(p.staging); err != nil {
 			return fmt.Errorf("staging: %w", err)
 		}
-		all = slices.Concat(all, p.staging.backends)
 	}
-	return checkMeanings(all)
+	return checkMeanings(p.groups()...)
 }
 
 // planGroup settles the meaning of a group's upstreams and the lanes to them, and rejects

@@ -13,6 +13,7 @@ type target struct {
 	*lane            // nil if the route's transport is not http
 	backend  backend // only its dial address and scheme are known of an upstream from a dynamic source
 	upstream *reverseproxy.Upstream
+	group    string                 // its name
 	counts   *upstreamState         // nil for an upstream from a dynamic source
 	before   *reverseproxy.Upstream // in the config before this one, which has its health; nil if there is none
 	gate     *gate                  // nil if the address may stand for several servers, or a request decides its name

@@ -189,7 +189,7 @@ func (t *transport) checkMeaning(at *target, req *http.Request) error {
 	info, _ := reverseproxy.GetDialInfo(req.Context())
 	where := dialKey(info.Network, info.Address)
 	if other, ok := t.literal[where]; ok && !at.backend.means(other.backend) {
-		return errContradiction(at.backend, other.backend, where)
+		return errContradiction(at.backend, other.backend, other.group, where)
 	}
 	return nil
 }
