@@ -18,6 +18,7 @@ type routeState struct {
 	phase     atomic.Uint64 // of the split
 	positions atomic.Uint64 // of sticky clients: the last one given out
 	override  atomic.Pointer[override]
+	past      overridePast
 	breaker   breaker
 
 	production, staging groupState
@@ -47,6 +48,11 @@ func newRouteState() *routeState {
 	s := new(routeState)
 	s.phase.Store(halfway)
 	return s
+}
+
+// splitter returns the splitter of a config that has the route, with its configured share.
+func (s *routeState) splitter(percent float64, instance string) *splitter {
+	return &splitter{configured: newShare(percent), override: &s.override, past: &s.past, instance: instance, phase: &s.phase}
 }
 
 // acquireRouteState returns the state of the route of that name, or a new one that is
