@@ -154,6 +154,7 @@ func (r *route) close() error {
 		all = append(all, r.transport.close())
 	}
 	r.releaseGroups()
+	r.state.override.leave(r.split)
 	return errors.Join(append(all, releaseRouteState(r.name))...)
 }
 

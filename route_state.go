@@ -17,8 +17,7 @@ var routeStates = caddy.NewUsagePool()
 type routeState struct {
 	phase     atomic.Uint64 // of the split
 	positions atomic.Uint64 // of sticky clients: the last one given out
-	override  atomic.Pointer[override]
-	past      overridePast
+	override  overrideState
 	breaker   breaker
 
 	production, staging groupState
@@ -50,9 +49,12 @@ func newRouteState() *routeState {
 	return s
 }
 
-// splitter returns the splitter of a config that has the route, with its configured share.
+// splitter returns the splitter of a config that has the route, with its configured share. It
+// must leave the state's override.
 func (s *routeState) splitter(percent float64, instance string) *splitter {
-	return &splitter{configured: newShare(percent), override: &s.override, past: &s.past, instance: instance, phase: &s.phase}
+	one := &splitter{configured: newShare(percent), state: &s.override, instance: instance, phase: &s.phase}
+	s.override.join(one)
+	return one
 }
 
 // acquireRouteState returns the state of the route of that name, or a new one that is

@@ -16,11 +16,12 @@ import (
 // without locks or waiting.
 type splitter struct {
 	configured share
-	override   *atomic.Pointer[override] // in force instead, if it holds; shared with the config before
-	past       *overridePast             // shared, too
-	ruled      atomic.Pointer[ruling]    // about the latest override
-	instance   string                    // the ID of this instance
+	override   atomic.Pointer[override] // in force instead, or nil
 	phase      *atomic.Uint64
+
+	instance string         // the ID of this instance
+	state    *overrideState // shared with the config before
+	ruled    *override      // the latest one that was decided about; guarded by the state
 }
 
 // share is a percentage of the requests, prepared for the accumulator.
@@ -50,18 +51,10 @@ func newSplitter(percent float64) *splitter { return newRouteState().splitter(pe
 
 // current returns the share in force.
 func (s *splitter) current() *share {
-	if o := s.override.Load(); o != nil && s.holds(o) {
+	if o := s.override.Load(); o != nil {
 		return &o.share
 	}
 	return &s.configured
-}
-
-// overriding returns the override in force, or nil.
-func (s *splitter) overriding() *override {
-	if o := s.override.Load(); o != nil && s.holds(o) {
-		return o
-	}
-	return nil
 }
 
 // toStaging takes a turn: it tells whether the next request goes to staging.

@@ -65,9 +65,9 @@ func (r *route) status() routeStatus {
 		ConfiguredSplit: r.split.configured.percent,
 		Fallbacks:       r.state.fallbacks.Load(),
 	}
-	if o := r.split.overriding(); o != nil {
+	if o := r.split.override.Load(); o != nil {
 		s.Override = &setSplit{TrafficSplit: o.TrafficSplit, Against: o.Against, SetAt: o.SetAt, SetBy: o.SetBy}
-		if r.split.judge(o, time.Now()).unclear {
+		if r.state.override.judge(r.split, o, time.Now()).unclear {
 			until := o.firstRolled().Add(rolloutTime)
 			s.Override.UnclearUntil = &until
 		}

@@ -183,7 +183,7 @@ func (s *steering) putInForce(doc document, followed bool) {
 			continue
 		}
 		was := route.split.current().percent
-		route.split.override.Store(doc.Routes[route.name])
+		route.state.override.put(doc.Routes[route.name])
 		if now := route.split.current().percent; followed && now != was {
 			s.logger.Info("traffic split changed to match the storage", zap.String("route", route.name),
 				zap.Float64("from", was), zap.Float64("to", now))
@@ -200,8 +200,10 @@ func (s *steering) review(now time.Time) (untold bool) {
 		return false
 	}
 	for _, route := range s.routes.all() {
-		if o := route.split.override.Load(); o != nil && route.name != "" {
-			v := route.split.review(o, now)
+		if route.name == "" {
+			continue
+		}
+		if o, v := route.state.override.review(route.split, now); o != nil {
 			s.tell(route, o, v)
 			untold = untold || v.edited || v.joins
 		}
@@ -212,16 +214,16 @@ func (s *steering) review(now time.Time) (untold bool) {
 // tell logs what has become of an override.
 func (s *steering) tell(route *route, o *override, v verdict) {
 	configured := route.split.configured.percent
-	switch past := route.split.past; {
-	case v.edited && past.tells(o, isEdited):
+	switch state := &route.state.override; {
+	case v.edited && state.tells(o, isEdited):
 		s.logger.Info("the configured traffic split was edited; the one that was set at run time no longer applies",
 			zap.String("route", route.name), zap.Float64("configured", configured),
 			zap.Float64("retired", o.TrafficSplit), zap.Float64("set_against", o.Against))
-	case v.unclear && past.tells(o, isUnclear):
+	case v.unclear && state.tells(o, isUnclear):
 		s.logger.Warn("whether this instance is rolled out is not clear; the traffic split that was set at run time still applies",
 			zap.String("route", route.name), zap.Float64("configured", configured), zap.Float64("applies", o.TrafficSplit),
 			zap.Time("until", o.firstRolled().Add(rolloutTime)), zap.String("to_end_it", "caddy proxyos reset "+route.name))
-	case !v.holds && !v.edited && past.tells(o, isOver):
+	case !v.holds && !v.edited && state.tells(o, isOver):
 		s.logger.Info("another instance was rolled out long ago; here, too, the configured traffic split applies",
 			zap.String("route", route.name), zap.Float64("configured", configured), zap.Float64("retired", o.TrafficSplit))
 	}
@@ -240,7 +242,7 @@ func (s *steering) note(doc *document) (changed bool, err error) {
 			continue
 		}
 		configured := route.split.configured.percent
-		switch v := route.split.judge(o, now); {
+		switch v := route.state.override.judge(route.split, o, now); {
 		case v.edited:
 			doc.Routes[route.name], changed = o.withRolled(s.instance, configured, now), true
 		case v.joins:
