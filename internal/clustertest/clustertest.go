@@ -66,6 +66,14 @@ func New(t testing.TB, binary string, storage Storage, configured float64) *Clus
 func (i *Instance) config(configured float64) []byte {
 	i.cluster.t.Helper()
 	prepared, err := i.Prepare(i.routes(configured))
+	var config map[string]any
+	if err == nil {
+		err = json.Unmarshal(prepared, &config)
+	}
+	config["storage"] = i.storage.Config()
+	if err == nil {
+		prepared, err = json.Marshal(config)
+	}
 	if err != nil {
 		i.cluster.t.Fatal(err)
 	}
@@ -79,7 +87,6 @@ func (i *Instance) routes(configured float64) string {
 	if err := json.Unmarshal([]byte(i.Caddy.Routes(handler)), &config); err != nil {
 		i.cluster.t.Fatal(err)
 	}
-	config["storage"] = i.storage.Config()
 	config["apps"].(map[string]any)["proxyos"] = map[string]any{"sync_interval": Interval.String()}
 	text, err := json.Marshal(config)
 	if err != nil {
