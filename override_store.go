@@ -171,11 +171,15 @@ func (s *overrideStore) catchUp() {
 	}
 }
 
-// follow puts in force what this process already knows.
+// follow puts in force what this process already knows. A config that did not run yet has left
+// the routes to the one before.
 func (s *overrideStore) follow() {
 	s.memory.mu.Lock()
 	defer s.memory.mu.Unlock()
-	s.catchUp()
+	if s.memory.raw != nil {
+		s.applied = s.memory.generation
+		s.apply(s.memory.doc, true)
+	}
 }
 
 // edit changes a document, and tells whether it has. An error leaves the stored document as it is.
@@ -272,7 +276,8 @@ func (s *overrideStore) rewrite(ctx context.Context, edit edit, byPerson bool, i
 	case err != nil:
 		return err
 	case found.raw == nil:
-		found, replaced = stored{knownRaw, known}, knownRaw != nil
+		// another instance may know a document that says otherwise than a person
+		found, replaced = stored{knownRaw, known}, knownRaw != nil || byPerson
 	}
 
 	next := found.doc

@@ -286,7 +286,7 @@ func TestAStorageThatFailsIsReportedOnce(t *testing.T) {
 
 func TestAChangeThatChangesNothingIsNotWritten(t *testing.T) {
 	o, storage, _ := newOverrides(t)
-	if err := o.change(t.Context(), keep, true); err != nil {
+	if err := o.change(t.Context(), keep, false); err != nil {
 		t.Fatal(err)
 	}
 	if keys := storage.keys(overridesKey); len(keys) > 0 {

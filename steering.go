@@ -293,6 +293,7 @@ func (s *steering) follow(ctx context.Context) {
 		case <-ticker.C:
 			repair = s.store.sync(ctx)
 		case <-s.wake:
+			s.store.follow()
 			repair = s.store.sync(ctx)
 		case <-ctx.Done():
 			return
