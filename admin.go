@@ -143,8 +143,11 @@ func parseChange(body []byte) (change, error) {
 	return c, nil
 }
 
-// caller returns the address that a change came from.
+// caller returns the address that a change came from. Over a unix socket there is none.
 func caller(r *http.Request) string {
+	if r.RemoteAddr == "" || strings.HasPrefix(r.RemoteAddr, "@") {
+		return "unix socket"
+	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		host = r.RemoteAddr

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 )
@@ -33,11 +34,21 @@ func (c adminClient) show(name string) (route routeStatus, err error) {
 }
 
 func (c adminClient) split(name string, percent float64, by string) (route routeStatus, err error) {
-	return route, c.do(http.MethodPatch, c.path(name), change{TrafficSplit: &percent, By: by}, &route)
+	return route, c.change(http.MethodPatch, c.path(name), change{TrafficSplit: &percent, By: by}, &route)
 }
 
 func (c adminClient) reset(name string) (route routeStatus, err error) {
-	return route, c.do(http.MethodDelete, c.path(name)+"/override", nil, &route)
+	return route, c.change(http.MethodDelete, c.path(name)+"/override", nil, &route)
+}
+
+// change asks for a change, and once more if another instance has made one that this one did
+// not know: the last writer wins.
+func (c adminClient) change(method, path string, body, answer any) error {
+	err := c.do(method, path, body, answer)
+	if err != nil && strings.Contains(err.Error(), fmt.Sprintf("HTTP %d:", http.StatusConflict)) {
+		err = c.do(method, path, body, answer)
+	}
+	return err
 }
 
 func (c adminClient) path(name string) string { return "/proxyos/routes/" + url.PathEscape(name) }

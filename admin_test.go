@@ -2,6 +2,7 @@ package proxyos
 
 import (
 	"encoding/json"
+	"net/http"
 	"strings"
 	"testing"
 )
@@ -51,4 +52,12 @@ func FuzzParseChange(f *testing.F) {
 			t.Errorf("%q is read as %v by %q, which does not survive as %s: %v", body, *c.TrafficSplit, c.By, encoded, err)
 		}
 	})
+}
+
+func TestWhoMakesAChange(t *testing.T) {
+	for address, want := range map[string]string{"127.0.0.1:4000": "127.0.0.1", "[::1]:4000": "::1", "@": "unix socket", "": "unix socket"} {
+		if got := caller(&http.Request{RemoteAddr: address}); got != want {
+			t.Errorf("%q is shown as %q, want %q", address, got, want)
+		}
+	}
 }

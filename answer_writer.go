@@ -17,9 +17,10 @@ type answerWriter struct {
 }
 
 // WriteHeader implements http.ResponseWriter. Informational statuses are not the answer's,
-// but for 101, which ends the exchange of headers.
+// but for 101, which ends the exchange of headers. They come from the goroutine that reads
+// from the upstream, at any time until the transport returns, so they touch no field.
 func (a *answerWriter) WriteHeader(status int) {
-	if a.withheld && status == statusClientGone {
+	if status == statusClientGone && a.withheld {
 		return
 	}
 	if status >= 200 || status == http.StatusSwitchingProtocols {

@@ -1,158 +1,82 @@
 package proxyos
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
-
-	"github.com/caddyserver/caddy/v2"
 )
 
 // overridesKey is where Caddy's storage has the splits that were set at run time.
 const overridesKey = "proxyos/overrides.json"
 
-// storageTimeout is how long a change may wait for the storage. It is long enough for the lock
-// of a killed instance to go stale.
-const storageTimeout = 30 * time.Second
+// damagedPrefix begins the keys of documents that were set aside.
+const damagedPrefix = "proxyos/overrides.damaged-"
 
-// document has all overrides, as stored.
-type document struct {
-	Version uint64               `json:"version"` // grows with each change; see firstVersion
-	Routes  map[string]*override `json:"routes"`  // by name
+// keptDamaged is how many of those are kept.
+const keptDamaged = 5
+
+// storageTimeout is how long a change may wait for the storage, its lock included.
+const storageTimeout = 10 * time.Second
+
+// memory is what this process knows of the stored document. The running config shares it with
+// the one that replaces it.
+type memory struct {
+	changing chan struct{} // has room while no change is made here
+
+	mu         sync.Mutex // held while a document is put in force
+	generation uint64     // grows with each document that differs from the one before
+	raw        []byte     // the latest document as it is stored; nil if this process has seen none
+	doc        document
+	reported   map[string]bool // what is wrong with the storage and logged
 }
 
-// override is a traffic split that is set while the route runs. Once it is in force, only
-// retired may change.
-type override struct {
-	TrafficSplit float64   `json:"traffic_split"`
-	Against      float64   `json:"against"` // the configured split that it replaces
-	SetAt        time.Time `json:"set_at"`
-	SetBy        string    `json:"set_by,omitempty"`
-
-	share   share       // the traffic split
-	retired atomic.Bool // the configured split has been edited since
+func newMemory() *memory {
+	return &memory{changing: make(chan struct{}, 1), reported: make(map[string]bool)}
 }
 
-func newOverride(percent, against float64, by string) *override {
-	return &override{TrafficSplit: percent, Against: against, SetAt: time.Now().UTC().Round(0), SetBy: by, share: newShare(percent)}
-}
-
-// UnmarshalJSON decodes an override. It rejects unknown fields.
-func (o *override) UnmarshalJSON(data []byte) error {
-	type plain override
-	if err := caddy.StrictUnmarshalJSON(data, (*plain)(o)); err != nil {
-		return err
-	}
-	o.share = newShare(o.TrafficSplit)
-	return nil
-}
-
-// firstVersion returns the version of a new document. It is larger than those of a document
-// that was lost, which an instance may still have in force.
-func firstVersion() uint64 { return uint64(time.Now().UnixMilli()) }
-
-// maxVersion is the largest number that all JSON decoders read exactly.
-const maxVersion = 1 << 53
-
-func parseDocument(raw []byte) (document, error) {
-	var doc document
-	if !json.Valid(raw) { // also rejects text after the first value
-		return document{}, errors.New("it is not JSON")
-	}
-	if err := caddy.StrictUnmarshalJSON(raw, &doc); err != nil {
-		return document{}, err
-	}
-	if doc.Version == 0 || doc.Version > maxVersion {
-		return document{}, fmt.Errorf("its version %d is outside 1 to %d", doc.Version, uint64(maxVersion))
-	}
-	for name, o := range doc.Routes {
-		if o == nil {
-			delete(doc.Routes, name)
-			continue
-		}
-		if err := errors.Join(checkPercent(o.TrafficSplit), checkPercent(o.Against)); err != nil {
-			return document{}, fmt.Errorf("route %q: the split %w", name, err)
-		}
-	}
-	return doc, nil
+// latest returns the latest document, which must not be changed, and its generation.
+func (m *memory) latest() (doc document, raw []byte, generation uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.doc, m.raw, m.generation
 }
 
 // overrideStore keeps the splits that were set at run time in Caddy's storage. All instances of
-// a cluster read them there, and so does this one after a restart. It does not touch requests: if
-// the storage fails, the splits stay as they are.
+// a cluster read them there, and so does this one after a restart. It follows each document that
+// differs from the one it knows: an older one, too, for then the storage has gone back for all.
+// It does not touch requests. If the storage fails or has lost the document, the splits stay.
 type overrideStore struct {
 	storage certmagic.Storage
 	logger  *zap.Logger
-	held    func() document // the overrides in force
+	memory  *memory
 
 	// apply puts a document in force; followed tells whether it came from the storage
 	apply func(doc document, followed bool)
 
-	mu      sync.Mutex // held while the document is changed or put in force
-	version uint64     // of the document in force
-	failing bool       // whether the storage failed when it was last read
+	// record is what this instance writes about itself. It also shows whether the storage
+	// delivers what it is given.
+	record func() (key string, value []byte)
+
+	applied uint64 // the generation that is in force; guarded by the memory's lock
 }
 
-// change changes the document in the storage, then puts it in force. It writes nothing if
-// edit reports that nothing has changed.
-func (s *overrideStore) change(ctx context.Context, edit func(*document) bool) error {
-	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
-	defer cancel()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.storage.Lock(ctx, overridesKey); err != nil {
-		return fmt.Errorf("locking %s in the storage: %w", overridesKey, err)
-	}
-	doc, err := s.edit(ctx, edit)
-	// unlock even if the context has ended in the meantime
-	if unlockErr := s.storage.Unlock(context.WithoutCancel(ctx), overridesKey); unlockErr != nil {
-		s.logger.Error("the stored splits could not be unlocked", zap.String("key", overridesKey), zap.Error(unlockErr))
-	}
-	if err != nil {
-		return err
-	}
-	s.putInForce(doc, false)
-	return nil
-}
-
-// edit reads, edits and writes the document. The lock must be held.
-func (s *overrideStore) edit(ctx context.Context, edit func(*document) bool) (document, error) {
-	doc, err := s.read(ctx)
-	damaged, isDamaged := errors.AsType[*damagedError](err)
-	switch {
-	case isDamaged:
-		if doc, err = s.setAside(ctx, damaged); err != nil {
-			return document{}, err
-		}
-	case err != nil:
-		return document{}, err
-	}
-	if doc.Routes == nil {
-		doc.Routes = make(map[string]*override)
-	}
-	if !edit(&doc) && !isDamaged {
-		return doc, nil
-	}
-	if doc.Version == 0 {
-		doc.Version = firstVersion()
-	}
-	doc.Version = max(doc.Version, s.version) + 1
-	encoded, err := json.MarshalIndent(doc, "", "\t")
-	if err != nil {
-		return document{}, err
-	}
-	if err := s.storage.Store(ctx, overridesKey, encoded); err != nil {
-		return document{}, fmt.Errorf("writing %s to the storage: %w", overridesKey, err)
-	}
-	return doc, nil
+// stored is a document and its bytes, which are nil if there is none.
+type stored struct {
+	raw []byte
+	doc document
 }
 
 // damagedError says that the stored document cannot be read.
@@ -165,78 +89,266 @@ func (e *damagedError) Error() string {
 	return fmt.Sprintf("the stored document %s is damaged: %v", overridesKey, e.cause)
 }
 
-// read returns the stored document, an empty one if there is none.
-func (s *overrideStore) read(ctx context.Context) (document, error) {
+func (e *damagedError) Unwrap() error { return e.cause }
+
+// errMissing says that a document that there was is gone.
+var errMissing = fmt.Errorf("the stored document %s is missing", overridesKey)
+
+// read returns the stored document, if there is one.
+func (s *overrideStore) read(ctx context.Context) (stored, error) {
 	raw, err := s.storage.Load(ctx, overridesKey)
 	if errors.Is(err, fs.ErrNotExist) {
-		return document{}, nil
+		return stored{}, nil
 	}
 	if err != nil {
-		return document{}, fmt.Errorf("reading %s from the storage: %w", overridesKey, err)
+		return stored{}, fmt.Errorf("reading %s from the storage: %w", overridesKey, err)
 	}
 	doc, err := parseDocument(raw)
+	if _, newer := errors.AsType[*newerFormatError](err); newer {
+		return stored{}, err
+	}
 	if err != nil {
-		return document{}, &damagedError{raw, err}
+		return stored{}, &damagedError{raw, err}
 	}
-	return doc, nil
+	return stored{raw, doc}, nil
 }
 
-// setAside keeps a damaged document under another key, and returns in its place what is in
-// force here.
-func (s *overrideStore) setAside(ctx context.Context, damaged *damagedError) (document, error) {
-	key := fmt.Sprintf("proxyos/overrides.damaged-%s.json", time.Now().UTC().Format("20060102T150405.000"))
-	if err := s.storage.Store(ctx, key, damaged.raw); err != nil {
-		return document{}, fmt.Errorf("setting %s aside as %s: %w", overridesKey, key, err)
-	}
-	s.logger.Error("the stored splits are damaged; they are set aside and replaced with the current ones",
-		zap.String("key", overridesKey), zap.String("set_aside_as", key), zap.Error(damaged.cause))
-	return s.held(), nil
-}
+// sync puts the stored document in force if it differs from the one that this process knows. It
+// tells whether the document must be repaired: it is missing or damaged, and this process has had one.
+func (s *overrideStore) sync(ctx context.Context) (repair bool) {
+	_, _, generation := s.memory.latest()
+	found, err := s.read(ctx)
+	damaged, isDamaged := errors.AsType[*damagedError](err)
 
-// sync puts the stored document in force if it is newer than the current one; with again, also
-// if both have the same version. It ignores an older one: a change may be made here while the
-// storage is read.
-func (s *overrideStore) sync(ctx context.Context, again bool) error {
-	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
-	defer cancel()
-	doc, err := s.read(ctx)
-	if _, damaged := errors.AsType[*damagedError](err); damaged {
-		err = s.change(ctx, func(*document) bool { return false }) // sets it aside
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.report(ctx, err)
-		return err
+	s.memory.mu.Lock()
+	defer s.memory.mu.Unlock()
+	defer s.catchUp()
+	if s.memory.generation != generation {
+		return false // a change was made here while the storage was read
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.report(ctx, err); err != nil {
-		return err
-	}
-	if doc.Version == 0 && s.version > 0 {
-		// no document: it was deleted, or not yet written when it was read
-		if doc, err = s.read(ctx); err != nil {
-			return err
+	known := s.memory.raw != nil
+	switch {
+	case isDamaged && known:
+		return true
+	case isDamaged:
+		s.report(ctx, "damaged", "the stored splits are damaged, and this instance has not seen others; the configured ones apply until another instance writes the splits again, or `caddy proxyos split` or `reset` does", damaged)
+	case err != nil:
+		s.report(ctx, "unreadable", "the stored splits cannot be read; the current ones still apply", err)
+	case found.raw == nil && known:
+		s.report(ctx, "missing", "the stored splits are missing; the current ones still apply, and are written again", errMissing)
+		return true
+	default:
+		s.take(found)
+		if len(s.memory.reported) > 0 {
+			s.logger.Info("the stored splits can be read again")
+			clear(s.memory.reported)
 		}
 	}
-	if doc.Version > s.version || doc.Version == 0 || again && doc.Version == s.version {
-		s.putInForce(doc, true)
+	return false
+}
+
+// report logs once that something is wrong with the storage. The memory's lock must be held.
+func (s *overrideStore) report(ctx context.Context, kind, message string, err error) {
+	if !s.memory.reported[kind] && !errors.Is(ctx.Err(), context.Canceled) {
+		s.memory.reported[kind] = true
+		s.logger.Error(message, zap.String("key", overridesKey), zap.Error(err))
+	}
+}
+
+// take makes a document the latest. The memory's lock must be held.
+func (s *overrideStore) take(found stored) {
+	if found.raw != nil && !bytes.Equal(found.raw, s.memory.raw) {
+		s.memory.raw, s.memory.doc = found.raw, found.doc
+		s.memory.generation++
+	}
+}
+
+// catchUp puts the latest document in force. The memory's lock must be held.
+func (s *overrideStore) catchUp() {
+	if s.applied != s.memory.generation {
+		s.applied = s.memory.generation
+		s.apply(s.memory.doc, true)
+	}
+}
+
+// follow puts in force what this process already knows. A config that did not run yet has left
+// the routes to the one before.
+func (s *overrideStore) follow() {
+	s.memory.mu.Lock()
+	defer s.memory.mu.Unlock()
+	if s.memory.raw != nil {
+		s.applied = s.memory.generation
+		s.apply(s.memory.doc, true)
+	}
+}
+
+// edit changes a document, and tells whether it has. An error leaves the stored document as it is.
+type edit func(*document) (changed bool, err error)
+
+// change changes the document in the storage, then puts it in force. Only a person may replace a
+// damaged document of which this process has seen no sound version.
+func (s *overrideStore) change(ctx context.Context, edit edit, byPerson bool) error {
+	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
+	defer cancel()
+	select {
+	case s.memory.changing <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for another change of this instance, which waits for the storage: %w%s", ctx.Err(), s.holder(ctx))
+	}
+	var isStored atomic.Bool
+	done := make(chan error, 1)
+	go func() { // some storages do not heed the context
+		defer func() { <-s.memory.changing }()
+		done <- s.locked(ctx, func() error { return s.rewrite(ctx, edit, byPerson, &isStored) })
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select { // what heeds the context says more
+	case err := <-done:
+		return err
+	case <-time.After(storageTimeout / 50):
+	}
+	if isStored.Load() {
+		return nil
+	}
+	return fmt.Errorf("the storage does not answer: %w", ctx.Err())
+}
+
+// locked does something while the document is locked.
+func (s *overrideStore) locked(ctx context.Context, do func() error) error {
+	if err := s.storage.Lock(ctx, overridesKey); err != nil {
+		return fmt.Errorf("locking %s in the storage: %w%s", overridesKey, err, s.holder(ctx))
+	}
+	err := ctx.Err()
+	if err == nil {
+		err = do()
+	}
+	// unlock even if the context has ended in the meantime
+	if unlockErr := s.storage.Unlock(context.WithoutCancel(ctx), overridesKey); unlockErr != nil {
+		s.logger.Error("the stored splits could not be unlocked", zap.String("key", overridesKey), zap.Error(unlockErr))
+	}
+	return err
+}
+
+// holder says who has kept the document locked until the time was up, and what to do.
+func (s *overrideStore) holder(ctx context.Context) string {
+	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return ""
+	}
+	text := fmt.Sprintf("; another instance has kept it locked for %s", storageTimeout)
+	files, ok := s.storage.(interface{ Filename(key string) string })
+	if !ok {
+		return text + ", or one that was killed has left the lock behind; try again, or delete the lock in the storage if it stays"
+	}
+	name := files.Filename("locks/" + certmagic.StorageKeys.Safe(overridesKey) + ".lock")
+	var lock struct{ Created, Updated time.Time }
+	if raw, err := os.ReadFile(name); err == nil && json.Unmarshal(raw, &lock) == nil && !lock.Created.IsZero() {
+		text = fmt.Sprintf("; its holder has had it since %s, and last confirmed that at %s",
+			lock.Created.Local().Format(time.DateTime), lock.Updated.Local().Format(time.TimeOnly))
+	}
+	return text + fmt.Sprintf("; try again, or delete %s if no instance runs that holds it", name)
+}
+
+// rewrite reads, edits and writes the document, and puts it in force. The lock must be held.
+func (s *overrideStore) rewrite(ctx context.Context, edit edit, byPerson bool, isStored *atomic.Bool) error {
+	known, knownRaw, _ := s.memory.latest()
+	found, err := s.read(ctx)
+	if err == nil && found.raw == nil { // it is missing, or the storage says so of everything
+		if found, err = s.read(ctx); err == nil && found.raw == nil {
+			if err = s.prove(ctx); err == nil {
+				found, err = s.read(ctx)
+			}
+		}
+	}
+	replaced := false
+	damaged, isDamaged := errors.AsType[*damagedError](err)
+	switch {
+	case isDamaged && knownRaw == nil && !byPerson:
+		return err
+	case isDamaged:
+		if err := s.setAside(ctx, damaged); err != nil {
+			return err
+		}
+		found, replaced = stored{knownRaw, known}, true
+	case err != nil:
+		return err
+	case found.raw == nil:
+		// another instance may know a document that says otherwise than a person
+		found, replaced = stored{knownRaw, known}, knownRaw != nil || byPerson
+	}
+
+	next := found.doc
+	if next.Routes = maps.Clone(next.Routes); next.Routes == nil {
+		next.Routes = make(map[string]*override)
+	}
+	changed, err := edit(&next)
+	switch {
+	case err != nil || !changed && !replaced:
+	case found.doc.Format > documentFormat:
+		err = &newerFormatError{format: found.doc.Format}
+	case !changed && found.raw != nil: // the very same bytes: nobody need follow them
+		err = s.write(ctx, found.raw)
+	default:
+		if found.raw, found.doc, err = next.encoded(); err == nil {
+			err = s.write(ctx, found.raw)
+		}
+	}
+	if _, conflict := errors.AsType[*conflictError](err); err != nil && !conflict {
+		return err
+	}
+	s.memory.mu.Lock()
+	defer s.memory.mu.Unlock()
+	if s.take(found); s.applied != s.memory.generation {
+		s.applied = s.memory.generation
+		s.apply(found.doc, err != nil)
+	}
+	isStored.Store(err == nil)
+	return err
+}
+
+func (s *overrideStore) write(ctx context.Context, raw []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err // the lock may no longer be ours
+	}
+	if err := s.storage.Store(ctx, overridesKey, raw); err != nil {
+		return fmt.Errorf("writing %s to the storage: %w", overridesKey, err)
 	}
 	return nil
 }
 
-// report logs once that the storage fails, and once that it works again.
-func (s *overrideStore) report(ctx context.Context, err error) {
-	switch {
-	case err != nil && !s.failing && !errors.Is(ctx.Err(), context.Canceled):
-		s.logger.Error("the stored splits cannot be read; the current ones still apply", zap.Error(err))
-		s.failing = true
-	case err == nil && s.failing:
-		s.logger.Info("the stored splits can be read again")
-		s.failing = false
+// prove checks that the storage delivers what it is given. Some report a failure to read as
+// a missing key, and what is there must not be replaced unseen.
+func (s *overrideStore) prove(ctx context.Context) error {
+	key, value := s.record()
+	if err := s.storage.Store(ctx, key, value); err != nil {
+		return fmt.Errorf("writing %s to the storage: %w", key, err)
 	}
+	if back, err := s.storage.Load(ctx, key); err != nil || !bytes.Equal(back, value) {
+		return fmt.Errorf("the storage does not deliver what it was given as %s: it has %d bytes, error %v", key, len(back), err)
+	}
+	return nil
 }
 
-func (s *overrideStore) putInForce(doc document, followed bool) {
-	s.version = doc.Version
-	s.apply(doc, followed)
+// setAside keeps a damaged document under another key, and deletes the oldest such ones.
+func (s *overrideStore) setAside(ctx context.Context, damaged *damagedError) error {
+	key := damagedPrefix + time.Now().UTC().Format("20060102T150405.000") + ".json"
+	if err := s.storage.Store(ctx, key, damaged.raw); err != nil {
+		return fmt.Errorf("setting %s aside as %s: %w", overridesKey, key, err)
+	}
+	s.logger.Error("the stored splits are damaged; they are set aside and replaced with the current ones",
+		zap.String("key", overridesKey), zap.String("set_aside_as", key), zap.Error(damaged.cause))
+	keys, err := s.storage.List(ctx, "proxyos", false)
+	keys = slices.DeleteFunc(keys, func(key string) bool { return !strings.HasPrefix(key, damagedPrefix) })
+	slices.Sort(keys)
+	for len(keys) > keptDamaged && err == nil {
+		err = s.storage.Delete(ctx, keys[0])
+		keys = keys[1:]
+	}
+	if err != nil {
+		s.logger.Warn("damaged documents of the past could not be deleted", zap.String("keys", damagedPrefix+"*"), zap.Error(err))
+	}
+	return nil
 }

@@ -2,14 +2,15 @@ package proxyos
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -18,65 +19,6 @@ import (
 
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
-
-func TestDocumentsThatAreDamaged(t *testing.T) {
-	for _, text := range []string{
-		"", " ", "null", "{}", "[]", "7", `{"version":`, `{"version":1,"routes":{}}x`, `{"version":1}{"version":2}`,
-		`{"version":0,"routes":{}}`, `{"version":-1}`, `{"version":1.5}`, `{"version":9007199254740993}`,
-		`{"version":1,"more":2}`, `{"version":1,"routes":[]}`, `{"version":1,"routes":{"app":7}}`,
-		`{"version":1,"routes":{"app":{"traffic_split":"5"}}}`, `{"version":1,"routes":{"app":{"traffic_split":101}}}`,
-		`{"version":1,"routes":{"app":{"traffic_split":5,"against":-1}}}`,
-		`{"version":1,"routes":{"app":{"traffic_split":5,"set_at":"yesterday"}}}`,
-	} {
-		if doc, err := parseDocument([]byte(text)); err == nil {
-			t.Errorf("%q is read as %+v", text, doc)
-		}
-	}
-	doc, err := parseDocument([]byte(`{"version":3,"routes":{"app":{"traffic_split":5,"against":1,"set_at":"2024-05-01T10:00:00Z"}}}` + "\n"))
-	if err != nil || doc.Version != 3 || doc.Routes["app"].TrafficSplit != 5 {
-		t.Errorf("a valid document is read as %+v, %v", doc, err)
-	}
-}
-
-func FuzzParseDocument(f *testing.F) {
-	for _, text := range []string{
-		`{"version":3,"routes":{"app":{"traffic_split":5,"against":1,"set_at":"2024-05-01T10:00:00Z","set_by":"ops"}}}`,
-		`{"version":1}`, `{"version":1,"routes":null}`, `{"version":1,"routes":{}}`, `{"version":9007199254740992}`, `{"version":1e3}`,
-		`{"version":1,"routes":{"":{},"b":{"traffic_split":-0}}}`, `{"version":1,"routes":{"app":{"traffic_split":1e-320,"against":100}}}`,
-		`{"version":1,"routes":{"app":{"set_at":"2024-02-29T23:59:59.999999999+23:59"}}}`, `{"version":1,"routes":{"app":{"set_at":null}}}`,
-		`{"version":1,"version":2}`, `{"VERSION":1}`, `{"version":1}x`, `null`, ``, "{\"version\":1,\"routes\":{\"\xff\":{},\"\\ud800\":{}}}",
-	} {
-		f.Add([]byte(text))
-	}
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		doc, err := parseDocument(raw)
-		if err != nil {
-			return
-		}
-		if doc.Version == 0 || doc.Version > maxVersion {
-			t.Errorf("version %d is accepted", doc.Version)
-		}
-		for name, o := range doc.Routes {
-			if checkPercent(o.TrafficSplit) != nil || checkPercent(o.Against) != nil {
-				t.Errorf("route %q: %v against %v is accepted", name, o.TrafficSplit, o.Against)
-			}
-		}
-		encoded, err := json.MarshalIndent(doc, "", "\t") // as it is stored
-		if err != nil {
-			t.Fatalf("%q is read, but cannot be stored: %v", raw, err)
-		}
-		back, err := parseDocument(encoded)
-		if err != nil {
-			t.Fatalf("%q is read, but not once it is stored as\n%s\n%v", raw, encoded, err)
-		}
-		same := maps.EqualFunc(back.Routes, doc.Routes, func(a, b *override) bool {
-			return a.TrafficSplit == b.TrafficSplit && a.Against == b.Against && a.SetAt.Equal(b.SetAt) && a.SetBy == b.SetBy
-		})
-		if back.Version != doc.Version || !same {
-			t.Errorf("%q is read as %+v, and once it is stored as %+v", raw, doc, back)
-		}
-	})
-}
 
 func TestAChangeIsStoredBeforeItIsInForce(t *testing.T) {
 	o, storage, _ := newOverrides(t)
@@ -89,7 +31,7 @@ func TestAChangeIsStoredBeforeItIsInForce(t *testing.T) {
 			t.Error("a change made here counts as one from the storage")
 		}
 	}
-	if err := o.change(t.Context(), set("app", 25)); err != nil {
+	if err := o.change(t.Context(), set("app", 25), true); err != nil {
 		t.Fatal(err)
 	}
 	if storage.locked() {
@@ -100,12 +42,12 @@ func TestAChangeIsStoredBeforeItIsInForce(t *testing.T) {
 func TestAChangeThatCannotBeStoredChangesNothing(t *testing.T) {
 	for _, operation := range []string{"lock", "load", "store"} {
 		o, storage, inForce := newOverrides(t)
-		if err := o.change(t.Context(), set("app", 25)); err != nil {
+		if err := o.change(t.Context(), set("app", 25), true); err != nil {
 			t.Fatal(err)
 		}
 		stored := string(storage.get(overridesKey))
 		storage.fail(operation)
-		err := o.change(t.Context(), set("app", 50))
+		err := o.change(t.Context(), set("app", 50), true)
 		if !errors.Is(err, errBroken) {
 			t.Errorf("%s fails, and the change reports %v", operation, err)
 		}
@@ -127,125 +69,248 @@ func TestTheLastWriterWins(t *testing.T) {
 	other, _, inForceOfOther := newOverridesOn(storage)
 	for i, percent := range []float64{10, 20, 30, 40} {
 		writer := []*overrideStore{one, other}[i%2]
-		if err := writer.change(t.Context(), set("app", percent)); err != nil {
+		if err := writer.change(t.Context(), set("app", percent), true); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, o := range []*overrideStore{one, other} {
-		if err := o.sync(t.Context(), false); err != nil {
-			t.Fatal(err)
-		}
+		o.sync(t.Context())
 	}
-	if inForceOfOne.of("app") != 40 || inForceOfOther.of("app") != 40 || one.version != other.version {
-		t.Errorf("in force are %v %% (version %d) and %v %% (version %d), want 40 %% in both", inForceOfOne.of("app"), one.version, inForceOfOther.of("app"), other.version)
+	if inForceOfOne.of("app") != 40 || inForceOfOther.of("app") != 40 {
+		t.Errorf("in force are %v %% and %v %%, want 40 %% in both", inForceOfOne.of("app"), inForceOfOther.of("app"))
 	}
 }
 
-func TestANewDocumentIsNewerThanALostOne(t *testing.T) {
-	for name, lose := range map[string]func(*memoryStorage){
-		"deleted": func(s *memoryStorage) { s.put(overridesKey, nil) },
-		"damaged": func(s *memoryStorage) { s.put(overridesKey, []byte("xx")) },
-	} {
-		old, storage, inForce := newOverrides(t)
-		for percent := range 20 {
-			if err := old.change(t.Context(), set("app", float64(percent))); err != nil {
-				t.Fatal(err)
-			}
-		}
-		// versions begin with the time in milliseconds, and old has changed faster than that
-		proxytest.Eventually(t, "the time overtakes the version", func() bool { return firstVersion() > old.version })
-		lose(storage)
-		fresh, _, _ := newOverridesOn(storage) // an instance that was started just now
-		if err := fresh.change(t.Context(), set("app", 77)); err != nil {
+func TestADocumentThatDiffersIsFollowedOlderOrNot(t *testing.T) {
+	one, storage, inForce := newOverrides(t)
+	var backups [][]byte
+	for _, percent := range []float64{20, 30, 40} {
+		if err := one.change(t.Context(), set("app", percent), true); err != nil {
 			t.Fatal(err)
 		}
-		if err := old.sync(t.Context(), false); err != nil {
-			t.Fatal(err)
-		}
-		if got := inForce.of("app"); got != 77 {
-			t.Errorf("%s: the instance that knew the lost document has %v %% in force, want 77", name, got)
+		backups = append(backups, storage.get(overridesKey))
+	}
+	other, _, inForceOfOther := newOverridesOn(storage)
+	for i, want := range map[int]float64{0: 20, 1: 30, 2: 40} {
+		storage.put(overridesKey, backups[i])
+		one.sync(t.Context())
+		other.sync(t.Context())
+		if inForce.of("app") != want || inForceOfOther.of("app") != want {
+			t.Errorf("restored was %v %%; in force are %v %% and %v %%", want, inForce.of("app"), inForceOfOther.of("app"))
 		}
 	}
 }
 
-func TestADamagedDocumentIsSetAsideAndReported(t *testing.T) {
-	o, storage, inForce := newOverrides(t)
-	if err := o.change(t.Context(), set("app", 25)); err != nil {
-		t.Fatal(err)
+func TestTheVersionIsNeverCompared(t *testing.T) {
+	one, storage, inForce := newOverrides(t)
+	for _, version := range []string{"9007199254740992", "1", "1e300", "9007199254740992"} {
+		storage.put(overridesKey, []byte(`{"version":`+version+`,"routes":{"app":{"traffic_split":5}}}`))
+		one.sync(t.Context())
+		if got := inForce.of("app"); got != 5 {
+			t.Errorf("version %s: %v %% is in force, want 5", version, got)
+		}
+		if err := one.change(t.Context(), set("app", 7), true); err != nil {
+			t.Fatal(err)
+		}
+		if doc, err := parseDocument(storage.get(overridesKey)); err != nil || doc.Version > maxVersion || doc.Routes["app"].TrafficSplit != 7 {
+			t.Errorf("after version %s, stored is %+v, %v", version, doc, err)
+		}
 	}
-	storage.put(overridesKey, []byte(`{"version":`))
-	if err := o.sync(t.Context(), false); err != nil {
-		t.Fatal(err)
-	}
-	if inForce.of("app") != 25 {
-		t.Errorf("now %v %% applies", inForce.of("app"))
-	}
-	doc, err := parseDocument(storage.get(overridesKey))
-	if err != nil || doc.Routes["app"].TrafficSplit != 25 {
-		t.Errorf("it is replaced with %+v, %v", doc, err)
-	}
-	aside := storage.keys("proxyos/overrides.damaged-")
-	if len(aside) != 1 || string(storage.get(aside[0])) != `{"version":` {
+	if aside := storage.keys(damagedPrefix); len(aside) > 0 {
 		t.Errorf("set aside are %v", aside)
 	}
 }
 
+func TestAMissingDocumentIsWrittenAgainAsItWas(t *testing.T) {
+	one, storage, inForce := newOverrides(t)
+	core, logs := observer.New(zap.InfoLevel)
+	one.logger = zap.New(core)
+	if one.sync(t.Context()) {
+		t.Error("where there never was a document, one is missing")
+	}
+	if err := one.change(t.Context(), set("app", 25), true); err != nil {
+		t.Fatal(err)
+	}
+	was := string(storage.get(overridesKey))
+	storage.put(overridesKey, nil)
+	for range 3 {
+		if !one.sync(t.Context()) {
+			t.Error("the missing document is not missed")
+		}
+	}
+	if got := inForce.of("app"); got != 25 {
+		t.Errorf("now %v %% is in force", got)
+	}
+	if err := one.change(t.Context(), keep, false); err != nil {
+		t.Fatal(err)
+	}
+	if got := string(storage.get(overridesKey)); got != was {
+		t.Errorf("stored was\n%s\nand is\n%s", was, got)
+	}
+	one.sync(t.Context())
+	if missing, again := logs.FilterMessageSnippet("are missing").Len(), logs.FilterMessageSnippet("can be read again").Len(); missing != 1 || again != 1 {
+		t.Errorf("it is logged %d times, and its end %d times", missing, again)
+	}
+}
+
+func TestAStorageThatOnlySaysThatThereIsNothingIsNotWritten(t *testing.T) {
+	one, storage, inForce := newOverrides(t)
+	if err := one.change(t.Context(), set("app", 25), true); err != nil {
+		t.Fatal(err)
+	}
+	other, _, _ := newOverridesOn(storage)
+	if err := other.change(t.Context(), set("app", 50), true); err != nil {
+		t.Fatal(err)
+	}
+	storage.fail("deny")
+	for _, byPerson := range []bool{true, false} {
+		edit := keep
+		if byPerson {
+			edit = set("app", 60)
+		}
+		if err := one.change(t.Context(), edit, byPerson); err == nil || !strings.Contains(err.Error(), "does not deliver what it was given") {
+			t.Errorf("the change reports %v", err)
+		}
+	}
+	if got := inForce.of("app"); got != 25 {
+		t.Errorf("now %v %% is in force", got)
+	}
+	storage.fail("")
+	if one.sync(t.Context()); inForce.of("app") != 50 {
+		t.Errorf("once the storage works, %v %% is in force, want 50", inForce.of("app"))
+	}
+}
+
+func TestADocumentOfANewerFormatIsFollowedAndNotWritten(t *testing.T) {
+	one, storage, inForce := newOverrides(t)
+	const newer = `{"format":2,"version":1,"routes":{"app":{"traffic_split":5}}}`
+	storage.put(overridesKey, []byte(newer))
+	one.sync(t.Context())
+	if got := inForce.of("app"); got != 5 {
+		t.Errorf("%v %% is in force, want 5", got)
+	}
+	for _, text := range []string{newer, `{"format":3,"routes":[]}`} {
+		storage.put(overridesKey, []byte(text))
+		if one.sync(t.Context()) {
+			t.Errorf("%s counts as damaged", text)
+		}
+		if err := one.change(t.Context(), set("app", 7), true); err == nil || !strings.Contains(err.Error(), "has format "+text[10:11]) {
+			t.Errorf("%s: a change reports %v", text, err)
+		}
+		if got := string(storage.get(overridesKey)); got != text || inForce.of("app") != 5 {
+			t.Errorf("%s becomes %s, in force is %v %%", text, got, inForce.of("app"))
+		}
+	}
+}
+
+func TestADamagedDocumentIsReplacedByThoseWhoHadOne(t *testing.T) {
+	const damage = `{"version":`
+	one, storage, inForce := newOverrides(t)
+	if err := one.change(t.Context(), set("app", 25), true); err != nil {
+		t.Fatal(err)
+	}
+	was := string(storage.get(overridesKey))
+	fresh, _, inForceOfFresh := newOverridesOn(storage)
+	core, logs := observer.New(zap.InfoLevel)
+	fresh.logger = zap.New(core)
+	for range 8 {
+		storage.put(overridesKey, []byte(damage))
+		for range 2 {
+			if fresh.sync(t.Context()) {
+				t.Error("an instance that has had no document would replace it")
+			}
+		}
+		if err := fresh.change(t.Context(), keep, false); err == nil {
+			t.Error("an instance that has had no document replaces it of its own accord")
+		}
+		if !one.sync(t.Context()) || inForce.of("app") != 25 {
+			t.Errorf("an instance that has had one does not repair it, or has %v %%", inForce.of("app"))
+		}
+		proxytest.Eventually(t, "the name of the next one is another", func() bool {
+			return len(storage.keys(damagedPrefix+time.Now().UTC().Format("20060102T150405.000"))) == 0
+		})
+		if err := one.change(t.Context(), keep, false); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(storage.get(overridesKey)); got != was {
+			t.Errorf("it is replaced with\n%s\nwant\n%s", got, was)
+		}
+	}
+	if logged := logs.FilterMessageSnippet("has not seen others").Len(); logged != 1 {
+		t.Errorf("the one that waits logs that %d times", logged)
+	}
+	aside := storage.keys(damagedPrefix)
+	if len(aside) != keptDamaged || string(storage.get(aside[0])) != damage {
+		t.Errorf("set aside are %v", aside)
+	}
+	if fresh.sync(t.Context()); inForceOfFresh.of("app") != 25 {
+		t.Errorf("the one that waited has %v %%", inForceOfFresh.of("app"))
+	}
+}
+
+func TestAPersonReplacesADamagedDocument(t *testing.T) {
+	for name, edit := range map[string]edit{"split": set("app", 30), "reset": keep} {
+		fresh, storage, inForce := newOverrides(t)
+		storage.put(overridesKey, []byte(" "))
+		if err := fresh.change(t.Context(), edit, true); err != nil {
+			t.Fatal(err)
+		}
+		doc, err := parseDocument(storage.get(overridesKey))
+		if err != nil || len(storage.keys(damagedPrefix)) != 1 || name == "split" && (doc.Routes["app"].TrafficSplit != 30 || inForce.of("app") != 30) {
+			t.Errorf("%s: stored are %+v, %v, and %v", name, doc, err, storage.keys(""))
+		}
+	}
+}
+
 func TestAStorageThatFailsIsReportedOnce(t *testing.T) {
-	for _, operation := range []string{"load", "store"} {
-		o, storage, _ := newOverrides(t)
-		core, logs := observer.New(zap.InfoLevel)
-		o.logger = zap.New(core)
-		storage.put(overridesKey, []byte("damaged")) // so that store is tried, too
-		storage.fail(operation)
-		for range 3 {
-			if err := o.sync(t.Context(), false); !errors.Is(err, errBroken) {
-				t.Errorf("%s fails, and sync reports %v", operation, err)
-			}
+	o, storage, inForce := newOverrides(t)
+	core, logs := observer.New(zap.InfoLevel)
+	o.logger = zap.New(core)
+	if err := o.change(t.Context(), set("app", 25), true); err != nil {
+		t.Fatal(err)
+	}
+	storage.fail("load")
+	for range 3 {
+		if o.sync(t.Context()) || inForce.of("app") != 25 {
+			t.Errorf("%v %% is in force", inForce.of("app"))
 		}
-		if got := logs.FilterMessageSnippet("cannot be read").Len(); got != 1 {
-			t.Errorf("%s fails three times, and is logged %d times", operation, got)
-		}
-		storage.fail("")
-		for range 3 {
-			if err := o.sync(t.Context(), false); err != nil {
-				t.Error(err)
-			}
-		}
-		if got := logs.FilterMessageSnippet("can be read again").Len(); got != 1 {
-			t.Errorf("%s works again, and that is logged %d times", operation, got)
-		}
+	}
+	storage.fail("")
+	for range 3 {
+		o.sync(t.Context())
+	}
+	if failed, again := logs.FilterMessageSnippet("cannot be read").Len(), logs.FilterMessageSnippet("can be read again").Len(); failed != 1 || again != 1 {
+		t.Errorf("three failures are logged %d times, and their end %d times", failed, again)
 	}
 }
 
 func TestAChangeThatChangesNothingIsNotWritten(t *testing.T) {
 	o, storage, _ := newOverrides(t)
-	if err := o.change(t.Context(), func(*document) bool { return false }); err != nil {
+	if err := o.change(t.Context(), keep, false); err != nil {
 		t.Fatal(err)
 	}
-	if keys := storage.keys(""); len(keys) > 0 {
+	if keys := storage.keys(overridesKey); len(keys) > 0 {
 		t.Errorf("stored are %v", keys)
 	}
 }
 
 func TestAChangeMadeWhileTheStorageIsReadStaysInForce(t *testing.T) {
 	o, storage, inForce := newOverrides(t)
-	if err := o.change(t.Context(), set("app", 25)); err != nil {
+	if err := o.change(t.Context(), set("app", 25), true); err != nil {
 		t.Fatal(err)
 	}
-	for _, again := range []bool{false, true} {
+	for range 2 {
 		o.storage = &overtakenStorage{storage, func() {
 			o.storage = storage
-			if err := o.change(t.Context(), set("app", 50)); err != nil {
+			if err := o.change(t.Context(), set("app", 50), true); err != nil {
 				t.Error(err)
 			}
 		}}
-		if err := o.sync(t.Context(), again); err != nil {
-			t.Fatal(err)
-		}
+		o.sync(t.Context())
 		if got := inForce.of("app"); got != 50 {
-			t.Errorf("read again: %v: %v %% is in force after 50 %% was acknowledged", again, got)
+			t.Errorf("%v %% is in force after 50 %% was acknowledged", got)
 		}
-		if err := o.change(t.Context(), set("app", 25)); err != nil {
+		if err := o.change(t.Context(), set("app", 25), true); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -256,11 +321,53 @@ func TestASlowStorageTimesOut(t *testing.T) {
 	storage.fail("hang")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if err := o.change(ctx, set("app", 25)); !errors.Is(err, context.DeadlineExceeded) {
+	if err := o.change(ctx, set("app", 25), true); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the change reports %v", err)
 	}
 	if storage.locked() || inForce.of("app") != 0 {
 		t.Error("the change left the storage locked, or is in force")
+	}
+}
+
+// A storage that heeds no context: the change ends in time, and the lock is not left behind.
+func TestAStorageThatHangsTimesOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, operation := range []string{"lock", "load", "store"} {
+			o, storage, inForce := newOverrides(t)
+			storage.stall(operation, time.Minute)
+			began := time.Now()
+			err := o.change(t.Context(), set("app", 25), true)
+			if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took > storageTimeout+time.Second {
+				t.Errorf("%s hangs: after %s the change reports %v", operation, took, err)
+			}
+			storage.stall("", 0)
+			time.Sleep(2 * time.Minute)
+			if storage.locked() {
+				t.Errorf("%s hangs: the storage stays locked", operation)
+			}
+			if stored := storage.get(overridesKey); operation != "store" && (stored != nil || inForce.of("app") != 0) {
+				t.Errorf("%s hangs: a change that has failed is stored later: %s", operation, stored)
+			}
+		}
+	})
+}
+
+func TestALockThatIsStuckIsNamed(t *testing.T) {
+	files := &certmagic.FileStorage{Path: t.TempDir()}
+	if err := files.Lock(t.Context(), overridesKey); err != nil {
+		t.Fatal(err)
+	}
+	o, _, _ := newOverrides(t)
+	o.storage = files
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	err := o.change(ctx, set("app", 25), true)
+	if err == nil || !strings.Contains(err.Error(), "its holder has had it since "+time.Now().Format("2006-01-02")) ||
+		!strings.Contains(err.Error(), filepath.Join(files.Path, "locks", "proxyos_overrides.json.lock")) && !strings.Contains(err.Error(), "delete "+files.Path) {
+		t.Errorf("the change reports %v", err)
+	}
+	if err := files.Unlock(t.Context(), overridesKey); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -284,17 +391,21 @@ func newOverridesOn(storage *memoryStorage) (*overrideStore, *memoryStorage, *sp
 	return &overrideStore{
 		storage: storage,
 		logger:  zap.NewNop(),
+		memory:  newMemory(),
 		apply:   func(doc document, _ bool) { s.doc = doc },
-		held:    func() document { return document{Routes: maps.Clone(s.doc.Routes)} },
+		record:  func() (string, []byte) { return instancesPrefix + "test", []byte("here") },
 	}, storage, s
 }
 
-func set(route string, percent float64) func(*document) bool {
-	return func(doc *document) bool {
+func set(route string, percent float64) edit {
+	return func(doc *document) (bool, error) {
 		doc.Routes[route] = newOverride(percent, 0, "")
-		return true
+		return true, nil
 	}
 }
+
+// keep is an edit that changes nothing.
+func keep(*document) (bool, error) { return false, nil }
 
 var errBroken = errors.New("the storage is broken")
 
@@ -304,6 +415,8 @@ type memoryStorage struct {
 	mu                sync.Mutex
 	values            map[string][]byte
 	broken            string // the operation that fails
+	stalled           string // the operation that takes long
+	duration          time.Duration
 	locks             int
 }
 
@@ -343,7 +456,21 @@ func (s *memoryStorage) keys(prefix string) []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(s.values)), func(key string) bool { return !strings.HasPrefix(key, prefix) })
 }
 
+// stall lets an operation take a while, whatever the context says.
+func (s *memoryStorage) stall(operation string, duration time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stalled, s.duration = operation, duration
+}
+
 func (s *memoryStorage) try(ctx context.Context, operation string) error {
+	s.mu.Lock()
+	wait := time.Duration(0)
+	if s.stalled == operation {
+		wait = s.duration
+	}
+	s.mu.Unlock()
+	time.Sleep(wait)
 	if s.broken == operation {
 		return errBroken
 	}
@@ -371,7 +498,7 @@ func (s *memoryStorage) Load(ctx context.Context, key string) ([]byte, error) {
 	if err := s.try(ctx, "load"); err != nil {
 		return nil, err
 	}
-	if value := s.get(key); value != nil {
+	if value := s.get(key); value != nil && s.broken != "deny" {
 		return value, nil
 	}
 	return nil, fs.ErrNotExist
@@ -383,4 +510,13 @@ func (s *memoryStorage) Store(ctx context.Context, key string, value []byte) err
 	}
 	s.put(key, value)
 	return nil
+}
+
+func (s *memoryStorage) List(ctx context.Context, prefix string, _ bool) ([]string, error) {
+	return s.keys(prefix + "/"), s.try(ctx, "list")
+}
+
+func (s *memoryStorage) Delete(ctx context.Context, key string) error {
+	s.put(key, nil)
+	return s.try(ctx, "delete")
 }

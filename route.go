@@ -49,10 +49,7 @@ func newRoute(p *plan, steering *steering, logger *zap.Logger) *route {
 	r := &route{name: p.name, label: p.name, fallback: p.fallback, proxy: p.proxy, steering: steering, logger: logger}
 	r.state, r.isNew = acquireRouteState(p.name)
 	r.breaker = &r.state.breaker
-	r.split = &splitter{configured: newShare(p.percent), override: &r.state.override, phase: &r.state.phase}
-	if o := r.state.override.Load(); o != nil && o.retired.Load() {
-		r.split.ignored = o
-	}
+	r.split = r.state.splitter(p.percent, instanceID())
 	if p.sticky != nil {
 		r.cohorts = newCohorts(p.sticky, p.name, r.state)
 	}
@@ -142,6 +139,7 @@ func (r *route) close() error {
 		all = append(all, r.transport.close())
 	}
 	r.releaseGroups()
+	r.state.override.leave(r.split)
 	return errors.Join(append(all, releaseRouteState(r.name))...)
 }
 

@@ -17,7 +17,7 @@ var routeStates = caddy.NewUsagePool()
 type routeState struct {
 	phase     atomic.Uint64 // of the split
 	positions atomic.Uint64 // of sticky clients: the last one given out
-	override  atomic.Pointer[override]
+	override  overrideState
 	breaker   breaker
 
 	production, staging groupState
@@ -47,6 +47,14 @@ func newRouteState() *routeState {
 	s := new(routeState)
 	s.phase.Store(halfway)
 	return s
+}
+
+// splitter returns the splitter of a config that has the route, with its configured share. It
+// must leave the state's override.
+func (s *routeState) splitter(percent float64, instance string) *splitter {
+	one := &splitter{configured: newShare(percent), state: &s.override, instance: instance, phase: &s.phase}
+	s.override.join(one)
+	return one
 }
 
 // acquireRouteState returns the state of the route of that name, or a new one that is

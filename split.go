@@ -16,9 +16,12 @@ import (
 // without locks or waiting.
 type splitter struct {
 	configured share
-	override   *atomic.Pointer[override] // in force instead, if it was set against the configured share
-	ignored    *override                 // retired before this config began
+	override   atomic.Pointer[override] // in force instead, or nil
 	phase      *atomic.Uint64
+
+	instance string         // the ID of this instance
+	state    *overrideState // shared with the config before
+	ruled    *override      // the latest one that was decided about; guarded by the state
 }
 
 // share is a percentage of the requests, prepared for the accumulator.
@@ -44,26 +47,14 @@ func (s *share) isSplit() bool { return s.percent > 0 && s.percent < 100 }
 func (s *share) covers(position uint64) bool { return s.percent == 100 || position < s.step }
 
 // newSplitter returns a splitter with its own phase.
-func newSplitter(percent float64) *splitter {
-	s := &splitter{configured: newShare(percent), override: new(atomic.Pointer[override]), phase: new(atomic.Uint64)}
-	s.phase.Store(halfway)
-	return s
-}
+func newSplitter(percent float64) *splitter { return newRouteState().splitter(percent, "") }
 
 // current returns the share in force.
 func (s *splitter) current() *share {
-	if o := s.overriding(); o != nil {
+	if o := s.override.Load(); o != nil {
 		return &o.share
 	}
 	return &s.configured
-}
-
-// overriding returns the override in force, or nil.
-func (s *splitter) overriding() *override {
-	if o := s.override.Load(); o != nil && o != s.ignored && o.Against == s.configured.percent {
-		return o
-	}
-	return nil
 }
 
 // toStaging takes a turn: it tells whether the next request goes to staging.

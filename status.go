@@ -1,6 +1,8 @@
 package proxyos
 
 import (
+	"time"
+
 	"github.com/proxyos/caddy-proxyos/internal/address"
 	"github.com/proxyos/caddy-proxyos/internal/certs"
 )
@@ -10,9 +12,21 @@ type routeStatus struct {
 	Name            string        `json:"name"`                     // empty: the route cannot be steered
 	TrafficSplit    float64       `json:"traffic_split"`            // the percentage in force
 	ConfiguredSplit float64       `json:"configured_traffic_split"` // the percentage in the config
-	Override        *override     `json:"override,omitempty"`       // if one is in force
+	Override        *setSplit     `json:"override,omitempty"`       // if one is in force
 	Fallbacks       uint64        `json:"fallbacks"`                // requests that production took over
 	Groups          []groupStatus `json:"groups"`
+}
+
+// setSplit is the override in force.
+type setSplit struct {
+	TrafficSplit float64   `json:"traffic_split"`
+	Against      float64   `json:"against"` // the configured percentage that it replaced
+	SetAt        time.Time `json:"set_at"`
+	SetBy        string    `json:"set_by,omitempty"`
+
+	// Until when the override is in force, if it cannot be known whether this instance is
+	// rolled out.
+	UnclearUntil *time.Time `json:"unclear_until,omitempty"`
 }
 
 // groupStatus is one group of a route. Errors are requests answered with a status of 500
@@ -49,8 +63,14 @@ func (r *route) status() routeStatus {
 		Name:            r.name,
 		TrafficSplit:    r.split.current().percent,
 		ConfiguredSplit: r.split.configured.percent,
-		Override:        r.split.overriding(),
 		Fallbacks:       r.state.fallbacks.Load(),
+	}
+	if o := r.split.override.Load(); o != nil {
+		s.Override = &setSplit{TrafficSplit: o.TrafficSplit, Against: o.Against, SetAt: o.SetAt, SetBy: o.SetBy}
+		if r.state.override.judge(r.split, o, time.Now()).unclear {
+			until := o.firstRolled().Add(rolloutTime)
+			s.Override.UnclearUntil = &until
+		}
 	}
 	for _, g := range r.groups {
 		group := groupStatus{Name: g.name, Dynamic: g.dynamic != nil, InFlight: g.state.inFlight.Load(), Upstreams: []upstreamStatus{}}

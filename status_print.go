@@ -47,7 +47,20 @@ func (p printer) list(routes []routeStatus) error {
 	}
 	fit(0, rows)
 	table(p.out, "", rows)
+	for _, route := range routes {
+		if route.Override != nil && route.Override.UnclearUntil != nil {
+			fmt.Fprintln(p.out)
+			p.unclear(route)
+		}
+	}
 	return nil
+}
+
+// unclear says that an override may have come to its end here.
+func (p printer) unclear(route routeStatus) {
+	fmt.Fprintln(p.out, wrapped(route.Name+": ", fmt.Sprintf("another instance was rolled out, and whether this one was is not clear; the share that was set applies until %s",
+		route.Override.UnclearUntil.Local().Format(time.DateTime))))
+	fmt.Fprintln(p.out, "  to end it now: caddy proxyos reset "+route.Name)
 }
 
 func (p printer) route(route routeStatus) error {
@@ -58,6 +71,9 @@ func (p printer) route(route routeStatus) error {
 		percentText(route.TrafficSplit), percentText(route.ConfiguredSplit))))
 	if o := route.Override; o != nil {
 		fmt.Fprintln(p.out, clip(fmt.Sprintf("set %s by %s", o.SetAt.Local().Format(time.DateTime), o.SetBy), lineWidth))
+		if o.UnclearUntil != nil {
+			p.unclear(route)
+		}
 	}
 	unchecked := false
 	for _, g := range route.Groups {

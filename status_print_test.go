@@ -85,7 +85,30 @@ func exampleRoute(name, address string, count uint64) routeStatus {
 	for i, group := range []string{production, staging} {
 		groups[i] = groupStatus{Name: group, Requests: count, Errors: count, InFlight: int64(count), Upstreams: []upstreamStatus{upstream, upstream}}
 	}
-	set := newOverride(12.5, 10, "ops@host")
+	set := &setSplit{TrafficSplit: 12.5, Against: 10, SetAt: time.Now(), SetBy: "ops@host"}
 	set.SetAt = time.Date(2024, 5, 1, 10, 0, 0, 0, time.UTC)
 	return routeStatus{Name: name, TrafficSplit: 12.5, ConfiguredSplit: 10, Fallbacks: count, Groups: groups, Override: set}
+}
+
+func TestWhatIsUnclearIsShownWithTheWayOut(t *testing.T) {
+	route := exampleRoute("app", "a:1", 1)
+	until := time.Date(2024, 5, 1, 11, 0, 0, 0, time.UTC)
+	route.Override.UnclearUntil = &until
+	for name, print := range map[string]func(printer) error{
+		"show": func(p printer) error { return p.route(route) },
+		"list": func(p printer) error { return p.list([]routeStatus{route}) },
+	} {
+		var out strings.Builder
+		if err := print(printer{out: &out}); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(out.String(), "is not clear") || !strings.Contains(out.String(), "to end it now: caddy proxyos reset app\n") {
+			t.Errorf("%s prints\n%s", name, &out)
+		}
+		for line := range strings.Lines(out.String()) {
+			if len([]rune(line)) > lineWidth+1 {
+				t.Errorf("%s prints a long line: %s", name, line)
+			}
+		}
+	}
 }

@@ -2,6 +2,8 @@ package proxyos
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -18,6 +20,9 @@ import (
 // set at run time, if the storage is slow.
 const startupWait = time.Second
 
+// startInterval is how often a config looks whether it runs.
+const startInterval = 100 * time.Millisecond
+
 // steering puts the splits that are set at run time in force: here, and through Caddy's
 // storage in all instances of a cluster.
 type steering struct {
@@ -25,20 +30,38 @@ type steering struct {
 	store    *overrideStore
 	interval time.Duration // between reads of the storage
 	logger   *zap.Logger
+	instance string // the ID of this instance
 
-	synced chan struct{} // closed once the stored overrides are in force
-	slow   atomic.Bool   // the storage is too slow, so requests do not wait for it
-	wake   chan struct{} // asks to put the stored overrides in force again
+	running func() *steering // of the running config, or nil
+
+	synced  chan struct{} // closed once the stored overrides are in force
+	slow    atomic.Bool   // the storage is too slow, so requests do not wait for it
+	wake    chan struct{} // asks to put the stored overrides in force again
+	tending atomic.Bool   // this instance is about to write to the storage of its own accord
+	untold  atomic.Bool   // that failed and is logged
 
 	mu      sync.Mutex // held while overrides are put in force
 	stopped bool
 }
 
+// memories holds this process's memory of the stored document, while a config runs.
+var memories = caddy.NewUsagePool()
+
 func newSteering(routes *registry, storage certmagic.Storage, interval time.Duration, logger *zap.Logger) *steering {
-	s := &steering{routes: routes, interval: interval, logger: logger, synced: make(chan struct{}), wake: make(chan struct{}, 1)}
-	s.store = &overrideStore{storage: storage, logger: logger, apply: s.putInForce, held: s.inForce}
+	s := &steering{routes: routes, interval: interval, logger: logger, instance: instanceID(), running: runningSteering,
+		synced: make(chan struct{}), wake: make(chan struct{}, 1)}
+	s.store = &overrideStore{storage: storage, logger: logger, apply: s.putInForce, record: s.record}
 	return s
 }
+
+// instanceID returns Caddy's ID of this instance, which survives restarts.
+var instanceID = sync.OnceValue(func() string {
+	id, err := caddy.InstanceID()
+	if err != nil { // it cannot be kept, so each start is another instance
+		return rand.Text()
+	}
+	return id.String()
+})
 
 // runningSteering returns the steering of the running config, or nil.
 func runningSteering() *steering {
@@ -52,6 +75,8 @@ func runningSteering() *steering {
 // start follows the storage until the context ends. It waits until the storage has been read
 // once, or only for startupWait if the storage is slow.
 func (s *steering) start(ctx context.Context) {
+	known, _ := memories.LoadOrStore("", newMemory())
+	s.store.memory = known.(*memory)
 	go s.follow(ctx)
 	select {
 	case <-s.synced:
@@ -61,19 +86,23 @@ func (s *steering) start(ctx context.Context) {
 	}
 }
 
-// stop leaves the splits to the config that runs from now on. That one reads the storage again:
-// it may have read it before the last change that was made here.
+// stop leaves the splits to the config that runs from now on. That one looks at once whether a
+// change was made here after it read the storage.
 func (s *steering) stop() {
 	s.mu.Lock()
 	s.stopped = true
 	s.mu.Unlock()
-	if successor := runningSteering(); successor != nil && successor != s {
+	if successor := s.running(); successor != nil && successor != s {
 		select {
 		case successor.wake <- struct{}{}:
 		default: // it is already asked to
 		}
 	}
+	_, _ = memories.Delete("") // there is nothing to destroy
 }
+
+// isRunning tells whether this config runs. Before that, it may still fail to start.
+func (s *steering) isRunning() bool { return s.running() == s }
 
 // set changes the split of a named route, for all instances, from the next request on.
 func (s *steering) set(ctx context.Context, route *route, percent float64, by string) error {
@@ -83,45 +112,55 @@ func (s *steering) set(ctx context.Context, route *route, percent float64, by st
 			Err:        fmt.Errorf("route %q has no staging group to send requests to; add `staging <addresses...>` to its config", route.name),
 		}
 	}
-	was := route.split.current().percent
-	err := s.change(ctx, func(doc *document) bool {
-		doc.Routes[route.name] = newOverride(percent, route.split.configured.percent, by)
+	return s.change(ctx, route, by, func(doc *document) bool {
+		doc.Routes[route.name] = doc.Routes[route.name].replacedBy(percent, route.split.configured.percent, s.instance, by)
 		return true
 	})
-	return s.report(route, was, by, err)
 }
 
 // reset goes back to the configured split of a route.
 func (s *steering) reset(ctx context.Context, route *route, by string) error {
-	was := route.split.current().percent
-	err := s.change(ctx, func(doc *document) bool {
+	return s.change(ctx, route, by, func(doc *document) bool {
 		_, ok := doc.Routes[route.name]
 		delete(doc.Routes, route.name)
 		return ok
 	})
-	return s.report(route, was, by, err)
 }
 
-// change changes the stored overrides. They are in force when it returns.
-func (s *steering) change(ctx context.Context, edit func(*document) bool) error {
-	if err := s.store.change(ctx, edit); err != nil {
-		return err
+// conflictError says that another instance has changed a split, and this one did not know.
+type conflictError struct {
+	now *override // nil if it was reset
+}
+
+func (e *conflictError) Error() string {
+	if e.now == nil {
+		return "another instance has reset it meanwhile; do it again if you still want to"
 	}
+	return fmt.Sprintf("it has meanwhile been set to %s at %s by %q; do it again to replace that",
+		percentText(e.now.TrafficSplit), e.now.SetAt.Local().Format(time.DateTime), e.now.SetBy)
+}
+
+// change makes a person's change of a route's stored override. It is in force when change returns.
+func (s *steering) change(ctx context.Context, route *route, by string, edit func(*document) bool) error {
+	was := route.split.current().percent
+	err := s.store.change(ctx, func(doc *document) (bool, error) {
+		known, _, _ := s.store.memory.latest()
+		if now := doc.Routes[route.name]; now.key() != known.Routes[route.name].key() {
+			return false, &conflictError{now}
+		}
+		return edit(doc), nil
+	}, true)
 	// a new config may have taken over, and may have read the storage before this change
-	if successor := runningSteering(); successor != nil && successor != s {
-		return successor.store.sync(ctx, true)
+	if successor := s.running(); successor != nil && successor != s {
+		successor.store.follow()
 	}
-	return nil
-}
-
-// report logs a change, or that it could not be stored.
-func (s *steering) report(route *route, was float64, by string, err error) error {
 	if err != nil {
 		s.logger.Error("the traffic split was not changed", zap.String("route", route.name), zap.String("by", by), zap.Error(err))
-		return caddy.APIError{
-			HTTPStatus: http.StatusServiceUnavailable,
-			Err:        fmt.Errorf("the traffic split of route %q was not changed: %w", route.name, err),
+		status := http.StatusServiceUnavailable
+		if _, conflict := errors.AsType[*conflictError](err); conflict {
+			status = http.StatusConflict
 		}
+		return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf("the traffic split of route %q was not changed: %w", route.name, err)}
 	}
 	s.logger.Info("traffic split changed", zap.String("route", route.name), zap.Float64("from", was),
 		zap.Float64("to", route.split.current().percent), zap.String("by", by))
@@ -137,18 +176,14 @@ func (s *steering) putInForce(doc document, followed bool) {
 	if s.stopped {
 		return
 	}
-	running := runningSteering()
+	running := s.running()
 	isAnothers := running != nil && running != s
 	for _, route := range s.routes.all() {
 		if route.name == "" || isAnothers && !route.isNew {
 			continue
 		}
 		was := route.split.current().percent
-		next := doc.Routes[route.name]
-		if o := route.split.override.Load(); next == nil && o != nil && o.Against != route.split.configured.percent {
-			continue // does not apply here, but the config before this one may still use it
-		}
-		route.split.override.Store(next)
+		route.state.override.put(doc.Routes[route.name])
 		if now := route.split.current().percent; followed && now != was {
 			s.logger.Info("traffic split changed to match the storage", zap.String("route", route.name),
 				zap.Float64("from", was), zap.Float64("to", now))
@@ -156,72 +191,114 @@ func (s *steering) putInForce(doc document, followed bool) {
 	}
 }
 
-// inForce returns the overrides in force as a document.
-func (s *steering) inForce() document {
-	doc := document{Routes: make(map[string]*override)}
+// review decides again about all overrides, since an hour may be over or this config may run
+// only now. It tells whether the storage is yet to be told.
+func (s *steering) review(now time.Time) (untold bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped || !s.isRunning() {
+		return false
+	}
 	for _, route := range s.routes.all() {
-		if o := route.split.overriding(); o != nil && route.name != "" {
-			doc.Routes[route.name] = o
+		if route.name == "" {
+			continue
+		}
+		if o, v := route.state.override.review(route.split, now); o != nil {
+			s.tell(route, o, v)
+			untold = untold || v.edited || v.joins
 		}
 	}
-	return doc
+	return untold
 }
 
-// retire removes the overrides that were set against a configured split other than this
-// config's.
-func (s *steering) retire(ctx context.Context) {
-	var stale []*route
+// tell logs what has become of an override.
+func (s *steering) tell(route *route, o *override, v verdict) {
+	configured := route.split.configured.percent
+	switch state := &route.state.override; {
+	case v.edited && state.tells(o, isEdited):
+		s.logger.Info("the configured traffic split was edited; the one that was set at run time no longer applies",
+			zap.String("route", route.name), zap.Float64("configured", configured),
+			zap.Float64("retired", o.TrafficSplit), zap.Float64("set_against", o.Against))
+	case v.unclear && state.tells(o, isUnclear):
+		s.logger.Warn("whether this instance is rolled out is not clear; the traffic split that was set at run time still applies",
+			zap.String("route", route.name), zap.Float64("configured", configured), zap.Float64("applies", o.TrafficSplit),
+			zap.Time("until", o.firstRolled().Add(rolloutTime)), zap.String("to_end_it", "caddy proxyos reset "+route.name))
+	case !v.holds && !v.edited && state.tells(o, isOver):
+		s.logger.Info("another instance was rolled out long ago; here, too, the configured traffic split applies",
+			zap.String("route", route.name), zap.Float64("configured", configured), zap.Float64("retired", o.TrafficSplit))
+	}
+}
+
+// note writes down which instances have an override in force, and which go by an edited
+// configuration.
+func (s *steering) note(doc *document) (changed bool, err error) {
+	if !s.isRunning() {
+		return false, nil
+	}
+	now := time.Now()
 	for _, route := range s.routes.all() {
-		if o := route.split.override.Load(); o != nil && o.Against != route.split.configured.percent && o.retired.CompareAndSwap(false, true) {
-			stale = append(stale, route)
-			s.logger.Info("the configured traffic split was edited; the one that was set at run time no longer applies",
-				zap.String("route", route.name), zap.Float64("configured", route.split.configured.percent),
-				zap.Float64("retired", o.TrafficSplit), zap.Float64("set_against", o.Against))
+		o := doc.Routes[route.name]
+		if o == nil {
+			continue
+		}
+		configured := route.split.configured.percent
+		switch v := route.state.override.judge(route.split, o, now); {
+		case v.edited:
+			doc.Routes[route.name], changed = o.withRolled(s.instance, configured, now), true
+		case v.joins:
+			doc.Routes[route.name], changed = o.withInstance(s.instance, configured), true
 		}
 	}
-	if len(stale) == 0 {
+	return changed, nil
+}
+
+// tend reviews the overrides, and writes to the storage what it lacks: in the background,
+// so that a storage that is locked does not keep this instance from following.
+func (s *steering) tend(ctx context.Context, repair bool) {
+	if untold := s.review(time.Now()); !untold && !repair {
+		s.untold.Store(false)
 		return
 	}
-	err := s.change(ctx, func(doc *document) bool {
-		before := len(doc.Routes)
-		for _, route := range stale {
-			if stored := doc.Routes[route.name]; stored != nil && stored.Against != route.split.configured.percent {
-				delete(doc.Routes, route.name)
-			}
-		}
-		return len(doc.Routes) < before
-	})
-	if err != nil {
-		s.logger.Error("traffic splits that no longer apply are still in the storage", zap.Error(err))
+	if !s.isRunning() || !s.tending.CompareAndSwap(false, true) {
+		return
 	}
+	go func() {
+		defer s.tending.Store(false)
+		switch err := s.store.change(ctx, s.note, false); {
+		case err == nil:
+			s.untold.Store(false)
+		case ctx.Err() == nil && s.untold.CompareAndSwap(false, true):
+			s.logger.Error("the storage does not take what this instance has to write; the current splits still apply", zap.Error(err))
+		}
+	}()
 }
 
 // follow puts the stored overrides in force, at once and then at each interval, until the
 // context ends.
 func (s *steering) follow(ctx context.Context) {
-	retired := false
-	sync := func(again bool) {
-		if s.store.sync(ctx, again) != nil || retired { // sync logs its failures
-			return
-		}
-		if runningSteering() == s { // before that, this config may still fail to start
-			s.retire(ctx)
-			retired = true
-		}
-	}
-	sync(false)
+	repair := s.store.sync(ctx)
 	close(s.synced)
 	ticker := time.NewTicker(s.interval)
 	defer ticker.Stop()
+	start := time.NewTicker(startInterval) // until this config runs
+	defer start.Stop()
 	for {
 		select {
+		case <-start.C:
+			if !s.isRunning() {
+				continue
+			}
+			s.store.follow()
+			start.Stop()
 		case <-ticker.C:
-			sync(false)
+			repair = s.store.sync(ctx)
 		case <-s.wake:
-			sync(true)
+			s.store.follow()
+			repair = s.store.sync(ctx)
 		case <-ctx.Done():
 			return
 		}
+		s.tend(ctx, repair)
 	}
 }
 

@@ -2,8 +2,11 @@ package proxyos
 
 import (
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 )
 
 // testRoute returns a route that is not loaded, with both groups.
@@ -34,7 +37,9 @@ func plannedRoute(t *testing.T, percent float64) *route {
 }
 
 func newTestSteering(routes ...*route) *steering {
-	return &steering{logger: zap.NewNop(), routes: &registry{routes: routes}}
+	s := &steering{logger: zap.NewNop(), routes: &registry{routes: routes}, instance: instanceID()}
+	s.running = func() *steering { return s }
+	return s
 }
 
 func TestAStoppedConfigLeavesTheSplitsAlone(t *testing.T) {
@@ -56,10 +61,9 @@ func TestAStoppedConfigLeavesTheSplitsAlone(t *testing.T) {
 
 func TestAnOverrideAppliesToTheConfiguredShareItWasSetAgainst(t *testing.T) {
 	state := newRouteState()
-	state.override.Store(newOverride(70, 10, ""))
+	state.override.put(newOverride(70, 10, ""))
 	for configured, want := range map[float64]float64{10: 70, 0: 0, 10.5: 10.5, 70: 70, 100: 100} {
-		s := splitter{configured: newShare(configured), override: &state.override, phase: &state.phase}
-		if got := s.current().percent; got != want {
+		if got := state.splitter(configured, "").current().percent; got != want {
 			t.Errorf("configured %v %%: %v %% applies, want %v %%", configured, got, want)
 		}
 	}
@@ -67,21 +71,90 @@ func TestAnOverrideAppliesToTheConfiguredShareItWasSetAgainst(t *testing.T) {
 
 func TestARetiredSplitAppliesToTheConfigBeforeAndToNoneAfter(t *testing.T) {
 	before := plannedRoute(t, 0)
-	before.state.override.Store(newOverride(100, 0, ""))
+	old := newTestSteering(before)
+	set := newOverride(100, 0, "").withInstance(old.instance, 0)
+	old.putInForce(document{Routes: map[string]*override{"app": set}}, true)
+	old.review(time.Now())
+
+	// the next config may yet fail to start
+	failed := plannedRoute(t, 50)
+	if got := failed.split.current().percent; got != 50 {
+		t.Errorf("a config with an edited split has %v %%", got)
+	}
+	if got := plannedRoute(t, 0).split.current().percent; got != 100 {
+		t.Errorf("a config that was never running has made the split %v %%", got)
+	}
+
 	edited := plannedRoute(t, 50)
-	before.state.override.Load().retired.Store(true)
 	s := newTestSteering(edited)
-	s.putInForce(document{}, false) // the storage no longer has it
-	if got := before.split.current().percent; got != 100 {
-		t.Errorf("the config before goes back to %v %% while it still serves", got)
+	if !s.review(time.Now()) {
+		t.Error("the storage is not told")
 	}
-	if got := edited.split.current().percent; got != 50 {
-		t.Errorf("the edited config has %v %%, want its own 50", got)
+	doc := document{Routes: map[string]*override{"app": set}}
+	if changed, err := s.note(&doc); err != nil || !changed {
+		t.Errorf("the mark is not written: %v", err)
 	}
-	if held := s.inForce().Routes; len(held) != 0 {
-		t.Errorf("the retired split would be stored again: %v", held)
+	s.putInForce(doc, true)
+	for range 2 {
+		if got := before.split.current().percent; got != 100 {
+			t.Errorf("the config before goes back to %v %% while it still serves", got)
+		}
+		if got := edited.split.current().percent; got != 50 {
+			t.Errorf("the edited config has %v %%, want its own 50", got)
+		}
+	}
+	if s.review(time.Now()) {
+		t.Error("the storage is told twice")
 	}
 	if got := plannedRoute(t, 0).split.current().percent; got != 0 {
 		t.Errorf("edited back, the config has %v %%: the retired split applies again", got)
 	}
+
+	// edited back before the storage was told
+	s.putInForce(document{Routes: map[string]*override{"app": set}}, true)
+	if got := plannedRoute(t, 0).split.current().percent; got != 0 {
+		t.Errorf("edited back, with a storage that does not know, the config has %v %%", got)
+	}
+}
+
+func TestWhatCannotBeToldApartHoldsForAnHour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.InfoLevel)
+		route := plannedRoute(t, 0)
+		s := newTestSteering(route)
+		s.logger = zap.New(core)
+		set := newOverride(100, 0, "").withInstance("other", 0).withRolled("other", 100, time.Now())
+		s.putInForce(document{Routes: map[string]*override{"app": set}}, false)
+		for range 60 {
+			s.review(time.Now())
+			if got := route.split.current().percent; got != 100 || route.status().Override.UnclearUntil == nil {
+				t.Fatalf("%v %% applies, shown as %+v", got, route.status().Override)
+			}
+			time.Sleep(time.Minute)
+		}
+		s.review(time.Now())
+		if got := route.split.current().percent; got != 0 {
+			t.Errorf("after an hour %v %% applies, want the configured 0", got)
+		}
+		if n := logs.FilterMessageSnippet("is not clear").FilterLevelExact(zap.WarnLevel).Len(); n != 1 {
+			t.Errorf("it is logged %d times", n)
+		}
+	})
+}
+
+// An instance that had the override in force before any other was rolled out knows that, even
+// if it could not tell the storage.
+func TestWhatThisProcessHasSeenIsClear(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		route := plannedRoute(t, 0)
+		s := newTestSteering(route)
+		set := newOverride(100, 0, "").withInstance("other", 0)
+		s.putInForce(document{Routes: map[string]*override{"app": set}}, false)
+		s.review(time.Now())
+		s.putInForce(document{Routes: map[string]*override{"app": set.withRolled("other", 100, time.Now())}}, false)
+		time.Sleep(2 * time.Hour)
+		if untold := s.review(time.Now()); !untold || route.split.current().percent != 100 {
+			t.Errorf("%v %% applies, want 100; the storage is to be told: %v", route.split.current().percent, untold)
+		}
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -66,9 +67,16 @@ func TestInstancesOnOneStorageFollowEachOther(t *testing.T) {
 		t.Errorf("another instance shows the change as made by %q", r.Override.SetBy)
 	}
 
-	// a reset right after a change elsewhere, before the instance knows of that
+	// a reset right after a change elsewhere, before the instance knows of that: it is told
 	cluster[0].split(60)
-	if status, answer := cluster[1].ask(http.MethodDelete, "/proxyos/routes/app/override", ""); status != http.StatusOK {
+	status, answer := cluster[1].ask(http.MethodDelete, "/proxyos/routes/app/override", "")
+	if status == http.StatusConflict {
+		if !strings.Contains(answer, "set to 60 %") || !strings.Contains(answer, `by \"127.0.0.1\"`) || cluster[1].route().TrafficSplit != 60 {
+			t.Errorf("the conflict is answered with %s, and %v %% is in force", answer, cluster[1].route().TrafficSplit)
+		}
+		status, answer = cluster[1].ask(http.MethodDelete, "/proxyos/routes/app/override", "")
+	}
+	if status != http.StatusOK {
 		t.Errorf("the reset is answered with %d %s", status, answer)
 	}
 	eventually(t, "the configured split is in force everywhere", func() bool { return everywhere(10) })
@@ -78,7 +86,11 @@ func TestInstancesOnOneStorageFollowEachOther(t *testing.T) {
 	for i, c := range cluster {
 		changers.Go(func() {
 			for n := range 5 {
-				status, answer := c.ask(http.MethodPatch, "/proxyos/routes/app", fmt.Sprintf(`{"traffic_split": %d}`, 11+10*i+n))
+				body := fmt.Sprintf(`{"traffic_split": %d}`, 11+10*i+n)
+				status, answer := c.ask(http.MethodPatch, "/proxyos/routes/app", body)
+				for status == http.StatusConflict {
+					status, answer = c.ask(http.MethodPatch, "/proxyos/routes/app", body)
+				}
 				if status != http.StatusOK {
 					t.Errorf("instance %d: %d %s", i, status, answer)
 				}

@@ -91,7 +91,10 @@ func TestEditingTheConfiguredSplitRetiresTheOverride(t *testing.T) {
 	if entry := retired()[0]; entry["level"] != "info" || entry["retired"] != 80.0 || entry["configured"] != 15.0 || entry["set_against"] != 10.0 {
 		t.Errorf("logged is %v", entry)
 	}
-	eventually(t, "it is gone from the storage", func() bool { return !strings.Contains(s.stored(), "app") })
+	eventually(t, "the storage has it", func() bool { return strings.Contains(s.stored(), `"rolled"`) })
+	if !strings.Contains(s.stored(), `"traffic_split": 80`) {
+		t.Errorf("other instances have lost it: %s", s.stored())
+	}
 	s.MustLoad(s.blueGreen(prod, stag, "traffic_split 10"))
 	if got := s.route().TrafficSplit; got != 10 {
 		t.Errorf("a retired override is back: %v %%", got)

@@ -1,11 +1,13 @@
 package integration
 
 import (
+	"io/fs"
 	"math"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -87,7 +89,7 @@ func TestADamagedDocumentIsReportedAndSetAside(t *testing.T) {
 		if content, err := os.ReadFile(aside[0]); err != nil || string(content) != garbage {
 			t.Errorf("set aside is %q, %v", content, err)
 		}
-		if logged := s.Logs.Entries("the stored splits are damaged"); len(logged) != 1 || logged[0]["level"] != "error" {
+		if logged := s.Logs.Entries("the stored splits are damaged; they are set aside"); len(logged) != 1 || logged[0]["level"] != "error" {
 			t.Errorf("logged is %v", logged)
 		}
 		s.split(33)
@@ -113,9 +115,12 @@ func TestADamagedDocumentIsReportedAndSetAside(t *testing.T) {
 		s := newServer(t)
 		damage(s)
 		s.MustLoad(s.blueGreen(prod, stag, "traffic_split 10"))
-		if r := s.route(); r.TrafficSplit != 10 {
-			t.Errorf("the split is %v %%, want the configured 10", r.TrafficSplit)
+		eventually(t, "it is logged", func() bool { return len(s.Logs.Entries("has not seen others")) == 1 })
+		time.Sleep(time.Second) // two intervals
+		if r := s.route(); r.TrafficSplit != 10 || s.stored() != garbage {
+			t.Errorf("the split is %v %%, want the configured 10; stored is %s", r.TrafficSplit, s.stored())
 		}
+		s.split(20) // a person writes it again
 		check(t, s)
 	})
 	t.Run("in a full storage", func(t *testing.T) {
@@ -123,7 +128,7 @@ func TestADamagedDocumentIsReportedAndSetAside(t *testing.T) {
 		s.split(20)
 		full()
 		damage(s)
-		eventually(t, "the damage is reported", func() bool { return len(s.Logs.Entries("cannot be read; the current ones still apply")) == 1 })
+		eventually(t, "the damage is reported", func() bool { return len(s.Logs.Entries("does not take what this instance has to write")) == 1 })
 		s.refusedSplit("30")
 		if r := s.route(); r.TrafficSplit != 20 {
 			t.Errorf("the split is now %v %%", r.TrafficSplit)
@@ -185,12 +190,41 @@ func TestASlowStorageKeepsNobodyWaiting(t *testing.T) {
 	load.wantsNoError(t)
 }
 
-func TestADeletedDocumentEndsTheOverrides(t *testing.T) {
-	s, _ := onFickle(t, "traffic_split 10")
+func TestADeletedDocumentIsWrittenAgain(t *testing.T) {
+	s, config := onFickle(t, "traffic_split 10")
 	s.split(20)
-	if err := os.Remove(filepath.Join(s.Store, "proxyos", "overrides.json")); err != nil {
-		t.Fatal(err)
+	was := s.stored()
+	for range 2 {
+		if err := os.Remove(filepath.Join(s.Store, "proxyos", "overrides.json")); err != nil {
+			t.Fatal(err)
+		}
+		s.reload(config)
+		eventually(t, "it is written again", func() bool { return s.stored() == was })
+		if got := s.route().TrafficSplit; got != 20 {
+			t.Errorf("the split is %v %%, want 20", got)
+		}
 	}
-	eventually(t, "the configured split is in force again", func() bool { return s.route().TrafficSplit == 10 })
-	eventually(t, "it is logged", func() bool { return len(s.Logs.Entries("to match the storage")) == 1 })
+	if changed := s.Logs.Entries("to match the storage"); len(changed) > 0 {
+		t.Errorf("logged is %v", changed)
+	}
+}
+
+func TestAStorageThatOnlySaysNoSuchKeyChangesNothing(t *testing.T) {
+	s, _ := onFickle(t, "traffic_split 10")
+	s.split(100)
+	setFaults(map[string]error{"load": fs.ErrNotExist, "lock": syscall.ECONNREFUSED}, nil)
+	for began := time.Now(); time.Since(began) < 2*time.Second; { // four intervals
+		s.Wants(http.StatusOK, "staging")
+	}
+	s.refusedSplit("30")
+	for _, text := range []string{"are missing", "does not take what this instance has to write"} {
+		if logged := s.Logs.Entries(text); len(logged) != 1 {
+			t.Errorf("%q is logged %d times", text, len(logged))
+		}
+	}
+	heal()
+	eventually(t, "its return is logged", func() bool { return len(s.Logs.Entries("can be read again")) == 1 })
+	if got := s.route().TrafficSplit; got != 100 {
+		t.Errorf("the split is %v %%", got)
+	}
 }

@@ -1,0 +1,48 @@
+package integration
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/proxyos/caddy-proxyos/internal/clustertest"
+)
+
+// folder is Caddy's file storage.
+type folder string
+
+func (f folder) document() string { return filepath.Join(string(f), "proxyos", "overrides.json") }
+
+func (f folder) Config() map[string]any {
+	return map[string]any{"module": "file_system", "root": string(f)}
+}
+
+func (f folder) Read() []byte {
+	raw, _ := os.ReadFile(f.document()) // nil if there is none
+	return raw
+}
+
+func (f folder) Write(t testing.TB, raw []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(f.document()), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	beside := f.document() + ".new" // nobody may read half of it
+	if err := os.WriteFile(beside, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(beside, f.document()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (f folder) Lose(t testing.TB) {
+	t.Helper()
+	if err := os.RemoveAll(filepath.Join(string(f), "proxyos")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAClusterAgreesOnFiles(t *testing.T) {
+	clustertest.Suite(t, caddyCommand(t), func(t testing.TB) clustertest.Storage { return folder(t.TempDir()) })
+}

@@ -1,0 +1,163 @@
+package clustertest
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
+)
+
+// Suite is what every storage must pass.
+func Suite(t *testing.T, binary string, newStorage func(testing.TB) Storage) {
+	for name, test := range map[string]func(*testing.T, *Cluster, Storage){
+		"the promoted share is rolled out":                 rollOut,
+		"the storage is emptied":                           empty,
+		"the storage goes back":                            goBack,
+		"a newer instance writes":                          newerFields,
+		"an instance starts while the document is damaged": damaged,
+		"the version is at its limit":                      versionAtItsLimit,
+		"all change the share at once":                     concurrent,
+	} {
+		t.Run(name, func(t *testing.T) {
+			storage := newStorage(t)
+			test(t, New(t, binary, storage, 0), storage)
+		})
+	}
+}
+
+// Blue is stopped after the promotion: no request may go there.
+func rollOut(t *testing.T, c *Cluster, storage Storage) {
+	c.Instances[0].Set(100)
+	c.Agree(100)
+	proxytest.Eventually(t, "all instances are known", func() bool {
+		return strings.Count(string(storage.Read()), ": 0") >= 4 // against, and three of them
+	})
+	c.Production.Stop()
+	c.Only("staging", func() {
+		c.Instances[0].Reload(100)
+		c.Stay(100, 4)
+		c.Instances[2].Kill() // one that is not rolled out yet
+		c.Instances[2].Start(0)
+		c.Instances[0].Kill() // one that is
+		c.Instances[0].Start(100)
+		c.Stay(100, 3)
+		c.Instances[1].Reload(100)
+		c.Instances[0].Reload(100)
+		c.Stay(100, 3)
+		c.Instances[2].Reload(100)
+		c.Stay(100, 3)
+	})
+}
+
+func empty(t *testing.T, c *Cluster, storage Storage) {
+	c.Instances[1].Set(100)
+	c.Agree(100)
+	c.Only("staging", func() {
+		for range 2 {
+			storage.Lose(t)
+			c.Stay(100, 4)
+			proxytest.Eventually(t, "the document is written again", func() bool { return len(storage.Read()) > 0 })
+		}
+		c.Instances[0].Kill()
+		c.Instances[0].Start(0)
+		c.Stay(100, 2)
+	})
+	for n, i := range c.Instances[1:] {
+		if logged := len(i.Logs.Entries("are missing")); logged > 2 {
+			t.Errorf("instance %d logs %d times that the document is missing", n, logged)
+		}
+	}
+}
+
+func goBack(t *testing.T, c *Cluster, storage Storage) {
+	c.Instances[0].Set(20)
+	c.Agree(20)
+	backup := storage.Read()
+	c.Instances[1].Set(30)
+	c.Agree(30)
+	storage.Write(t, backup)
+	c.Agree(20)
+	c.Stay(20, 2)
+	c.Instances[2].Set(40)
+	c.Agree(40)
+}
+
+func newerFields(t *testing.T, c *Cluster, storage Storage) {
+	c.Instances[0].Set(100)
+	c.Agree(100)
+	c.Only("staging", func() {
+		storage.Write(t, []byte(strings.Replace(string(storage.Read()), `"traffic_split"`, `"weights": {"a": 1}, "traffic_split"`, 1)))
+		c.Stay(100, 4)
+	})
+	c.Instances[1].Set(60)
+	c.Agree(60)
+	if document := string(storage.Read()); !strings.Contains(document, `"weights"`) {
+		t.Errorf("the unknown field is lost: %s", document)
+	}
+}
+
+func damaged(t *testing.T, c *Cluster, storage Storage) {
+	c.Instances[0].Set(100)
+	c.Agree(100)
+	was := string(storage.Read())
+	c.Instances[2].Kill()
+	stops := []func() map[string]int{c.Instances[0].Drive(), c.Instances[1].Drive()}
+	for range 3 {
+		storage.Write(t, []byte{})
+		c.Instances[2].Start(0)
+		c.Agree(100) // the healthy ones write it again, and the new one follows
+		c.Stay(100, 2)
+		c.Instances[2].Kill()
+	}
+	for n, stop := range stops {
+		if answers := stop(); len(answers) != 1 || answers["staging"] == 0 {
+			t.Errorf("instance %d has answered %v, want only staging", n, answers)
+		}
+	}
+	if got := string(storage.Read()); got != was && !strings.Contains(got, `"traffic_split": 100`) {
+		t.Errorf("the document was\n%s\nand is\n%s", was, got)
+	}
+}
+
+func versionAtItsLimit(t *testing.T, c *Cluster, storage Storage) {
+	storage.Write(t, []byte(`{"version": 9007199254740992, "routes": {"app": {"traffic_split": 15, "against": 0, "set_at": "2024-05-01T10:00:00Z"}}}`))
+	c.Agree(15)
+	for n, percent := range []float64{25, 35, 45} {
+		c.Instances[n].Set(percent)
+		c.Agree(percent)
+	}
+}
+
+func concurrent(t *testing.T, c *Cluster, storage Storage) {
+	c.Instances[0].Set(5)
+	c.Agree(5)
+	var changers sync.WaitGroup
+	for n, i := range c.Instances {
+		changers.Go(func() {
+			for change := range 10 {
+				body := fmt.Sprintf(`{"traffic_split": %d}`, 10+30*n+change)
+				for {
+					status, answer := i.Ask(http.MethodPatch, "/proxyos/routes/app", body)
+					if status == http.StatusOK {
+						break
+					}
+					if status != http.StatusConflict {
+						t.Errorf("instance %d: %d %s", n, status, answer)
+						return
+					}
+				}
+			}
+		})
+	}
+	changers.Wait()
+	time.Sleep(2 * Interval)
+	share := c.Instances[0].Share()
+	c.Agree(share)
+	if !strings.Contains(string(storage.Read()), fmt.Sprintf(`"traffic_split": %v`, share)) {
+		t.Errorf("%v %% is in force, and stored is %s", share, storage.Read())
+	}
+}

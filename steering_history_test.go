@@ -1,0 +1,324 @@
+package proxyos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"go.uber.org/zap"
+)
+
+// histories is how many random histories are tried.
+const histories = 500
+
+// historyInterval is how often their instances read the storage.
+const historyInterval = time.Second
+
+// cluster is three instances on one storage, and a model of what they should do.
+type cluster struct {
+	t       *testing.T
+	random  *rand.Rand
+	storage *historyStorage
+	nodes   []*node
+	log     []string
+	asked   map[float64]bool // all shares that anybody has asked for
+
+	backups [][]byte
+	kept    bool     // the storage has kept the last acknowledged change
+	last    *float64 // that change; nil for a reset
+}
+
+// node is an instance: a process with a data folder.
+type node struct {
+	id         string
+	configured float64
+	memory     *memory
+	state      *routeState
+	route      *route
+	steering   *steering
+	stop       context.CancelFunc
+}
+
+// historyStorage can be lost, go back, deny, hang and fail.
+type historyStorage struct {
+	certmagic.Storage // what is not implemented here panics
+	mu                sync.Mutex
+	lock              chan struct{}
+	values            map[string][]byte
+	fault             string
+	delay             time.Duration
+}
+
+var errFault = errors.New("the storage fails")
+
+func (s *historyStorage) set(fault string, delay time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault, s.delay = fault, delay
+}
+
+func (s *historyStorage) try(ctx context.Context, operation string) error {
+	s.mu.Lock()
+	fault, delay := s.fault, s.delay
+	s.mu.Unlock()
+	select {
+	case <-time.After(delay):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	switch {
+	case fault == "deny" && operation == "load":
+		return fs.ErrNotExist
+	case fault == "down", fault == "deny", fault == "read-only" && operation != "load":
+		return errFault
+	}
+	return nil
+}
+
+func (s *historyStorage) Lock(ctx context.Context, _ string) error {
+	if err := s.try(ctx, "lock"); err != nil {
+		return err
+	}
+	select {
+	case s.lock <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *historyStorage) Unlock(context.Context, string) error {
+	<-s.lock
+	return nil
+}
+
+func (s *historyStorage) Load(ctx context.Context, key string) ([]byte, error) {
+	if err := s.try(ctx, "load"); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if value, ok := s.values[key]; ok {
+		return value, nil
+	}
+	return nil, fs.ErrNotExist
+}
+
+func (s *historyStorage) Store(ctx context.Context, key string, value []byte) error {
+	if err := s.try(ctx, "store"); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.values[key] = value
+	return nil
+}
+
+func (s *historyStorage) List(context.Context, string, bool) ([]string, error) { return nil, nil }
+
+func (s *historyStorage) document() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.values[overridesKey]
+}
+
+func (s *historyStorage) put(raw []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if delete(s.values, overridesKey); raw != nil {
+		s.values[overridesKey] = raw
+	}
+}
+
+// start runs a config with the node's configured share, in place of the one before, if any.
+func (c *cluster) start(n *node) {
+	before, stop := n.steering, n.stop
+	if before == nil {
+		n.memory, n.state = newMemory(), newRouteState()
+	}
+	split := n.state.splitter(n.configured, n.id)
+	one := testRoute("app", n.state, split)
+	one.isNew = before == nil
+	routes := []*route{one}
+	s := &steering{routes: &registry{routes: routes}, interval: historyInterval, logger: zap.NewNop(), instance: n.id,
+		running: func() *steering { return n.steering }, synced: make(chan struct{}), wake: make(chan struct{}, 1)}
+	s.store = &overrideStore{storage: c.storage, logger: s.logger, memory: n.memory, apply: s.putInForce, record: s.record}
+	ctx, cancel := context.WithCancel(c.t.Context())
+	n.stop = cancel
+	go s.follow(ctx)
+	select {
+	case <-s.synced:
+	case <-time.After(startupWait):
+	}
+	old := n.route
+	n.steering, n.route = s, one
+	if before != nil {
+		stop()
+		before.mu.Lock()
+		before.stopped = true
+		before.mu.Unlock()
+		s.wake <- struct{}{}
+		n.state.override.leave(old.split)
+	}
+}
+
+// kill ends the node as kill -9 does: all that it knows is gone.
+func (c *cluster) kill(n *node) {
+	n.stop()
+	n.steering.mu.Lock()
+	n.steering.stopped = true
+	n.steering.mu.Unlock()
+	n.steering = nil
+	synctest.Wait()
+}
+
+// settle waits two intervals after the last event, and checks that all do what the rule says.
+func (c *cluster) settle() {
+	c.storage.set("", 0)
+	time.Sleep(2*historyInterval + storageTimeout) // a change that hangs gives up
+	raw := c.storage.document()
+	var doc document
+	if raw != nil {
+		var err error
+		if doc, err = parseDocument(raw); err != nil {
+			for _, n := range c.nodes {
+				if n.memory.raw != nil {
+					c.fail("%s has had a document, and stored is %s", n.id, raw)
+				}
+			}
+		}
+	}
+	o := doc.Routes["app"]
+	if c.kept && (c.last == nil) != (o == nil) || c.kept && o != nil && o.TrafficSplit != *c.last {
+		c.fail("the last acknowledged change is lost; stored is\n%s", raw)
+	}
+	for _, n := range c.nodes {
+		want := n.configured
+		if o != nil && o.judge(n.id, n.configured, time.Now()).holds {
+			want = o.TrafficSplit
+		}
+		if got := n.route.split.current().percent; got != want {
+			c.fail("%s has %v %%, want %v, stored is\n%s", n.id, got, want, raw)
+		}
+		if o != nil {
+			_, isRolled := o.Rolled[n.id]
+			_, isKnown := o.Configured[n.id]
+			if !isRolled && !isKnown && o.firstRolled().IsZero() {
+				c.fail("the document does not know %s:\n%s", n.id, raw)
+			}
+		}
+	}
+}
+
+func (c *cluster) fail(format string, values ...any) {
+	c.t.Helper()
+	c.t.Fatalf("after\n%v\n%s", c.log, fmt.Sprintf(format, values...))
+}
+
+// served checks that no instance serves a share that nobody has asked for.
+func (c *cluster) served() {
+	for _, n := range c.nodes {
+		if share := n.route.split.current().percent; !c.asked[share] {
+			c.fail("%s serves %v %%, for which nobody has asked", n.id, share)
+		}
+	}
+}
+
+func (c *cluster) step() {
+	n := c.nodes[c.random.IntN(len(c.nodes))]
+	did := ""
+	switch c.random.IntN(11) {
+	case 0, 1, 2: // a change
+		percent := float64(1 + c.random.IntN(99))
+		c.asked[percent] = true
+		before := c.storage.document()
+		err := n.steering.set(c.t.Context(), n.route, percent, "ops")
+		did = fmt.Sprintf("%s sets %v: %v", n.id, percent, err != nil)
+		if err == nil {
+			c.kept, c.last = true, &percent
+			if got := n.route.split.current().percent; got != percent {
+				c.fail("%s acknowledges %v %% and serves %v", n.id, percent, got)
+			}
+			doc, _ := parseDocument(c.storage.document())
+			if o := doc.Routes["app"]; o == nil || o.TrafficSplit != percent {
+				c.fail("%s acknowledges %v %%, and stored is\n%s\nbefore it was\n%s", n.id, percent, c.storage.document(), before)
+			}
+		}
+	case 3:
+		err := n.steering.reset(c.t.Context(), n.route, "ops")
+		if err == nil {
+			c.kept, c.last = true, nil
+		}
+		did = fmt.Sprintf("%s resets: %v", n.id, err != nil)
+	case 4, 5: // a reload, edited or reverted
+		n.configured = []float64{0, 100}[c.random.IntN(2)]
+		did = fmt.Sprintf("%s is reloaded with %v", n.id, n.configured)
+		c.start(n)
+	case 6:
+		did = fmt.Sprintf("%s is restarted", n.id)
+		c.kill(n)
+		c.start(n)
+	case 7:
+		did, c.kept = "the document is lost", false
+		if c.random.IntN(3) == 0 {
+			did = "the document is damaged"
+			c.storage.put([]byte("damaged"))
+		} else {
+			c.storage.put(nil)
+		}
+	case 8:
+		fault := []string{"down", "deny", "read-only", ""}[c.random.IntN(4)]
+		did = "the storage is " + fault
+		c.storage.set(fault, 0)
+	case 9:
+		did = "the storage is slow"
+		c.storage.set("", time.Duration(c.random.IntN(3000))*time.Millisecond)
+	case 10:
+		did, c.kept = "the storage goes back", false
+		c.storage.put(c.backups[c.random.IntN(len(c.backups))])
+	}
+	c.log = append(c.log, "\n"+did)
+	c.backups = append(c.backups, c.storage.document())
+	c.served()
+	time.Sleep(time.Millisecond) // two changes never have the same time
+	if c.random.IntN(3) > 0 {
+		time.Sleep(time.Duration(c.random.IntN(2500)) * time.Millisecond)
+		c.served()
+	}
+}
+
+// Whatever happens to instances and their storage, no instance serves a share that nobody has
+// asked for, an acknowledged change is stored, and all agree once all is quiet.
+func TestRandomHistories(t *testing.T) {
+	for seed := range uint64(histories) {
+		synctest.Test(t, func(t *testing.T) {
+			c := &cluster{t: t, random: rand.New(rand.NewPCG(seed, 1)), asked: map[float64]bool{0: true, 100: true},
+				storage: &historyStorage{lock: make(chan struct{}, 1), values: make(map[string][]byte)}}
+			c.log = append(c.log, fmt.Sprint("seed ", seed))
+			for _, id := range []string{"a", "b", "c"} {
+				n := &node{id: id}
+				c.nodes = append(c.nodes, n)
+				c.start(n)
+			}
+			c.backups = [][]byte{nil}
+			for range 20 {
+				c.step()
+			}
+			c.settle()
+			for _, n := range c.nodes {
+				n.stop()
+			}
+			synctest.Wait()
+		})
+		if t.Failed() {
+			return
+		}
+	}
+}
