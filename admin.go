@@ -22,6 +22,7 @@ func init() {
 //	GET    /proxyos/routes                 all routes
 //	GET    /proxyos/routes/{name}          one route
 //	PATCH  /proxyos/routes/{name}          {"traffic_split": 25} sets the split
+//	GET    /proxyos/instances              all instances of the cluster
 //	DELETE /proxyos/routes/{name}/override goes back to the configured split
 //
 // A change applies from the next request on, and is in the storage before it is
@@ -43,6 +44,7 @@ func (*adminAPI) CaddyModule() caddy.ModuleInfo {
 func (a *adminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/proxyos/routes", Handler: caddy.AdminHandlerFunc(a.serveList)},
+		{Pattern: "/proxyos/instances", Handler: caddy.AdminHandlerFunc(a.serveInstances)},
 		{Pattern: "/proxyos/routes/", Handler: caddy.AdminHandlerFunc(a.serveRoute)},
 	}
 }

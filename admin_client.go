@@ -29,6 +29,10 @@ func (c adminClient) list() (routes []routeStatus, err error) {
 	return routes, c.do(http.MethodGet, "/proxyos/routes", nil, &routes)
 }
 
+func (c adminClient) instances() (records []instanceRecord, err error) {
+	return records, c.do(http.MethodGet, "/proxyos/instances", nil, &records)
+}
+
 func (c adminClient) show(name string) (route routeStatus, err error) {
 	return route, c.do(http.MethodGet, c.path(name), nil, &route)
 }

@@ -1,12 +1,154 @@
 package proxyos
 
-import "encoding/json"
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"time"
 
-// instancesPrefix begins the keys of what the instances write about themselves.
-const instancesPrefix = "proxyos/instances/"
+	"go.uber.org/zap"
 
-// record returns what this instance writes about itself.
-func (s *steering) record() (key string, value []byte) {
-	value, _ = json.Marshal(map[string]string{"id": s.instance})
-	return instancesPrefix + s.instance, value
+	"github.com/caddyserver/caddy/v2"
+)
+
+// instancesFolder has what the instances write about themselves, by ID.
+const instancesFolder = "proxyos/instances"
+
+const (
+	recordInterval = time.Minute     // between two records of an instance that nothing changes
+	silentAfter    = 3 * time.Minute // an instance that writes none counts as silent
+	forgottenAfter = 24 * time.Hour  // and its record goes
+)
+
+// processStart is since when this instance runs.
+var processStart = time.Now().UTC().Round(0)
+
+// instanceRecord is what an instance writes about itself, so that others know of it.
+type instanceRecord struct {
+	ID         string             `json:"id"`
+	Name       string             `json:"name"` // of its host
+	Version    string             `json:"version,omitempty"`
+	Since      time.Time          `json:"since"`
+	Heard      time.Time          `json:"heard"`
+	Configured map[string]float64 `json:"configured"`    // the configured percentages, by route
+	Shares     map[string]float64 `json:"traffic_split"` // those in force
+}
+
+// record returns what this instance is to write about itself.
+func (s *steering) record(now time.Time) instanceRecord {
+	record := instanceRecord{ID: s.instance, Since: processStart, Heard: now.UTC().Round(0),
+		Configured: make(map[string]float64), Shares: make(map[string]float64)}
+	record.Name, _ = os.Hostname() // the ID will do
+	record.Version = moduleVersion()
+	for _, route := range s.routes.all() {
+		if route.name != "" && route.staging != nil {
+			record.Configured[route.name] = route.split.configured.percent
+			record.Shares[route.name] = route.split.current().percent
+		}
+	}
+	return record
+}
+
+// moduleVersion returns the version of this module that is built in.
+var moduleVersion = sync.OnceValue(func() string {
+	build, _ := debug.ReadBuildInfo()
+	if build == nil {
+		return ""
+	}
+	for _, module := range append(build.Deps, &build.Main) {
+		if module.Path == "github.com/proxyos/caddy-proxyos" {
+			return module.Version
+		}
+	}
+	return ""
+})
+
+// announce writes this instance's record if it has changed, or is a minute old: in the
+// background, since the storage may be slow.
+func (s *steering) announce(ctx context.Context) {
+	now := time.Now()
+	record, last := s.record(now), s.announced.Load()
+	if last != nil && now.Sub(last.Heard) < recordInterval && maps.Equal(record.Configured, last.Configured) && maps.Equal(record.Shares, last.Shares) {
+		return
+	}
+	if !s.isRunning() || !s.announcing.CompareAndSwap(false, true) {
+		return
+	}
+	go func() {
+		defer s.announcing.Store(false)
+		ctx, cancel := context.WithTimeout(ctx, storageTimeout)
+		defer cancel()
+		raw, err := json.Marshal(record)
+		if err == nil {
+			err = s.store.storage.Store(ctx, instancesFolder+"/"+s.instance, raw)
+		}
+		if err != nil { // the document's own failures are logged
+			s.logger.Debug("this instance could not be announced to others", zap.Error(err))
+			return
+		}
+		s.announced.Store(&record)
+		if last == nil || now.Sub(s.purged) > time.Hour {
+			s.purged = now
+			s.purge(ctx, now)
+		}
+	}()
+}
+
+// purge removes the records of instances that are long gone.
+func (s *steering) purge(ctx context.Context, now time.Time) {
+	records, err := s.instances(ctx)
+	for _, record := range records {
+		if now.Sub(record.Heard) > forgottenAfter {
+			err = errors.Join(err, s.store.storage.Delete(ctx, instancesFolder+"/"+record.ID))
+		}
+	}
+	if err != nil {
+		s.logger.Debug("records of instances that are gone could not be removed", zap.Error(err))
+	}
+}
+
+// instances returns the records of all instances, by name.
+func (s *steering) instances(ctx context.Context) ([]instanceRecord, error) {
+	records := []instanceRecord{}
+	keys, err := s.store.storage.List(ctx, instancesFolder, false)
+	if err != nil {
+		return records, fmt.Errorf("listing %s in the storage: %w", instancesFolder, err)
+	}
+	for _, key := range keys {
+		var record instanceRecord
+		raw, err := s.store.storage.Load(ctx, key)
+		if err == nil && json.Unmarshal(raw, &record) == nil && key == instancesFolder+"/"+record.ID {
+			records = append(records, record)
+		}
+	}
+	slices.SortFunc(records, func(a, b instanceRecord) int { return strings.Compare(a.Name+a.ID, b.Name+b.ID) })
+	return records, nil
+}
+
+// silent tells whether the instance has not been heard of for a while.
+func (r instanceRecord) silent(now time.Time) bool { return now.Sub(r.Heard) > silentAfter }
+
+func (a *adminAPI) serveInstances(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodGet {
+		return methodNotAllowed(w, r, http.MethodGet)
+	}
+	app, err := runningApp()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), storageTimeout)
+	defer cancel()
+	records, err := app.steering.instances(ctx)
+	if err != nil {
+		return caddy.APIError{HTTPStatus: http.StatusServiceUnavailable, Err: err}
+	}
+	return respond(w, records)
 }

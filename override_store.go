@@ -3,6 +3,7 @@ package proxyos
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -66,9 +67,7 @@ type overrideStore struct {
 	// apply puts a document in force; followed tells whether it came from the storage
 	apply func(doc document, followed bool)
 
-	// record is what this instance writes about itself. It also shows whether the storage
-	// delivers what it is given.
-	record func() (key string, value []byte)
+	instance string // the ID of this instance
 
 	applied uint64 // the generation that is in force; guarded by the memory's lock
 }
@@ -322,13 +321,14 @@ func (s *overrideStore) write(ctx context.Context, raw []byte) error {
 // prove checks that the storage delivers what it is given. Some report a failure to read as
 // a missing key, and what is there must not be replaced unseen.
 func (s *overrideStore) prove(ctx context.Context) error {
-	key, value := s.record()
+	key, value := "proxyos/proof-"+s.instance, []byte(rand.Text())
 	if err := s.storage.Store(ctx, key, value); err != nil {
 		return fmt.Errorf("writing %s to the storage: %w", key, err)
 	}
 	if back, err := s.storage.Load(ctx, key); err != nil || !bytes.Equal(back, value) {
 		return fmt.Errorf("the storage does not deliver what it was given as %s: it has %d bytes, error %v", key, len(back), err)
 	}
+	_ = s.storage.Delete(ctx, key) // the next one replaces it
 	return nil
 }
 

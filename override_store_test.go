@@ -389,11 +389,11 @@ func newOverrides(t *testing.T) (*overrideStore, *memoryStorage, *splits) {
 func newOverridesOn(storage *memoryStorage) (*overrideStore, *memoryStorage, *splits) {
 	s := new(splits)
 	return &overrideStore{
-		storage: storage,
-		logger:  zap.NewNop(),
-		memory:  newMemory(),
-		apply:   func(doc document, _ bool) { s.doc = doc },
-		record:  func() (string, []byte) { return instancesPrefix + "test", []byte("here") },
+		storage:  storage,
+		logger:   zap.NewNop(),
+		memory:   newMemory(),
+		apply:    func(doc document, _ bool) { s.doc = doc },
+		instance: "test",
 	}, storage, s
 }
 

@@ -56,6 +56,38 @@ func (p printer) list(routes []routeStatus) error {
 	return nil
 }
 
+// cluster prints the shares of all instances, and how they differ from those of the one that
+// was asked.
+func (p printer) cluster(routes []routeStatus, records []instanceRecord, now time.Time) error {
+	if p.json {
+		return printJSON(p.out, records)
+	}
+	rows := [][]string{{"INSTANCE", "ROUTE", "STAGING", "CONFIGURED", "HEARD", ""}}
+	for _, record := range records {
+		for _, route := range routes {
+			share, ok := record.Shares[route.Name]
+			if !ok {
+				continue
+			}
+			mark := ""
+			if share != route.TrafficSplit {
+				mark = "differs"
+			}
+			if record.silent(now) {
+				mark = "silent"
+			}
+			rows = append(rows, []string{record.Name + " " + record.ID, clip(route.Name, 20), percentText(share),
+				percentText(record.Configured[route.Name]), now.Sub(record.Heard).Round(time.Second).String(), mark})
+		}
+	}
+	if len(rows) == 1 {
+		return errors.New("no instance has been heard of yet; the first record is written within a few seconds")
+	}
+	fit(0, rows)
+	table(p.out, "", rows)
+	return nil
+}
+
 // unclear says that an override may have come to its end here.
 func (p printer) unclear(route routeStatus) {
 	fmt.Fprintln(p.out, wrapped(route.Name+": ", fmt.Sprintf("another instance was rolled out, and whether this one was is not clear; the share that was set applies until %s",

@@ -21,14 +21,24 @@ const defaultDrain = 30 * time.Second
 func steerCommands() []*cobra.Command {
 	list := steerCommand("list", "Lists the routes, with their splits and health", `
 Also lists routes without a name. You cannot steer them. To steer a route, give
-it a name with the subdirective name.`, "caddy proxyos list", cobra.NoArgs,
+it a name with the subdirective name. With --cluster, lists each instance that
+shares the storage, marks one whose share differs from that of the instance you
+ask, and one that has not been heard of for three minutes.`, "caddy proxyos list", cobra.NoArgs,
 		func(c adminClient, out printer, fl caddycmd.Flags, _ []string) (int, error) {
 			routes, err := c.list()
 			if err != nil {
 				return 1, err
 			}
-			return 0, out.list(routes)
+			if !fl.Bool("cluster") {
+				return 0, out.list(routes)
+			}
+			records, err := c.instances()
+			if err != nil {
+				return 1, err
+			}
+			return 0, out.cluster(routes, records, time.Now())
 		})
+	list.Flags().Bool("cluster", false, "List all instances that share the storage")
 	show := steerCommand("show <name>", "Shows one route and its upstreams", `
 Shows the split, who set it and when, and the health and the requests of each
 upstream.`, "caddy proxyos show app", cobra.ExactArgs(1),
@@ -65,6 +75,7 @@ the percentage at 0.`,
 			return drain(c, out, fl, args[0], 0, staging)
 		})
 	for _, command := range []*cobra.Command{promote, rollback} {
+		command.Flags().Bool("cluster", false, "Wait until all instances that share the storage have the share, too")
 		command.Flags().Duration("drain", defaultDrain, "How long to wait; 0: do not wait")
 	}
 	reset := steerCommand("reset <name>", "Returns to the configured percentage", `
@@ -118,7 +129,33 @@ func drain(c adminClient, out printer, fl caddycmd.Flags, name string, percent f
 			return 1, err
 		}
 	}
+	if fl.Bool("cluster") {
+		if late, err := awaitCluster(c, name, percent, max(limit, time.Second)); late != "" || err != nil {
+			_ = out.route(route)
+			return exitNotDrained, fmt.Errorf("route %q is at %g %% here, but not on %s: %w", name, percent, late, err)
+		}
+	}
 	return 0, out.route(route)
+}
+
+// awaitCluster waits until all instances that are heard of have a share.
+func awaitCluster(c adminClient, name string, percent float64, limit time.Duration) (late string, err error) {
+	for deadline := time.Now().Add(limit); ; time.Sleep(200 * time.Millisecond) {
+		records, err := c.instances()
+		late = "any instance"
+		if err == nil {
+			late = ""
+			for _, record := range records {
+				if share, ok := record.Shares[name]; ok && share != percent {
+					late = fmt.Sprintf("%s (%s)", record.Name, record.ID)
+					err = fmt.Errorf("it has %g %%, and was heard of at %s", share, record.Heard.Local().Format(time.TimeOnly))
+				}
+			}
+		}
+		if late == "" || !time.Now().Before(deadline) {
+			return late, err
+		}
+	}
 }
 
 func (s routeStatus) inFlight(group string) int64 {

@@ -40,6 +40,10 @@ type steering struct {
 	tending atomic.Bool   // this instance is about to write to the storage of its own accord
 	untold  atomic.Bool   // that failed and is logged
 
+	announcing atomic.Bool                    // this instance's record is being written
+	announced  atomic.Pointer[instanceRecord] // the latest one
+	purged     time.Time                      // when those of others were last looked through
+
 	mu      sync.Mutex // held while overrides are put in force
 	stopped bool
 }
@@ -50,7 +54,7 @@ var memories = caddy.NewUsagePool()
 func newSteering(routes *registry, storage certmagic.Storage, interval time.Duration, logger *zap.Logger) *steering {
 	s := &steering{routes: routes, interval: interval, logger: logger, instance: instanceID(), running: runningSteering,
 		synced: make(chan struct{}), wake: make(chan struct{}, 1)}
-	s.store = &overrideStore{storage: storage, logger: logger, apply: s.putInForce, record: s.record}
+	s.store = &overrideStore{storage: storage, logger: logger, apply: s.putInForce, instance: s.instance}
 	return s
 }
 
@@ -299,6 +303,7 @@ func (s *steering) follow(ctx context.Context) {
 			return
 		}
 		s.tend(ctx, repair)
+		s.announce(ctx)
 	}
 }
 

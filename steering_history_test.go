@@ -121,6 +121,8 @@ func (s *historyStorage) Store(ctx context.Context, key string, value []byte) er
 	return nil
 }
 
+func (s *historyStorage) Delete(context.Context, string) error { return nil }
+
 func (s *historyStorage) List(context.Context, string, bool) ([]string, error) { return nil, nil }
 
 func (s *historyStorage) document() []byte {
@@ -149,7 +151,7 @@ func (c *cluster) start(n *node) {
 	routes := []*route{one}
 	s := &steering{routes: &registry{routes: routes}, interval: historyInterval, logger: zap.NewNop(), instance: n.id,
 		running: func() *steering { return n.steering }, synced: make(chan struct{}), wake: make(chan struct{}, 1)}
-	s.store = &overrideStore{storage: c.storage, logger: s.logger, memory: n.memory, apply: s.putInForce, record: s.record}
+	s.store = &overrideStore{storage: c.storage, logger: s.logger, memory: n.memory, apply: s.putInForce, instance: n.id}
 	ctx, cancel := context.WithCancel(c.t.Context())
 	n.stop = cancel
 	go s.follow(ctx)

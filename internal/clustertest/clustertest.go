@@ -176,6 +176,14 @@ func (i *Instance) try(method, path, body string) (status int, answer string) {
 	return response.StatusCode, string(content)
 }
 
+// Command runs `caddy proxyos …` with the instance's admin API.
+func (i *Instance) Command(arguments ...string) (code int, output string) {
+	command := exec.Command(i.binary, append(append([]string{"proxyos"}, arguments...), "--address", i.Admin)...)
+	command.Env = append(os.Environ(), "HOME="+i.home, "XDG_DATA_HOME="+i.home, "XDG_CONFIG_HOME="+i.home)
+	text, _ := command.CombinedOutput() // the code says whether it failed
+	return command.ProcessState.ExitCode(), string(text)
+}
+
 // Set sets the share, and once more where another instance has set it meanwhile.
 func (i *Instance) Set(percent float64) {
 	i.cluster.t.Helper()

@@ -21,6 +21,7 @@ func Suite(t *testing.T, binary string, newStorage func(testing.TB) Storage) {
 		"an instance starts while the document is damaged": damaged,
 		"the version is at its limit":                      versionAtItsLimit,
 		"all change the share at once":                     concurrent,
+		"the instances know each other":                    known,
 	} {
 		t.Run(name, func(t *testing.T) {
 			storage := newStorage(t)
@@ -33,9 +34,7 @@ func Suite(t *testing.T, binary string, newStorage func(testing.TB) Storage) {
 func rollOut(t *testing.T, c *Cluster, storage Storage) {
 	c.Instances[0].Set(100)
 	c.Agree(100)
-	proxytest.Eventually(t, "all instances are known", func() bool {
-		return strings.Count(string(storage.Read()), ": 0") >= 4 // against, and three of them
-	})
+	allKnown(t, storage)
 	c.Production.Stop()
 	c.Only("staging", func() {
 		c.Instances[0].Reload(100)
@@ -53,9 +52,20 @@ func rollOut(t *testing.T, c *Cluster, storage Storage) {
 	})
 }
 
+// allKnown waits until all instances are in the document: one that is killed before may leave
+// the lock behind, which is another test's.
+func allKnown(t *testing.T, storage Storage) {
+	t.Helper()
+	proxytest.Eventually(t, "all instances are known", func() bool {
+		return strings.Count(string(storage.Read()), ": 0") >= 4 // against, and three of them
+	})
+	time.Sleep(Interval) // the lock is released after the document is written
+}
+
 func empty(t *testing.T, c *Cluster, storage Storage) {
 	c.Instances[1].Set(100)
 	c.Agree(100)
+	allKnown(t, storage)
 	c.Only("staging", func() {
 		for range 2 {
 			storage.Lose(t)
@@ -103,6 +113,7 @@ func newerFields(t *testing.T, c *Cluster, storage Storage) {
 func damaged(t *testing.T, c *Cluster, storage Storage) {
 	c.Instances[0].Set(100)
 	c.Agree(100)
+	allKnown(t, storage)
 	was := string(storage.Read())
 	c.Instances[2].Kill()
 	stops := []func() map[string]int{c.Instances[0].Drive(), c.Instances[1].Drive()}
@@ -159,5 +170,32 @@ func concurrent(t *testing.T, c *Cluster, storage Storage) {
 	c.Agree(share)
 	if !strings.Contains(string(storage.Read()), fmt.Sprintf(`"traffic_split": %v`, share)) {
 		t.Errorf("%v %% is in force, and stored is %s", share, storage.Read())
+	}
+}
+
+func known(t *testing.T, c *Cluster, _ Storage) {
+	first := c.Instances[0]
+	c.Agree(0)
+	proxytest.Eventually(t, "all instances are listed", func() bool {
+		_, output := first.Command("list", "--cluster")
+		return strings.Count(output, "0 %") == 2*3
+	})
+	if code, output := first.Command("promote", "app", "--cluster"); code != 0 {
+		t.Errorf("promote --cluster exits with %d:\n%s", code, output)
+	}
+	for n, i := range c.Instances {
+		if share := i.Share(); share != 100 {
+			t.Errorf("promote --cluster has ended, and instance %d has %v %%", n, share)
+		}
+	}
+	if code, output := first.Command("list", "--cluster"); code != 0 || strings.Count(output, "100 %") != 3 || strings.Contains(output, "differs") {
+		t.Errorf("list --cluster exits with %d:\n%s", code, output)
+	}
+	c.Instances[2].Kill()
+	if code, output := first.Command("rollback", "app", "--cluster", "--drain", "3s"); code != 4 || !strings.Contains(output, "it has 100 %") {
+		t.Errorf("with an instance that is gone, rollback --cluster exits with %d:\n%s", code, output)
+	}
+	if _, output := first.Command("list", "--cluster"); strings.Count(output, "differs") != 1 {
+		t.Errorf("the instance that is gone is not marked:\n%s", output)
 	}
 }
