@@ -20,7 +20,7 @@ type fault int
 
 const (
 	upstreamFault fault = iota // what the upstream did, or the way to it
-	clientFault                // what the client did: it left, or its body could not be read
+	clientFault                // what the client did: it left, or its body could not be read, or came too slowly
 	ownFault                   // what this proxy did: it could not or must not send the request
 	staleFault                 // the connection, which had been used before, ended before an answer
 )
@@ -32,6 +32,7 @@ const statusClientGone = 499
 type evidence struct {
 	context context.Context // the request's
 	body    error           // of reading the client's body; nil if there was none
+	slow    bool            // most of the time went by waiting for the client's body, to the end
 	asked   bool            // a connection was asked for
 	reused  bool            // the one that was used had carried other requests
 }
@@ -57,6 +58,8 @@ func (e evidence) blame(err error) (fault, int) {
 		return ownFault, http.StatusBadRequest
 	case !e.asked:
 		return ownFault, http.StatusBadGateway
+	case e.slow && (isEnd(err) || isTimeout(err)): // the upstream was the first to have enough of it
+		return clientFault, http.StatusRequestTimeout
 	case e.reused && isEnd(err):
 		return staleFault, http.StatusBadGateway
 	}
@@ -70,7 +73,7 @@ func bodyStatus(err, ended error) int {
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return http.StatusRequestEntityTooLarge
 	}
-	if netErr, ok := errors.AsType[net.Error](err); ok && netErr.Timeout() || errors.Is(err, os.ErrDeadlineExceeded) {
+	if isTimeout(err) {
 		return http.StatusRequestTimeout
 	}
 	if handlerErr, ok := errors.AsType[caddyhttp.HandlerError](err); ok && handlerErr.StatusCode != 0 {
@@ -99,6 +102,12 @@ func isEnd(err error) bool {
 	}
 	text := err.Error()
 	return strings.Contains(text, "broken connection") || strings.Contains(text, "connection broken: write") || strings.Contains(text, "client connection lost")
+}
+
+// isTimeout tells whether an error is that of a limit of time.
+func isTimeout(err error) bool {
+	netErr, ok := errors.AsType[net.Error](err)
+	return ok && netErr.Timeout() || errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // stopError ends a journey: the reverse proxy takes it for the client's leaving, so that it

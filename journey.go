@@ -38,7 +38,9 @@ type journey struct {
 	answered            int  // the status of the latest attempt's answer: an error after that is not the upstream's
 	finished            bool // counted
 
-	asked, reused bool // what is known of the latest attempt's connection; see evidence
+	asked, reused bool          // what is known of the latest attempt's connection; see evidence
+	opened        time.Time     // when the latest attempt was given the body
+	waitedBefore  time.Duration // for the body until then
 }
 
 type journeyKey struct{}
@@ -128,6 +130,7 @@ func (j *journey) openBody(req *http.Request, body io.ReadCloser) error {
 		return errBodyUsedUp
 	}
 	req.Body = j.kept.open()
+	j.opened, j.waitedBefore = time.Now(), j.body.waiting()
 	if j.kept.limit > 0 {
 		kept := j.kept
 		req.GetBody = func() (io.ReadCloser, error) {
@@ -148,7 +151,17 @@ func (j *journey) isUsedUp(r *http.Request) bool {
 
 // evidence is what is known of the latest attempt.
 func (j *journey) evidence(req *http.Request) evidence {
-	return evidence{context: req.Context(), body: j.body.err(), asked: j.asked, reused: j.reused}
+	return evidence{context: req.Context(), body: j.body.err(), slow: j.isSlow(), asked: j.asked, reused: j.reused}
+}
+
+// isSlow tells whether most of the latest attempt was waiting for the client's body, to the
+// end.
+func (j *journey) isSlow() bool {
+	if j.opened.IsZero() || !j.body.isComing() {
+		return false
+	}
+	waited := j.body.waiting() - j.waitedBefore
+	return waited >= slowBody && waited > time.Since(j.opened)/2
 }
 
 // stop ends the journey: the client gets a status, and no upstream is asked again.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/net/http/httpguts"
 )
@@ -17,6 +18,14 @@ const (
 
 	// maxKept is how much is kept for all requests of a route together that are under way.
 	maxKept = 16 << 20
+
+	// slowBody is how long a client may keep an attempt waiting for its body until a failure
+	// of the attempt may be due to that.
+	slowBody = 250 * time.Millisecond
+
+	// lateEnd is how soon after the end of a slow body a failure may still be due to it. Over
+	// HTTP/1.1, an attempt whose connection has ended fails when the client sends more.
+	lateEnd = 50 * time.Millisecond
 )
 
 // clientBody is the body of a client's request. It remembers what went wrong with reading
@@ -25,12 +34,20 @@ type clientBody struct {
 	io.ReadCloser
 	trailer http.Header // of the request; complete when the body has been read
 	failure atomic.Pointer[error]
+	waited  atomic.Int64 // how long reading has taken, in nanoseconds
+	since   atomic.Int64 // when the read that is under way began, in Unix nanoseconds; 0 if none is
+	wholeAt atomic.Int64 // when it had been read to its end; 0 before
 }
 
 // Read reads from the client.
 func (b *clientBody) Read(p []byte) (int, error) {
+	began := time.Now()
+	b.since.Store(began.UnixNano())
 	n, err := b.ReadCloser.Read(p)
+	b.waited.Add(int64(time.Since(began)))
+	b.since.Store(0)
 	if err == io.EOF {
+		b.wholeAt.CompareAndSwap(0, time.Now().UnixNano())
 		maps.DeleteFunc(b.trailer, func(name string, _ []string) bool { return !mayTrail(name) })
 	}
 	if err != nil && err != io.EOF && !errors.Is(err, http.ErrBodyReadAfterClose) {
@@ -45,6 +62,21 @@ func (b *clientBody) err() error {
 		return *failure
 	}
 	return nil
+}
+
+// waiting returns how long the client has been waited for.
+func (b *clientBody) waiting() time.Duration {
+	waited := time.Duration(b.waited.Load())
+	if since := b.since.Load(); since != 0 {
+		waited += time.Since(time.Unix(0, since))
+	}
+	return waited
+}
+
+// isComing tells whether there is more to come, or was until just now.
+func (b *clientBody) isComing() bool {
+	wholeAt := b.wholeAt.Load()
+	return wholeAt == 0 || time.Since(time.Unix(0, wholeAt)) < lateEnd
 }
 
 // mayTrail tells whether a field may follow a body. Over HTTP/2 an upstream resets a request that

@@ -425,6 +425,60 @@ func TestARequestThatCannotBeSentIsNoUpstreamsFault(t *testing.T) {
 	}
 }
 
+// An upstream, or a time-out of the route's, may have enough of a client that keeps it waiting
+// for the rest of its body. Where the client has sent all, it is the upstream that failed.
+func TestAClientThatSendsSlowlyTakesNoUpstreamOut(t *testing.T) {
+	impatient := func(x *proxytest.Exchange) {
+		_ = x.Conn.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+		if x.ReadBody() != nil {
+			x.Close()
+			return
+		}
+		if x.Request.URL.Path == "/crash" {
+			x.Close()
+			return
+		}
+		proxytest.Reply("fine")(x)
+	}
+	patient := proxytest.Reply("fine")
+	sends := func(path string, pause time.Duration, rest string) func(addr string) string {
+		return func(addr string) string {
+			return rawly("POST "+path+" HTTP/1.1\r\nContent-Length: 8\r\n\r\nhalf", func(conn *net.TCPConn) string {
+				time.Sleep(pause)
+				_, _ = io.WriteString(conn, rest)
+				return reads(conn)
+			})(t, addr, "none")
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		script proxytest.Script
+		option string
+		send   func(addr string) string
+		want   string
+		health string
+	}{
+		{"an upstream closes, and the rest comes", impatient, "", sends("/", time.Second, "half"), "408", "up"},
+		{"read_timeout ends, and the rest comes", patient, "transport http {\nread_timeout 300ms\n}", sends("/", time.Second, "half"), "408 200", "up"},
+		{"an upstream crashes on what it has been sent in time", impatient, "", sends("/crash", 0, "half"), "502", "down"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			one, two := proxytest.NewScripted(t, c.script), proxytest.NewScripted(t, c.script)
+			s := run(t, "proxyos "+one.Addr+" "+two.Addr+" {\nname app\n"+c.option+"\n}")
+			for range 4 {
+				if got := c.send(s.Addr); !isOneOf(got, c.want) && c.health == "up" {
+					t.Errorf("the client gets %q, want one of %q", got, c.want)
+				}
+			}
+			for _, u := range s.route().Groups[0].Upstreams {
+				if u.Health != c.health {
+					t.Errorf("%s is %s, want %s", u.Dial, u.Health, c.health)
+				}
+			}
+		})
+	}
+}
+
 func TestATrailerThatMustNotBeOneIsNotSent(t *testing.T) {
 	for _, kind := range allKinds(t) {
 		t.Run(kind.name, func(t *testing.T) {
