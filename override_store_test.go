@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -417,7 +418,7 @@ type memoryStorage struct {
 	broken            string // the operation that fails
 	stalled           string // the operation that takes long
 	duration          time.Duration
-	locks             int
+	locks             atomic.Int32
 }
 
 // overtakenStorage is a storage in which something happens after a document is read and
@@ -433,8 +434,19 @@ func (s *overtakenStorage) Load(ctx context.Context, key string) ([]byte, error)
 	return raw, err
 }
 
-func (s *memoryStorage) fail(operation string) { s.broken = operation }
-func (s *memoryStorage) locked() bool          { return s.locks > 0 }
+func (s *memoryStorage) fail(operation string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken = operation
+}
+
+func (s *memoryStorage) fails(operation string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.broken == operation
+}
+
+func (s *memoryStorage) locked() bool { return s.locks.Load() > 0 }
 
 func (s *memoryStorage) get(key string) []byte {
 	s.mu.Lock()
@@ -471,10 +483,10 @@ func (s *memoryStorage) try(ctx context.Context, operation string) error {
 	}
 	s.mu.Unlock()
 	time.Sleep(wait)
-	if s.broken == operation {
+	if s.fails(operation) {
 		return errBroken
 	}
-	if s.broken == "hang" && operation == "load" {
+	if operation == "load" && s.fails("hang") {
 		<-ctx.Done()
 		return ctx.Err()
 	}
@@ -485,12 +497,12 @@ func (s *memoryStorage) Lock(ctx context.Context, _ string) error {
 	if err := s.try(ctx, "lock"); err != nil {
 		return err
 	}
-	s.locks++
+	s.locks.Add(1)
 	return nil
 }
 
 func (s *memoryStorage) Unlock(ctx context.Context, _ string) error {
-	s.locks--
+	s.locks.Add(-1)
 	return ctx.Err() // as of a storage for which an ended context is too late
 }
 
@@ -498,7 +510,7 @@ func (s *memoryStorage) Load(ctx context.Context, key string) ([]byte, error) {
 	if err := s.try(ctx, "load"); err != nil {
 		return nil, err
 	}
-	if value := s.get(key); value != nil && s.broken != "deny" {
+	if value := s.get(key); value != nil && !s.fails("deny") {
 		return value, nil
 	}
 	return nil, fs.ErrNotExist

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,6 +44,7 @@ type node struct {
 	state      *routeState
 	route      *route
 	steering   *steering
+	running    atomic.Pointer[steering] // the same, for others
 	stop       context.CancelFunc
 }
 
@@ -150,7 +152,7 @@ func (c *cluster) start(n *node) {
 	one.isNew = before == nil
 	routes := []*route{one}
 	s := &steering{routes: &registry{routes: routes}, interval: historyInterval, logger: zap.NewNop(), instance: n.id,
-		running: func() *steering { return n.steering }, synced: make(chan struct{}), wake: make(chan struct{}, 1)}
+		running: n.running.Load, synced: make(chan struct{}), wake: make(chan struct{}, 1)}
 	s.store = &overrideStore{storage: c.storage, logger: s.logger, memory: n.memory, apply: s.putInForce, instance: n.id}
 	ctx, cancel := context.WithCancel(c.t.Context())
 	n.stop = cancel
@@ -161,6 +163,7 @@ func (c *cluster) start(n *node) {
 	}
 	old := n.route
 	n.steering, n.route = s, one
+	n.running.Store(s)
 	if before != nil {
 		stop()
 		before.mu.Lock()
@@ -178,6 +181,7 @@ func (c *cluster) kill(n *node) {
 	n.steering.stopped = true
 	n.steering.mu.Unlock()
 	n.steering = nil
+	n.running.Store(nil)
 	synctest.Wait()
 }
 
