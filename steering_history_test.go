@@ -16,9 +16,6 @@ import (
 	"go.uber.org/zap"
 )
 
-// histories is how many random histories are tried.
-const histories = 500
-
 // historyInterval is how often their instances read the storage.
 const historyInterval = time.Second
 

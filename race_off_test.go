@@ -1,0 +1,6 @@
+//go:build !race
+
+package proxyos
+
+// histories is how many random histories are tried.
+const histories = 500

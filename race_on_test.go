@@ -1,0 +1,7 @@
+//go:build race
+
+package proxyos
+
+// histories is how many random histories are tried: few, as the race detector has only so much
+// room for goroutines.
+const histories = 50
