@@ -52,8 +52,9 @@ func rollOut(t *testing.T, c *Cluster, storage Storage) {
 	})
 }
 
-// allKnown waits until all instances are in the document: one that is killed before may leave
-// the lock behind, which is another test's.
+// allKnown waits until all instances are in the document, and write it no more: one that is
+// killed before may leave the lock behind, and one that writes it undoes what a test writes, which
+// takes no lock.
 func allKnown(t *testing.T, storage Storage) {
 	t.Helper()
 	proxytest.Eventually(t, "all instances are known", func() bool {
@@ -86,6 +87,7 @@ func empty(t *testing.T, c *Cluster, storage Storage) {
 func goBack(t *testing.T, c *Cluster, storage Storage) {
 	c.Instances[0].Set(20)
 	c.Agree(20)
+	allKnown(t, storage)
 	backup := storage.Read()
 	c.Instances[1].Set(30)
 	c.Agree(30)
@@ -99,6 +101,7 @@ func goBack(t *testing.T, c *Cluster, storage Storage) {
 func newerFields(t *testing.T, c *Cluster, storage Storage) {
 	c.Instances[0].Set(100)
 	c.Agree(100)
+	allKnown(t, storage)
 	c.Only("staging", func() {
 		storage.Write(t, []byte(strings.Replace(string(storage.Read()), `"traffic_split"`, `"weights": {"a": 1}, "traffic_split"`, 1)))
 		c.Stay(100, 4)
