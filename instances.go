@@ -133,6 +133,32 @@ func (s *steering) instances(ctx context.Context) ([]instanceRecord, error) {
 	return records, nil
 }
 
+// configuredSplit is the configured split of a route on an instance, as it last said.
+type configuredSplit struct {
+	instance string
+	percent  float64
+	heard    time.Time
+}
+
+// configuredElsewhere returns the configured splits of a route on the instances that are heard
+// of. What cannot be read in a short time is not known.
+func (s *steering) configuredElsewhere(ctx context.Context, route string) []configuredSplit {
+	ctx, cancel := context.WithTimeout(ctx, storageTimeout/5)
+	defer cancel()
+	records, err := s.instances(ctx)
+	if err != nil {
+		s.logger.Debug("the other instances are not known", zap.Error(err))
+	}
+	var all []configuredSplit
+	for _, record := range records {
+		percent, ok := record.Configured[route]
+		if ok && checkPercent(percent) == nil && !record.silent(time.Now()) && len(all) < maxKnown {
+			all = append(all, configuredSplit{record.ID, percent, record.Heard})
+		}
+	}
+	return all
+}
+
 // silent tells whether the instance has not been heard of for a while.
 func (r instanceRecord) silent(now time.Time) bool { return now.Sub(r.Heard) > silentAfter }
 

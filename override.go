@@ -26,8 +26,10 @@ type override struct {
 
 // rolled says when an instance's configured split was edited, and what it is now.
 type rolled struct {
-	At         time.Time `json:"at"`
-	Configured float64   `json:"configured"`
+	At         time.Time
+	Configured float64
+
+	extra fields
 }
 
 // overrideKey tells overrides apart. Marks of instances leave it as it is.
@@ -98,7 +100,8 @@ func (o *override) firstRolled() (first time.Time) {
 
 // replacedBy returns the override that an instance sets in place of this one, if any. It holds
 // on all instances, rolled out or not: a change in the middle of a rollout is meant for all.
-func (o *override) replacedBy(percent, configured float64, instance, by string) *override {
+// others is what the other instances last said of themselves.
+func (o *override) replacedBy(percent, configured float64, instance, by string, others []configuredSplit) *override {
 	next := newOverride(percent, configured, by)
 	next.Configured = make(map[string]float64)
 	if o != nil {
@@ -109,6 +112,11 @@ func (o *override) replacedBy(percent, configured float64, instance, by string) 
 		next.extra = o.extra
 		if !next.SetAt.After(o.SetAt) && o.SetAt.Sub(next.SetAt) < time.Minute {
 			next.SetAt = o.SetAt.Add(1) // two changes are told apart by their time
+		}
+	}
+	for _, other := range others {
+		if o == nil || !o.Rolled[other.instance].At.After(other.heard) {
+			next.Configured[other.instance] = other.percent
 		}
 	}
 	next.Configured[instance] = configured
@@ -273,6 +281,21 @@ func (o *override) MarshalJSON() ([]byte, error) {
 	return o.extra.encodeWith(known)
 }
 
+// UnmarshalJSON decodes the mark.
+func (r *rolled) UnmarshalJSON(data []byte) error {
+	var all fields
+	if err := json.Unmarshal(data, &all); err != nil {
+		return err
+	}
+	r.extra = all
+	return errors.Join(all.take("at", &r.At), all.take("configured", &r.Configured))
+}
+
+// MarshalJSON encodes the mark.
+func (r rolled) MarshalJSON() ([]byte, error) {
+	return r.extra.encodeWith(map[string]any{"at": r.At, "configured": r.Configured})
+}
+
 // fields are those of a JSON object, by name. What is left of them, once the known ones are
 // taken, is handed on as it is: a newer program may have written it.
 type fields map[string]json.RawMessage
@@ -306,4 +329,6 @@ var (
 	_ json.Marshaler   = document{}
 	_ json.Unmarshaler = (*override)(nil)
 	_ json.Marshaler   = (*override)(nil)
+	_ json.Unmarshaler = (*rolled)(nil)
+	_ json.Marshaler   = rolled{}
 )

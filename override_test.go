@@ -78,16 +78,16 @@ func sameFields(a, b fields) bool {
 }
 
 func TestWhatIsNotKnownIsHandedOn(t *testing.T) {
-	doc, err := parseDocument([]byte(`{"format":1,"routes":{"app":{"traffic_split":5,"step":{"at":7}},"other":{"traffic_split":1,"note":"x"}},"releases":[1]}`))
+	doc, err := parseDocument([]byte(`{"format":1,"routes":{"app":{"traffic_split":5,"step":{"at":7}},"rolled":{"traffic_split":5,"rolled":{"x":{"at":"2024-05-01T10:00:00Z","configured":1,"by":"y"}}},"other":{"traffic_split":1,"note":"x"}},"releases":[1]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	doc.Routes["app"] = doc.Routes["app"].replacedBy(6, 0, "one", "ops").withRolled("two", 7, time.Now()).withInstance("three", 8)
+	doc.Routes["app"] = doc.Routes["app"].replacedBy(6, 0, "one", "ops", nil).withRolled("two", 7, time.Now()).withInstance("three", 8)
 	raw, _, err := doc.encoded()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, field := range []string{`"step":{"at":7}`, `"note":"x"`, `"releases":[1]`} {
+	for _, field := range []string{`"step":{"at":7}`, `"by":"y"`, `"note":"x"`, `"releases":[1]`} {
 		if !strings.Contains(strings.Join(strings.Fields(string(raw)), ""), field) {
 			t.Errorf("%s is lost in\n%s", field, raw)
 		}
@@ -133,13 +133,20 @@ func TestForWhomAnOverrideHolds(t *testing.T) {
 func TestAChangeInTheMiddleOfARolloutHoldsForAll(t *testing.T) {
 	now := time.Now()
 	o := newOverride(100, 0, "").withInstance("a", 0).withInstance("b", 0).withInstance("c", 0).withRolled("a", 100, now)
-	next := o.replacedBy(30, 0, "b", "ops")
+	next := o.replacedBy(30, 0, "b", "ops", nil)
 	for instance, configured := range map[string]float64{"a": 100, "b": 0, "c": 0} {
 		if got := next.judge(instance, configured, now); got != (verdict{holds: true}) {
 			t.Errorf("%s: %+v", instance, got)
 		}
 	}
-	if next.key() == o.key() || next.replacedBy(30, 0, "b", "ops").key() == next.key() {
+	heard := []configuredSplit{{"d", 50, now.Add(time.Minute)}, {"a", 60, now.Add(-time.Minute)}, {"c", 0, now}}
+	next = o.replacedBy(30, 0, "b", "ops", heard)
+	for instance, configured := range map[string]float64{"a": 100, "b": 0, "c": 0, "d": 50} {
+		if got := next.judge(instance, configured, now); got != (verdict{holds: true}) {
+			t.Errorf("%s, with what the others said: %+v", instance, got)
+		}
+	}
+	if next.key() == o.key() || next.replacedBy(30, 0, "b", "ops", nil).key() == next.key() {
 		t.Error("two changes cannot be told apart")
 	}
 }

@@ -117,7 +117,8 @@ func (s *steering) set(ctx context.Context, route *route, percent float64, by st
 		}
 	}
 	return s.change(ctx, route, by, func(doc *document) bool {
-		doc.Routes[route.name] = doc.Routes[route.name].replacedBy(percent, route.split.configured.percent, s.instance, by)
+		doc.Routes[route.name] = doc.Routes[route.name].replacedBy(percent, route.split.configured.percent, s.instance, by,
+			s.configuredElsewhere(ctx, route.name))
 		return true
 	})
 }

@@ -1,11 +1,15 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 func TestRefusedAdminRequestsChangeNothing(t *testing.T) {
@@ -160,5 +164,42 @@ func TestWithoutARouteThereIsNothingToSteer(t *testing.T) {
 		if status, answer := s.ask("GET", path, ""); status != http.StatusNotFound {
 			t.Errorf("%s: %d %s", path, status, answer)
 		}
+	}
+}
+
+// Over a unix socket, which has no addresses, a change is made by "unix socket".
+func TestSteeringOverAUnixSocket(t *testing.T) {
+	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
+	c, path := newChild(t), proxytest.SocketPath(t)
+	config := adapt(t, c.blueGreen(prod, stag, "traffic_split 10"))
+	c.write(config)
+	c.start()
+	moved := strings.Replace(config, "{", `{"admin": {"listen": "unix/`+path+`", "config": {"persist": false}},`, 1)
+	if status, answer := c.ask(http.MethodPost, "/load", moved); status != http.StatusOK {
+		t.Fatalf("moving the admin endpoint to a unix socket: %d %s", status, answer)
+	}
+	socket := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}}}
+	t.Cleanup(socket.CloseIdleConnections)
+	request, err := http.NewRequest(http.MethodPatch, "http://localhost/proxyos/routes/app", strings.NewReader(`{"traffic_split": 35}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := socket.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Fatalf("setting the split: %d %s, %v", response.StatusCode, answer, err)
+	}
+	if r := decode[route](t, string(answer)); r.TrafficSplit != 35 || r.Override.SetBy != "unix socket" {
+		t.Errorf("the split is %v %%, set by %q", r.TrafficSplit, r.Override.SetBy)
+	}
+	output, err := c.cli("proxyos", "show", "app", "--address", "unix/"+path).CombinedOutput()
+	if err != nil || !strings.Contains(string(output), "unix socket") {
+		t.Errorf("show prints %v:\n%s", err, output)
 	}
 }

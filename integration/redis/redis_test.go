@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -42,10 +43,12 @@ func TestMain(m *testing.M) {
 
 // server is a redis-server that keeps its data through a kill.
 type server struct {
-	t       testing.TB
-	address string
-	dir     string
-	command *exec.Cmd
+	t         testing.TB
+	address   string
+	dir       string
+	command   *exec.Cmd
+	snapshots bool // it only keeps what SAVE has written
+	far       *far // in front of it, if it is far away
 }
 
 func newServer(t testing.TB) *server {
@@ -62,7 +65,11 @@ func (s *server) start() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.command = exec.Command("redis-server", "--bind", "127.0.0.1", "--port", port, "--dir", s.dir, "--appendonly", "yes", "--appendfsync", "always", "--save", "")
+	keep := []string{"--appendonly", "yes", "--appendfsync", "always", "--save", ""}
+	if s.snapshots {
+		keep = []string{"--appendonly", "no", "--save", ""}
+	}
+	s.command = exec.Command("redis-server", append(keep, "--bind", "127.0.0.1", "--port", port, "--dir", s.dir)...)
 	if err := s.command.Start(); err != nil {
 		s.t.Fatalf("starting redis-server: %v; install it with apt-get install redis-server", err)
 	}
@@ -125,10 +132,17 @@ func (s *server) try(arguments ...string) (string, error) {
 	return line[1:], nil
 }
 
-const key = "caddy/proxyos/overrides.json"
+const (
+	key  = "caddy/proxyos/overrides.json"
+	lock = "caddy/locks/proxyos/overrides.json"
+)
 
 func (s *server) Config() map[string]any {
-	return map[string]any{"module": "redis", "address": []string{s.address}}
+	address := s.address
+	if s.far != nil {
+		address = s.far.listener.Addr().String()
+	}
+	return map[string]any{"module": "redis", "address": []string{address}}
 }
 
 func (s *server) Read() []byte {
@@ -199,13 +213,137 @@ func TestRedisIsKilledStoppedAndReadOnly(t *testing.T) {
 	c.Agree(60)
 }
 
-// The holder of the lock is killed, and its lock has no end.
+// A backup is restored: all go back to what it has.
+func TestASnapshotIsRestored(t *testing.T) {
+	s := &server{t: t, address: proxytest.FreeAddr(t), dir: t.TempDir(), snapshots: true}
+	s.start()
+	t.Cleanup(s.kill)
+	c := clustertest.New(t, binary, s, 0)
+	c.Instances[0].Set(20)
+	c.Agree(20)
+	s.do("SAVE")
+	backup, err := os.ReadFile(filepath.Join(s.dir, "dump.rdb"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Instances[1].Set(30)
+	c.Agree(30)
+	c.Served(func() {
+		s.kill()
+		c.Stay(30, 4)
+		if err := os.WriteFile(filepath.Join(s.dir, "dump.rdb"), backup, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s.start()
+		c.Agree(20)
+		c.Stay(20, 2)
+		c.Instances[2].Set(40)
+		c.Agree(40)
+	})
+}
+
+// far is a way to a Redis that is far away: whatever passes is late.
+type far struct {
+	listener net.Listener
+	late     atomic.Int64
+}
+
+func newFar(t testing.TB, to string) *far {
+	f := &far{listener: proxytest.Listen(t, "127.0.0.1")}
+	go func() {
+		for {
+			conn, err := f.listener.Accept()
+			if err != nil {
+				return
+			}
+			go f.pass(conn, to)
+		}
+	}()
+	return f
+}
+
+func (f *far) pass(conn net.Conn, to string) {
+	defer conn.Close()
+	redis, err := net.Dial("tcp", to)
+	if err != nil {
+		return
+	}
+	defer redis.Close()
+	go func() {
+		_, _ = io.Copy(conn, redis) // until one of them closes
+		conn.Close()
+	}()
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := conn.Read(buffer)
+		time.Sleep(time.Duration(f.late.Load()))
+		if _, writeErr := redis.Write(buffer[:n]); err != nil || writeErr != nil {
+			return
+		}
+	}
+}
+
+// Each operation takes 200 ms.
+func TestRedisIsFarAway(t *testing.T) {
+	s := newServer(t)
+	s.far = newFar(t, s.address)
+	c := clustertest.New(t, binary, s, 0)
+	c.Instances[0].Set(100)
+	c.Agree(100)
+	c.Only("staging", func() {
+		s.far.late.Store(int64(200 * time.Millisecond))
+		c.Stay(100, 6)
+		c.Instances[1].Kill()
+		c.Instances[1].Start(0)
+		c.Stay(100, 4)
+	})
+	c.Instances[2].Set(30)
+	time.Sleep(2*clustertest.Interval + 400*time.Millisecond) // reading takes a moment
+	c.Agree(30)
+}
+
+// The holder of the lock is killed: its lock ends by itself, and nothing is lost.
+func TestTheHolderOfTheLockIsKilled(t *testing.T) {
+	s := newServer(t)
+	s.far = newFar(t, s.address)
+	c := clustertest.New(t, binary, s, 0)
+	c.Instances[0].Set(20)
+	c.Agree(20)
+	time.Sleep(2 * clustertest.Interval) // all are written down
+	for round := range 3 {
+		s.far.late.Store(int64(300 * time.Millisecond))
+		answered := make(chan int, 1)
+		go func() {
+			status, _ := c.Instances[0].Ask(http.MethodPatch, "/proxyos/routes/app", `{"traffic_split": 90}`)
+			answered <- status
+		}()
+		proxytest.Eventually(t, "the document is locked", func() bool { return s.do("EXISTS", lock) == "1" })
+		c.Instances[0].Kill()
+		s.far.late.Store(0)
+		if status := <-answered; status == http.StatusOK {
+			t.Errorf("the change was acknowledged, and the instance was to be killed before")
+		}
+		if s.do("EXISTS", lock) != "1" {
+			t.Fatal("the lock has ended with its holder")
+		}
+		want := float64(30 + round)
+		began := time.Now()
+		c.Instances[1].Set(want)
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("with a lock that was left behind, a change takes %s", took)
+		}
+		c.Instances[0].Start(0)
+		c.Agree(want)
+	}
+}
+
+// The holder of the lock is gone, and its lock has no end.
 func TestALockThatIsLeftBehind(t *testing.T) {
 	s := newServer(t)
 	c := clustertest.New(t, binary, s, 0)
 	c.Instances[0].Set(20)
 	c.Agree(20)
-	s.do("SET", "caddy/locks/proxyos/overrides.json", "somebody")
+	s.do("SET", lock, "somebody")
 	began := time.Now()
 	status, answer := c.Instances[1].Ask(http.MethodPatch, "/proxyos/routes/app", `{"traffic_split": 30}`)
 	if took := time.Since(began); status != http.StatusServiceUnavailable || took < 5*time.Second || took > 12*time.Second || !strings.Contains(answer, "delete the lock") {

@@ -280,20 +280,33 @@ func (i *Instance) Drive() (stop func() map[string]int) {
 // Only drives all instances meanwhile, and checks that all answers are those of one group.
 func (c *Cluster) Only(group string, meanwhile func()) {
 	c.t.Helper()
+	c.driven(meanwhile, group)
+}
+
+// Served drives all instances meanwhile, and checks that all answers are those of a group.
+func (c *Cluster) Served(meanwhile func()) {
+	c.t.Helper()
+	c.driven(meanwhile, "production", "staging")
+}
+
+func (c *Cluster) driven(meanwhile func(), groups ...string) {
+	c.t.Helper()
 	var stops []func() map[string]int
 	for _, i := range c.Instances {
 		stops = append(stops, i.Drive())
 	}
 	meanwhile()
 	for n, stop := range stops {
-		answers := stop()
+		answers, served := stop(), 0
 		for answer, count := range answers {
-			if answer != group && answer != "none" {
-				c.t.Errorf("instance %d: %d answers are %q, want only %s; all are %v", n, count, answer, group, answers)
+			if slices.Contains(groups, answer) {
+				served += count
+			} else if answer != "none" {
+				c.t.Errorf("instance %d: %d answers are %q, want only %v; all are %v", n, count, answer, groups, answers)
 			}
 		}
-		if answers[group] == 0 {
-			c.t.Errorf("instance %d: no answer is from %s: %v", n, group, answers)
+		if served == 0 {
+			c.t.Errorf("instance %d: no answer is from %v: %v", n, groups, answers)
 		}
 		c.t.Logf("instance %d: %v", n, answers)
 	}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ func Suite(t *testing.T, binary string, newStorage func(testing.TB) Storage) {
 		"a newer instance writes":                          newerFields,
 		"an instance starts while the document is damaged": damaged,
 		"the version is at its limit":                      versionAtItsLimit,
+		"instances with other configured shares":           differing,
 		"all change the share at once":                     concurrent,
 		"the instances know each other":                    known,
 	} {
@@ -91,11 +93,13 @@ func goBack(t *testing.T, c *Cluster, storage Storage) {
 	backup := storage.Read()
 	c.Instances[1].Set(30)
 	c.Agree(30)
-	storage.Write(t, backup)
-	c.Agree(20)
-	c.Stay(20, 2)
-	c.Instances[2].Set(40)
-	c.Agree(40)
+	c.Served(func() {
+		storage.Write(t, backup)
+		c.Agree(20)
+		c.Stay(20, 2)
+		c.Instances[2].Set(40)
+		c.Agree(40)
+	})
 }
 
 func newerFields(t *testing.T, c *Cluster, storage Storage) {
@@ -138,40 +142,63 @@ func damaged(t *testing.T, c *Cluster, storage Storage) {
 }
 
 func versionAtItsLimit(t *testing.T, c *Cluster, storage Storage) {
-	storage.Write(t, []byte(`{"version": 9007199254740992, "routes": {"app": {"traffic_split": 15, "against": 0, "set_at": "2024-05-01T10:00:00Z"}}}`))
-	c.Agree(15)
-	for n, percent := range []float64{25, 35, 45} {
-		c.Instances[n].Set(percent)
-		c.Agree(percent)
+	c.Served(func() {
+		storage.Write(t, []byte(`{"version": 9007199254740992, "routes": {"app": {"traffic_split": 15, "against": 0, "set_at": "2024-05-01T10:00:00Z"}}}`))
+		c.Agree(15)
+		for n, percent := range []float64{25, 35, 45} {
+			c.Instances[n].Set(percent)
+			c.Agree(percent)
+		}
+	})
+}
+
+// In the middle of a rollout, a first share is meant for all instances, whatever each has
+// configured.
+func differing(t *testing.T, c *Cluster, _ Storage) {
+	for n, configured := range []float64{0, 10, 20} {
+		c.Instances[n].Reload(configured)
+	}
+	proxytest.Eventually(t, "all instances are listed as they are configured", func() bool {
+		_, output := c.Instances[0].Command("list", "--cluster")
+		return strings.Contains(output, " 10 %") && strings.Contains(output, " 20 %")
+	})
+	c.Instances[1].Set(50)
+	c.Agree(50)
+	c.Stay(50, 3)
+	c.Instances[2].Reload(30) // is edited
+	if first, third := c.Instances[0].Share(), c.Instances[2].Share(); first != 50 || third != 30 {
+		t.Errorf("once the third is edited to 30 %%, it has %v %%, and the first %v %%", third, first)
 	}
 }
+
+// changesAtOnce is how many changes are under way at the same time.
+const changesAtOnce = 150
 
 func concurrent(t *testing.T, c *Cluster, storage Storage) {
 	c.Instances[0].Set(5)
 	c.Agree(5)
+	allKnown(t, storage)
 	var changers sync.WaitGroup
-	for n, i := range c.Instances {
+	var acknowledged atomic.Int64
+	for change := range changesAtOnce {
+		i := c.Instances[change%len(c.Instances)]
 		changers.Go(func() {
-			for change := range 10 {
-				body := fmt.Sprintf(`{"traffic_split": %d}`, 10+30*n+change)
-				for {
-					status, answer := i.Ask(http.MethodPatch, "/proxyos/routes/app", body)
-					if status == http.StatusOK {
-						break
-					}
-					if status != http.StatusConflict {
-						t.Errorf("instance %d: %d %s", n, status, answer)
-						return
-					}
-				}
+			status, answer := i.Ask(http.MethodPatch, "/proxyos/routes/app", fmt.Sprintf(`{"traffic_split": %v}`, 10+float64(change)/10))
+			switch status {
+			case http.StatusOK:
+				acknowledged.Add(1)
+			case http.StatusConflict:
+			default:
+				t.Errorf("change %d: %d %s", change, status, answer)
 			}
 		})
 	}
 	changers.Wait()
+	t.Logf("%d of %d changes at once are acknowledged", acknowledged.Load(), changesAtOnce)
 	time.Sleep(2 * Interval)
 	share := c.Instances[0].Share()
 	c.Agree(share)
-	if !strings.Contains(string(storage.Read()), fmt.Sprintf(`"traffic_split": %v`, share)) {
+	if share == 5 || !strings.Contains(string(storage.Read()), fmt.Sprintf(`"traffic_split": %v`, share)) {
 		t.Errorf("%v %% is in force, and stored is %s", share, storage.Read())
 	}
 }
