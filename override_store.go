@@ -35,18 +35,15 @@ const storageTimeout = 10 * time.Second
 // memory is what this process knows of the stored document. The running config shares it with
 // the one that replaces it.
 type memory struct {
-	changing chan struct{} // has room while no change is made here
-
 	mu         sync.Mutex // held while a document is put in force
 	generation uint64     // grows with each document that differs from the one before
 	raw        []byte     // the latest document as it is stored; nil if this process has seen none
 	doc        document
+	aside      []byte          // the latest damaged document that was set aside
 	reported   map[string]bool // what is wrong with the storage and logged
 }
 
-func newMemory() *memory {
-	return &memory{changing: make(chan struct{}, 1), reported: make(map[string]bool)}
-}
+func newMemory() *memory { return &memory{reported: make(map[string]bool)} }
 
 // latest returns the latest document, which must not be changed, and its generation.
 func (m *memory) latest() (doc document, raw []byte, generation uint64) {
@@ -69,7 +66,14 @@ type overrideStore struct {
 
 	instance string // the ID of this instance
 
+	changing chan struct{} // has room while no change is made here
+	reading  atomic.Bool   // the document is being read
+
 	applied uint64 // the generation that is in force; guarded by the memory's lock
+}
+
+func newOverrideStore(storage certmagic.Storage, instance string, apply func(document, bool), logger *zap.Logger) *overrideStore {
+	return &overrideStore{storage: storage, logger: logger, apply: apply, instance: instance, changing: make(chan struct{}, 1)}
 }
 
 // stored is a document and its bytes, which are nil if there is none.
@@ -92,6 +96,9 @@ func (e *damagedError) Unwrap() error { return e.cause }
 
 // errMissing says that a document that there was is gone.
 var errMissing = fmt.Errorf("the stored document %s is missing", overridesKey)
+
+// errNoAnswer says that the storage has not answered in time.
+var errNoAnswer = fmt.Errorf("the storage has not answered for %s", storageTimeout)
 
 // read returns the stored document, if there is one.
 func (s *overrideStore) read(ctx context.Context) (stored, error) {
@@ -116,7 +123,7 @@ func (s *overrideStore) read(ctx context.Context) (stored, error) {
 // tells whether the document must be repaired: it is missing or damaged, and this process has had one.
 func (s *overrideStore) sync(ctx context.Context) (repair bool) {
 	_, _, generation := s.memory.latest()
-	found, err := s.read(ctx)
+	found, err := s.readInTime(ctx)
 	damaged, isDamaged := errors.AsType[*damagedError](err)
 
 	s.memory.mu.Lock()
@@ -144,6 +151,34 @@ func (s *overrideStore) sync(ctx context.Context) (repair bool) {
 		}
 	}
 	return false
+}
+
+// readInTime is read for a storage that may never answer.
+func (s *overrideStore) readInTime(ctx context.Context) (stored, error) {
+	if !s.reading.CompareAndSwap(false, true) {
+		return stored{}, errNoAnswer
+	}
+	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
+	defer cancel()
+	var found stored
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		found, err = s.read(ctx)
+		s.reading.Store(false)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return found, err
+	case <-ctx.Done():
+	}
+	select { // what heeds the context says more
+	case err := <-done:
+		return found, err
+	case <-time.After(storageTimeout / 50):
+		return stored{}, errNoAnswer
+	}
 }
 
 // report logs once that something is wrong with the storage. The memory's lock must be held.
@@ -190,14 +225,14 @@ func (s *overrideStore) change(ctx context.Context, edit edit, byPerson bool) er
 	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
 	select {
-	case s.memory.changing <- struct{}{}:
+	case s.changing <- struct{}{}:
 	case <-ctx.Done():
-		return fmt.Errorf("waiting for another change of this instance, which waits for the storage: %w%s", ctx.Err(), s.holder(ctx))
+		return fmt.Errorf("waiting for another change of this instance, which waits for the storage: %w", ctx.Err())
 	}
 	var isStored atomic.Bool
 	done := make(chan error, 1)
 	go func() { // some storages do not heed the context
-		defer func() { <-s.memory.changing }()
+		defer func() { <-s.changing }()
 		done <- s.locked(ctx, func() error { return s.rewrite(ctx, edit, byPerson, &isStored) })
 	}()
 	select {
@@ -267,6 +302,8 @@ func (s *overrideStore) rewrite(ctx context.Context, edit edit, byPerson bool, i
 	switch {
 	case isDamaged && knownRaw == nil && !byPerson:
 		return err
+	case isDamaged && known.Format > documentFormat:
+		return errors.Join(&newerFormatError{format: known.Format}, err)
 	case isDamaged:
 		if err := s.setAside(ctx, damaged); err != nil {
 			return err
@@ -304,6 +341,7 @@ func (s *overrideStore) rewrite(ctx context.Context, edit edit, byPerson bool, i
 		s.applied = s.memory.generation
 		s.apply(found.doc, err != nil)
 	}
+	s.memory.aside = nil
 	isStored.Store(err == nil)
 	return err
 }
@@ -334,10 +372,19 @@ func (s *overrideStore) prove(ctx context.Context) error {
 
 // setAside keeps a damaged document under another key, and deletes the oldest such ones.
 func (s *overrideStore) setAside(ctx context.Context, damaged *damagedError) error {
+	s.memory.mu.Lock()
+	known := s.memory.aside != nil && bytes.Equal(s.memory.aside, damaged.raw)
+	s.memory.mu.Unlock()
+	if known {
+		return nil
+	}
 	key := damagedPrefix + time.Now().UTC().Format("20060102T150405.000") + ".json"
 	if err := s.storage.Store(ctx, key, damaged.raw); err != nil {
 		return fmt.Errorf("setting %s aside as %s: %w", overridesKey, key, err)
 	}
+	s.memory.mu.Lock()
+	s.memory.aside = append([]byte{}, damaged.raw...)
+	s.memory.mu.Unlock()
 	s.logger.Error("the stored splits are damaged; they are set aside and replaced with the current ones",
 		zap.String("key", overridesKey), zap.String("set_aside_as", key), zap.Error(damaged.cause))
 	keys, err := s.storage.List(ctx, "proxyos", false)

@@ -68,7 +68,8 @@ func (r *route) status() routeStatus {
 	if o := r.split.override.Load(); o != nil {
 		s.Override = &setSplit{TrafficSplit: o.TrafficSplit, Against: o.Against, SetAt: o.SetAt, SetBy: o.SetBy}
 		if r.state.override.judge(r.split, o, time.Now()).unclear {
-			until := o.firstRolled().Add(rolloutTime)
+			first, _ := o.firstRolled()
+			until := first.Add(rolloutTime)
 			s.Override.UnclearUntil = &until
 		}
 	}

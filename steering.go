@@ -20,6 +20,9 @@ import (
 // set at run time, if the storage is slow.
 const startupWait = time.Second
 
+// stopWait is how long a config that stops waits for what it is still writing.
+const stopWait = time.Second
+
 // startInterval is how often a config looks whether it runs.
 const startInterval = 100 * time.Millisecond
 
@@ -44,7 +47,11 @@ type steering struct {
 	announced  atomic.Pointer[instanceRecord] // the latest one
 	purged     time.Time                      // when those of others were last looked through
 
+	cancel     context.CancelFunc
+	background sync.WaitGroup // what may still use the storage
+
 	mu      sync.Mutex // held while overrides are put in force
+	settled bool       // this config has read the storage while it was running
 	stopped bool
 }
 
@@ -54,7 +61,7 @@ var memories = caddy.NewUsagePool()
 func newSteering(routes *registry, storage certmagic.Storage, interval time.Duration, logger *zap.Logger) *steering {
 	s := &steering{routes: routes, interval: interval, logger: logger, instance: instanceID(), running: runningSteering,
 		synced: make(chan struct{}), wake: make(chan struct{}, 1)}
-	s.store = &overrideStore{storage: storage, logger: logger, apply: s.putInForce, instance: s.instance}
+	s.store = newOverrideStore(storage, s.instance, s.putInForce, logger)
 	return s
 }
 
@@ -81,7 +88,8 @@ func runningSteering() *steering {
 func (s *steering) start(ctx context.Context) {
 	known, _ := memories.LoadOrStore("", newMemory())
 	s.store.memory = known.(*memory)
-	go s.follow(ctx)
+	ctx, s.cancel = context.WithCancel(ctx)
+	s.background.Go(func() { s.follow(ctx) })
 	select {
 	case <-s.synced:
 	case <-time.After(startupWait):
@@ -103,6 +111,16 @@ func (s *steering) stop() {
 		}
 	}
 	_, _ = memories.Delete("") // there is nothing to destroy
+	s.cancel()
+	idle := make(chan struct{})
+	go func() {
+		s.background.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+	case <-time.After(stopWait): // the storage hangs
+	}
 }
 
 // isRunning tells whether this config runs. Before that, it may still fail to start.
@@ -167,6 +185,10 @@ func (s *steering) change(ctx context.Context, route *route, by string, edit fun
 		}
 		return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf("the traffic split of route %q was not changed: %w", route.name, err)}
 	}
+	select {
+	case s.wake <- struct{}{}: // to tell the others
+	default:
+	}
 	s.logger.Info("traffic split changed", zap.String("route", route.name), zap.Float64("from", was),
 		zap.Float64("to", route.split.current().percent), zap.String("by", by))
 	return nil
@@ -188,7 +210,7 @@ func (s *steering) putInForce(doc document, followed bool) {
 			continue
 		}
 		was := route.split.current().percent
-		route.state.override.put(doc.Routes[route.name])
+		route.state.override.put(doc.Routes[route.name], s.settled)
 		if now := route.split.current().percent; followed && now != was {
 			s.logger.Info("traffic split changed to match the storage", zap.String("route", route.name),
 				zap.Float64("from", was), zap.Float64("to", now))
@@ -219,6 +241,8 @@ func (s *steering) review(now time.Time) (untold bool) {
 // tell logs what has become of an override.
 func (s *steering) tell(route *route, o *override, v verdict) {
 	configured := route.split.configured.percent
+	first, _ := o.firstRolled()
+	_, isMarked := o.Rolled[s.instance]
 	switch state := &route.state.override; {
 	case v.edited && state.tells(o, isEdited):
 		s.logger.Info("the configured traffic split was edited; the one that was set at run time no longer applies",
@@ -227,8 +251,8 @@ func (s *steering) tell(route *route, o *override, v verdict) {
 	case v.unclear && state.tells(o, isUnclear):
 		s.logger.Warn("whether this instance is rolled out is not clear; the traffic split that was set at run time still applies",
 			zap.String("route", route.name), zap.Float64("configured", configured), zap.Float64("applies", o.TrafficSplit),
-			zap.Time("until", o.firstRolled().Add(rolloutTime)), zap.String("to_end_it", "caddy proxyos reset "+route.name))
-	case !v.holds && !v.edited && state.tells(o, isOver):
+			zap.Time("until", first.Add(rolloutTime)), zap.String("to_end_it", "caddy proxyos reset "+route.name))
+	case !v.holds && !v.edited && !isMarked && state.tells(o, isOver):
 		s.logger.Info("another instance was rolled out long ago; here, too, the configured traffic split applies",
 			zap.String("route", route.name), zap.Float64("configured", configured), zap.Float64("retired", o.TrafficSplit))
 	}
@@ -267,7 +291,7 @@ func (s *steering) tend(ctx context.Context, repair bool) {
 	if !s.isRunning() || !s.tending.CompareAndSwap(false, true) {
 		return
 	}
-	go func() {
+	s.background.Go(func() {
 		defer s.tending.Store(false)
 		switch err := s.store.change(ctx, s.note, false); {
 		case err == nil:
@@ -275,7 +299,19 @@ func (s *steering) tend(ctx context.Context, repair bool) {
 		case ctx.Err() == nil && s.untold.CompareAndSwap(false, true):
 			s.logger.Error("the storage does not take what this instance has to write; the current splits still apply", zap.Error(err))
 		}
-	}()
+	})
+}
+
+// synchronise reads the storage.
+func (s *steering) synchronise(ctx context.Context) (repair bool) {
+	isRunning := s.isRunning()
+	repair = s.store.sync(ctx)
+	if isRunning {
+		s.mu.Lock()
+		s.settled = true
+		s.mu.Unlock()
+	}
+	return repair
 }
 
 // follow puts the stored overrides in force, at once and then at each interval, until the
@@ -296,12 +332,15 @@ func (s *steering) follow(ctx context.Context) {
 			s.store.follow()
 			start.Stop()
 		case <-ticker.C:
-			repair = s.store.sync(ctx)
+			repair = s.synchronise(ctx)
 		case <-s.wake:
 			s.store.follow()
-			repair = s.store.sync(ctx)
+			repair = s.synchronise(ctx)
 		case <-ctx.Done():
 			return
+		}
+		if repair { // the record may be lost, too
+			s.announced.Store(nil)
 		}
 		s.tend(ctx, repair)
 		s.announce(ctx)
