@@ -3,16 +3,10 @@ package proxyos
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
-	"slices"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,34 +17,8 @@ import (
 // overridesKey is where Caddy's storage has the splits that were set at run time.
 const overridesKey = "proxyos/overrides.json"
 
-// damagedPrefix begins the keys of documents that were set aside.
-const damagedPrefix = "proxyos/overrides.damaged-"
-
-// keptDamaged is how many of those are kept.
-const keptDamaged = 5
-
 // storageTimeout is how long a change may wait for the storage, its lock included.
 const storageTimeout = 10 * time.Second
-
-// memory is what this process knows of the stored document. The running config shares it with
-// the one that replaces it.
-type memory struct {
-	mu         sync.Mutex // held while a document is put in force
-	generation uint64     // grows with each document that differs from the one before
-	raw        []byte     // the latest document as it is stored; nil if this process has seen none
-	doc        document
-	aside      []byte          // the latest damaged document that was set aside
-	reported   map[string]bool // what is wrong with the storage and logged
-}
-
-func newMemory() *memory { return &memory{reported: make(map[string]bool)} }
-
-// latest returns the latest document, which must not be changed, and its generation.
-func (m *memory) latest() (doc document, raw []byte, generation uint64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.doc, m.raw, m.generation
-}
 
 // overrideStore keeps the splits that were set at run time in Caddy's storage. All instances of
 // a cluster read them there, and so does this one after a restart. It follows each document that
@@ -81,18 +49,6 @@ type stored struct {
 	raw []byte
 	doc document
 }
-
-// damagedError says that the stored document cannot be read.
-type damagedError struct {
-	raw   []byte
-	cause error
-}
-
-func (e *damagedError) Error() string {
-	return fmt.Sprintf("the stored document %s is damaged: %v", overridesKey, e.cause)
-}
-
-func (e *damagedError) Unwrap() error { return e.cause }
 
 // errMissing says that a document that there was is gone.
 var errMissing = fmt.Errorf("the stored document %s is missing", overridesKey)
@@ -251,41 +207,6 @@ func (s *overrideStore) change(ctx context.Context, edit edit, byPerson bool) er
 	return fmt.Errorf("the storage does not answer: %w", ctx.Err())
 }
 
-// locked does something while the document is locked.
-func (s *overrideStore) locked(ctx context.Context, do func() error) error {
-	if err := s.storage.Lock(ctx, overridesKey); err != nil {
-		return fmt.Errorf("locking %s in the storage: %w%s", overridesKey, err, s.holder(ctx))
-	}
-	err := ctx.Err()
-	if err == nil {
-		err = do()
-	}
-	// unlock even if the context has ended in the meantime
-	if unlockErr := s.storage.Unlock(context.WithoutCancel(ctx), overridesKey); unlockErr != nil {
-		s.logger.Error("the stored splits could not be unlocked", zap.String("key", overridesKey), zap.Error(unlockErr))
-	}
-	return err
-}
-
-// holder says who has kept the document locked until the time was up, and what to do.
-func (s *overrideStore) holder(ctx context.Context) string {
-	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return ""
-	}
-	text := fmt.Sprintf("; another instance has kept it locked for %s", storageTimeout)
-	files, ok := s.storage.(interface{ Filename(key string) string })
-	if !ok {
-		return text + ", or one that was killed has left the lock behind; try again, or delete the lock in the storage if it stays"
-	}
-	name := files.Filename("locks/" + certmagic.StorageKeys.Safe(overridesKey) + ".lock")
-	var lock struct{ Created, Updated time.Time }
-	if raw, err := os.ReadFile(name); err == nil && json.Unmarshal(raw, &lock) == nil && !lock.Created.IsZero() {
-		text = fmt.Sprintf("; its holder has had it since %s, and last confirmed that at %s",
-			lock.Created.Local().Format(time.DateTime), lock.Updated.Local().Format(time.TimeOnly))
-	}
-	return text + fmt.Sprintf("; try again, or delete %s if no instance runs that holds it", name)
-}
-
 // rewrite reads, edits and writes the document, and puts it in force. The lock must be held.
 func (s *overrideStore) rewrite(ctx context.Context, edit edit, byPerson bool, isStored *atomic.Bool) error {
 	known, knownRaw, _ := s.memory.latest()
@@ -352,50 +273,6 @@ func (s *overrideStore) write(ctx context.Context, raw []byte) error {
 	}
 	if err := s.storage.Store(ctx, overridesKey, raw); err != nil {
 		return fmt.Errorf("writing %s to the storage: %w", overridesKey, err)
-	}
-	return nil
-}
-
-// prove checks that the storage delivers what it is given. Some report a failure to read as
-// a missing key, and what is there must not be replaced unseen.
-func (s *overrideStore) prove(ctx context.Context) error {
-	key, value := "proxyos/proof-"+s.instance, []byte(rand.Text())
-	if err := s.storage.Store(ctx, key, value); err != nil {
-		return fmt.Errorf("writing %s to the storage: %w", key, err)
-	}
-	if back, err := s.storage.Load(ctx, key); err != nil || !bytes.Equal(back, value) {
-		return fmt.Errorf("the storage does not deliver what it was given as %s: it has %d bytes, error %v", key, len(back), err)
-	}
-	_ = s.storage.Delete(ctx, key) // the next one replaces it
-	return nil
-}
-
-// setAside keeps a damaged document under another key, and deletes the oldest such ones.
-func (s *overrideStore) setAside(ctx context.Context, damaged *damagedError) error {
-	s.memory.mu.Lock()
-	known := s.memory.aside != nil && bytes.Equal(s.memory.aside, damaged.raw)
-	s.memory.mu.Unlock()
-	if known {
-		return nil
-	}
-	key := damagedPrefix + time.Now().UTC().Format("20060102T150405.000") + ".json"
-	if err := s.storage.Store(ctx, key, damaged.raw); err != nil {
-		return fmt.Errorf("setting %s aside as %s: %w", overridesKey, key, err)
-	}
-	s.memory.mu.Lock()
-	s.memory.aside = append([]byte{}, damaged.raw...)
-	s.memory.mu.Unlock()
-	s.logger.Error("the stored splits are damaged; they are set aside and replaced with the current ones",
-		zap.String("key", overridesKey), zap.String("set_aside_as", key), zap.Error(damaged.cause))
-	keys, err := s.storage.List(ctx, "proxyos", false)
-	keys = slices.DeleteFunc(keys, func(key string) bool { return !strings.HasPrefix(key, damagedPrefix) })
-	slices.Sort(keys)
-	for len(keys) > keptDamaged && err == nil {
-		err = s.storage.Delete(ctx, keys[0])
-		keys = keys[1:]
-	}
-	if err != nil {
-		s.logger.Warn("damaged documents of the past could not be deleted", zap.String("keys", damagedPrefix+"*"), zap.Error(err))
 	}
 	return nil
 }
