@@ -150,7 +150,14 @@ func goesDirect(b backend, config *reverseproxy.HTTPTransport) bool {
 		(len(config.Versions) == 0 || slices.Contains(config.Versions, "1.1")) &&
 		!slices.ContainsFunc(config.Versions, func(v string) bool { return !known(v) }) &&
 		len(config.NetworkProxyRaw) == 0 && config.ForwardProxyURL == "" && //nolint:staticcheck // it still has an effect
-		!hasProxyVariable()
+		!hasProxyVariable() && !hidesConnections(config)
+}
+
+// hidesConnections tells whether the transport makes TLS connections of its own in which h1 cannot
+// see what has come while they were idle.
+func hidesConnections(config *reverseproxy.HTTPTransport) bool {
+	return config.TLS != nil && config.ReadTimeout != 0 &&
+		(config.ProxyProtocol != "" || strings.Contains(config.TLS.ServerName, "{"))
 }
 
 // hasProxyVariable tells whether the environment may name a proxy for upstreams.

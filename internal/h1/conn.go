@@ -3,10 +3,12 @@ package h1
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"net"
+	"os"
 	"sync/atomic"
 	"time"
 )
@@ -91,18 +93,22 @@ func (c *conn) isQuiet() bool {
 	switch {
 	case c.eye == nil:
 		return false
-	case !c.eye.seesAnything():
-		return true
+	case c.quiet != nil:
+		return c.quiet.onlySaysTLS(c.Conn)
+	case c.eye.seesAnything():
+		return false
 	}
-	return c.quiet != nil && c.quiet.onlySaysTLS(c.Conn)
+	return c.state == nil || hasNothingLeft(c.Conn)
 }
 
 // quietConn is a connection below TLS. What comes over it while it is idle may be a matter of TLS
-// alone, such as a ticket for the next handshake, or it may be the end.
+// alone, such as a ticket for the next handshake; or it may be the end, or an answer that nobody
+// asked for, and that may have come with the last one already.
 type quietConn struct {
 	net.Conn
 	eye    *eye
 	noWait bool
+	room   [1]byte
 }
 
 // errNothing is that there is nothing to read now. TLS goes on after a timeout.
@@ -123,8 +129,16 @@ func (q *quietConn) NetConn() net.Conn { return q.Conn }
 func (q *quietConn) onlySaysTLS(session net.Conn) bool {
 	q.noWait = true
 	defer func() { q.noWait = false }()
-	n, err := session.Read(make([]byte, 1))
+	n, err := session.Read(q.room[:])
 	return n == 0 && err == errNothing
+}
+
+// hasNothingLeft tells whether a TLS connection that somebody else has made has nothing to say
+// but what it has not received yet.
+func hasNothingLeft(session net.Conn) bool {
+	_ = session.SetReadDeadline(time.Unix(1, 0))
+	n, err := session.Read(make([]byte, 1))
+	return n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && session.SetReadDeadline(time.Time{}) == nil
 }
 
 // handshake returns the connection with TLS on it.

@@ -86,12 +86,27 @@ func (t *Transport) dial(ctx context.Context, where key) (*conn, error) {
 		}
 		c.state = &state
 	}
-	if c.quiet != nil {
+	switch {
+	case c.quiet != nil:
 		c.eye = c.quiet.eye
-	} else {
+	case c.state == nil || keepsDeadlines(c.Conn):
 		c.eye = newEye(c.Conn)
 	}
 	return c, nil
+}
+
+// keepsDeadlines tells whether reading from a TLS connection ends when its deadline says so. That
+// of the http transport of Caddy, with its read_timeout, has its own.
+func keepsDeadlines(c net.Conn) bool {
+	session, ok := c.(*tls.Conn)
+	if !ok {
+		return false
+	}
+	switch session.NetConn().(type) {
+	case *net.TCPConn, *net.UnixConn:
+		return true
+	}
+	return false
 }
 
 // traced runs a handshake, and tells the trace of it.
