@@ -150,7 +150,7 @@ func goesDirect(b backend, config *reverseproxy.HTTPTransport) bool {
 		(len(config.Versions) == 0 || slices.Contains(config.Versions, "1.1")) &&
 		!slices.ContainsFunc(config.Versions, func(v string) bool { return !known(v) }) &&
 		len(config.NetworkProxyRaw) == 0 && config.ForwardProxyURL == "" && //nolint:staticcheck // it still has an effect
-		!hasProxyVariable() && !hidesConnections(config)
+		!hasProxyVariable(b.scheme) && !hidesConnections(config)
 }
 
 // hidesConnections tells whether the transport makes TLS connections of its own in which h1 cannot
@@ -160,11 +160,15 @@ func hidesConnections(config *reverseproxy.HTTPTransport) bool {
 		(config.ProxyProtocol != "" || strings.Contains(config.TLS.ServerName, "{"))
 }
 
-// hasProxyVariable tells whether the environment may name a proxy for upstreams.
-func hasProxyVariable() bool {
-	return slices.ContainsFunc([]string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"}, func(name string) bool {
-		return os.Getenv(name) != ""
-	})
+// proxyVariables name the proxy that upstreams of a scheme are asked through.
+var proxyVariables = map[string][]string{
+	address.HTTP:  {"HTTP_PROXY", "http_proxy"},
+	address.HTTPS: {"HTTPS_PROXY", "https_proxy"},
+}
+
+// hasProxyVariable tells whether the environment names a proxy for some upstreams of a scheme.
+func hasProxyVariable(scheme string) bool {
+	return slices.ContainsFunc(proxyVariables[scheme], func(name string) bool { return os.Getenv(name) != "" })
 }
 
 // loadByPort returns the lanes for the upstreams of a dynamic source.

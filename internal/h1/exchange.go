@@ -223,18 +223,23 @@ func (x *exchange) isSent() bool {
 	}
 }
 
-// end ends the exchange. The connection is kept if it is as it was before, and closed otherwise.
+// end ends the exchange after all of the answer. The connection is kept if it is as it was before,
+// and closed otherwise.
 func (x *exchange) end(keep bool) {
 	c, b := x.c, x.buffers
-	if !x.unwatchContext() || !keep || c.sawEnd || !x.isSent() || b.reader.Buffered() > 0 {
-		c.close()
-		return
+	keep = x.unwatchContext() && keep && !c.sawEnd && x.isSent() && b.reader.Buffered() == 0
+	if keep || x.sent == nil {
+		x.transport.buffers.put(b)
 	}
-	x.transport.buffers.put(b)
-	x.buffers = nil
-	if !x.transport.pool.put(c) {
+	if !keep || !x.transport.pool.put(c) {
 		c.close()
 	}
+}
+
+// breakOff ends the exchange before the end of the answer, which somebody may be reading.
+func (x *exchange) breakOff() {
+	x.unwatchContext()
+	x.c.close()
 }
 
 func expectsContinue(req *http.Request) bool { return hasToken(req.Header, "Expect", "100-continue") }

@@ -112,6 +112,9 @@ func (p *pool) closeIdle() {
 		all = append(all, p.oldest)
 		p.remove(p.oldest)
 	}
+	if p.sweeping && p.sweeper.Stop() {
+		p.sweeping = false
+	}
 	for w := range p.dials {
 		if w.done {
 			w.cancel()

@@ -52,7 +52,7 @@ func (b *responseBody) end(err error) error {
 	case err == io.EOF:
 		b.x.end(b.keep)
 	default:
-		b.x.end(false)
+		b.x.breakOff()
 		if cause != nil {
 			err = cause
 		}
@@ -70,7 +70,7 @@ func (b *responseBody) Close() error {
 	}
 	b.closed = true
 	if b.ended == nil {
-		b.x.end(false)
+		b.x.breakOff()
 	}
 	return nil
 }
