@@ -35,6 +35,7 @@ type plan struct {
 	proxy        *reverseproxy.Handler       // as written, with our defaults; without our guests
 	written      writtenFields               // of proxy
 	openFor      time.Duration               // how long the route's breaker is open; 0 where passive checks do its work
+	indirect     bool                        // over Caddy's own transports only
 	retryBuffer  int                         // how much of a body is kept for a retry
 }
 
