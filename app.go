@@ -27,6 +27,10 @@ type App struct {
 	// set. A duration, such as "2s", or a number of nanoseconds. At least 100ms. Default: 5s.
 	SyncInterval caddy.Duration `json:"sync_interval,omitempty"`
 
+	// Whether requests may take the fast ways to an upstream, on all routes that do not say it
+	// themselves. See the handler's fast_path. Default: true.
+	FastPath *bool `json:"fast_path,omitempty"`
+
 	httpsPorts portSet
 	routes     registry
 	lanes      map[string]*lane // shared by the routes that do not configure a transport
@@ -77,6 +81,18 @@ func (a *App) ports() []int {
 	}
 	return *a.HTTPSPorts
 }
+
+// routeDefaults are what the app says for the routes that do not say it themselves.
+type routeDefaults struct {
+	httpsPorts portSet
+	fastPath   bool
+}
+
+// defaults returns the app's, once it is provisioned.
+func (a *App) defaults() routeDefaults { return routeDefaults{a.httpsPorts, a.isFast()} }
+
+// isFast tells whether requests may take the fast ways. A nil App has the defaults.
+func (a *App) isFast() bool { return a == nil || a.FastPath == nil || *a.FastPath }
 
 // Validate rejects invalid ports, and intervals that would keep the storage busy.
 func (a *App) Validate() error {

@@ -90,14 +90,15 @@ func explainRoutes(config []byte) ([]routeExplanation, error) {
 	if err := decoder.Decode(&decoded); err != nil {
 		return nil, err
 	}
-	ports := newPortSet(decoded.Apps.Proxyos.ports())
+	app := decoded.Apps.Proxyos
+	defaults := routeDefaults{newPortSet(app.ports()), app.isFast()}
 	all := []routeExplanation{}
 	taken := make(names)
 	for _, server := range slices.Sorted(maps.Keys(decoded.Apps.HTTP.Servers)) {
 		var routes []configuredRoute
 		findRoutes(decoded.Apps.HTTP.Servers[server], configuredRoute{server: server}, &routes)
 		for _, route := range routes {
-			all = append(all, explainRoute(route, ports, taken))
+			all = append(all, explainRoute(route, defaults, taken))
 		}
 	}
 	return all, nil
@@ -142,14 +143,14 @@ func hostsOf(matchers any) []string {
 
 // explainRoute explains a route by the plan that loading makes of its handler. It loads no
 // modules.
-func explainRoute(found configuredRoute, ports portSet, taken names) routeExplanation {
+func explainRoute(found configuredRoute, defaults routeDefaults, taken names) routeExplanation {
 	e := routeExplanation{Server: found.server, Hosts: found.hosts}
 	h := new(Handler)
 	if err := json.Unmarshal(found.handler, h); err != nil {
 		e.Error = err.Error()
 		return e
 	}
-	p, err := newPlan(h, ports)
+	p, err := newPlan(h, defaults)
 	e.describe(p)
 	if err == nil && p.name != "" {
 		_, err = taken.claim(p.name, h, p.firstAddress())

@@ -194,7 +194,7 @@ func TestExplainRejectsTheGroupsThatLoadingRejects(t *testing.T) {
 		if err := json.Unmarshal([]byte(config), h); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := newPlan(h, nil); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := newPlan(h, routeDefaults{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", config, err, want)
 		}
 	}

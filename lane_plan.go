@@ -22,6 +22,7 @@ type lanePlan struct {
 	config  *reverseproxy.HTTPTransport
 	key     string // backends whose lanes have the same key share one
 	shared  bool   // also with those of other routes
+	fast    bool   // whether it may be another than Caddy's own transport
 }
 
 // planLane plans the lane to a backend. Backends of different routes share one, and so its
@@ -32,9 +33,12 @@ func (p *plan) planLane(b backend) (lanePlan, error) {
 	if err != nil {
 		return lanePlan{}, err
 	}
-	lane := lanePlan{backend: b, config: config}
+	lane := lanePlan{backend: b, config: config, fast: p.fastPath}
 	if p.base == nil && b.tls == nil && len(b.pins) == 0 && (b.scheme != address.HTTPS || b.verify) {
 		lane.shared, lane.key = true, b.scheme+" "+b.address.Network
+		if !lane.fast {
+			lane.key += " as Caddy's" // the other routes' may be fast
+		}
 		return lane, nil
 	}
 	encoded, err := json.Marshal(config)
