@@ -31,11 +31,11 @@ type App struct {
 	// themselves. See the handler's fast_path. Default: true.
 	FastPath *bool `json:"fast_path,omitempty"`
 
-	httpsPorts portSet
-	routes     registry
-	lanes      map[string]*lane // shared by the routes that do not configure a transport
-	steering   *steering
-	stop       context.CancelFunc
+	defaults routeDefaults
+	routes   registry
+	lanes    map[string]*lane // shared by the routes that do not configure a transport
+	steering *steering
+	stop     context.CancelFunc
 }
 
 const defaultSyncInterval = 5 * time.Second
@@ -50,7 +50,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 
 // Provision fills in the defaults and registers the metrics.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.httpsPorts = newPortSet(a.ports())
+	a.defaults = a.forRoutes()
 	if a.SyncInterval == 0 {
 		a.SyncInterval = caddy.Duration(defaultSyncInterval)
 	}
@@ -88,11 +88,10 @@ type routeDefaults struct {
 	fastPath   bool
 }
 
-// defaults returns the app's, once it is provisioned.
-func (a *App) defaults() routeDefaults { return routeDefaults{a.httpsPorts, a.isFast()} }
-
-// isFast tells whether requests may take the fast ways. A nil App has the defaults.
-func (a *App) isFast() bool { return a == nil || a.FastPath == nil || *a.FastPath }
+// forRoutes returns what the app says for the routes. A nil App has the defaults.
+func (a *App) forRoutes() routeDefaults {
+	return routeDefaults{newPortSet(a.ports()), a == nil || a.FastPath == nil || *a.FastPath}
+}
 
 // Validate rejects invalid ports, and intervals that would keep the storage busy.
 func (a *App) Validate() error {

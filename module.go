@@ -153,7 +153,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	app := loaded.(*App)
-	p, err := newPlan(h, app.defaults())
+	p, err := newPlan(h, app.defaults)
 	if err != nil {
 		return err
 	}

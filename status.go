@@ -14,7 +14,14 @@ type routeStatus struct {
 	ConfiguredSplit float64       `json:"configured_traffic_split"` // the percentage in the config
 	Override        *setSplit     `json:"override,omitempty"`       // if one is in force
 	Fallbacks       uint64        `json:"fallbacks"`                // requests that production took over
+	Ways            waysStatus    `json:"ways"`
 	Groups          []groupStatus `json:"groups"`
+}
+
+// waysStatus counts the requests of both groups by the way that they took.
+type waysStatus struct {
+	Short        uint64 `json:"short"`
+	ReverseProxy uint64 `json:"reverse_proxy"` // those, too, that it took over
 }
 
 // setSplit is the override in force.
@@ -72,6 +79,7 @@ func (r *route) status() routeStatus {
 			s.Override.UnclearUntil = &until
 		}
 	}
+	s.Ways.Short = r.state.short.Load() // before the requests, which are counted first
 	for _, g := range r.groups {
 		group := groupStatus{Name: g.name, Dynamic: g.dynamic != nil, InFlight: g.state.inFlight.Load(), Upstreams: []upstreamStatus{}}
 		group.Requests, group.Errors = g.state.totals()
@@ -79,7 +87,9 @@ func (r *route) status() routeStatus {
 			group.Upstreams = append(group.Upstreams, r.upstreamStatus(g, t))
 		}
 		s.Groups = append(s.Groups, group)
+		s.Ways.ReverseProxy += group.Requests
 	}
+	s.Ways.ReverseProxy -= s.Ways.Short
 	return s
 }
 
