@@ -187,7 +187,7 @@ const (
 
 // describeWay adds which way plain requests take, and why.
 func (e *routeExplanation) describeWay(p *plan) {
-	e.Way, e.KeptOff = wayShort, p.keptOffExpress()
+	e.Way, e.KeptOff = wayShort, p.keptOff
 	if len(e.KeptOff) > 0 {
 		e.Way = wayReverseProxy
 	}

@@ -70,7 +70,7 @@ type express struct {
 // newExpress returns the short way of a route whose reverse proxy is provisioned, or nil if
 // there is none.
 func newExpress(r *route, p *plan) *express {
-	if len(p.keptOffExpress()) > 0 {
+	if len(p.keptOff) > 0 {
 		return nil
 	}
 	e := &express{route: r, logger: r.logger}
@@ -185,7 +185,9 @@ func (t *expressTrip) send(req *http.Request) *http.Response {
 		t.to.counted.add(-1)
 		return t.handOver(handedAttempt{upstream: upstream, isSent: true, res: res, err: err})
 	}
-	t.log(zapcore.DebugLevel, "selected upstream", zap.String("dial", t.to.info.Address), zap.Int("total_upstreams", t.to.total))
+	if c := e.logger.Check(zapcore.DebugLevel, "selected upstream"); c != nil {
+		c.Write(zap.String("dial", t.to.info.Address), zap.Int("total_upstreams", t.to.total))
+	}
 	if c := e.logger.Check(zapcore.DebugLevel, "upstream roundtrip"); c != nil {
 		c.Write(append(t.logged(), zap.Object("headers", caddyhttp.LoggableHTTPHeader{Header: res.Header, ShouldLogCredentials: t.logsCredentials()}), zap.Int("status", res.StatusCode))...)
 	}

@@ -52,33 +52,47 @@ func (a *expressAnswer) pass() {
 	a.trailers(announced)
 }
 
-// header gives the client the header of the answer. It returns what was added to the
-// client's. The answer's own stays as it is, for placeholders.
+// header gives the client the header of the answer. It returns what it has added to what
+// the client gets anyway. The answer's own stays as it is, for placeholders.
 func (a *expressAnswer) header() http.Header {
 	from, to := a.res.Header, a.to.Header()
 	delete(to, "Server") // Via stands for it
-	added := newHeaderFields(from, 1)
-	via := a.protocol() + viaOf(a.res.ProtoMajor, a.res.ProtoMinor)
-	to["Via"] = append(to["Via"], via)
-	for name, values := range from {
+	to["Via"] = append(to["Via"], a.protocol()+viaOf(a.res.ProtoMajor, a.res.ProtoMinor))
+	down := a.trip.way.down
+	if down == nil && len(from["Connection"]) == 0 {
+		values := headerFields{values: make([]string, 0, countValues(from))}
+		for name, own := range from {
+			if !isHopByHop(name) {
+				addTo(to, name, values.room(own...))
+			}
+		}
+		return from
+	}
+	added := newHeaderFields(from, 0)
+	for name, own := range from {
 		if !isHopByHop(name) && !isNamed(name, from) {
-			added.copy(name, values)
+			added.copy(name, own)
 		}
 	}
-	header := added.header
-	if down := a.trip.way.down; down != nil && (down.Require == nil || down.Require.Match(a.res.StatusCode, header)) {
-		down.ApplyTo(header, a.trip.repl)
+	if down != nil && (down.Require == nil || down.Require.Match(a.res.StatusCode, added.header)) {
+		down.ApplyTo(added.header, a.trip.repl)
 	}
-	for name, values := range header {
-		switch canonical := http.CanonicalHeaderKey(name); {
-		case len(values) == 0:
-		case len(to[canonical]) == 0:
-			to[canonical] = values
-		default:
-			to[canonical] = append(to[canonical], values...)
-		}
+	for name, values := range added.header {
+		addTo(to, name, values)
 	}
-	return header
+	return added.header
+}
+
+// addTo adds values, which nobody else has, to a header.
+func addTo(to http.Header, name string, values []string) {
+	canonical := http.CanonicalHeaderKey(name)
+	switch before := to[canonical]; {
+	case len(values) == 0:
+	case len(before) == 0:
+		to[canonical] = values
+	default:
+		to[canonical] = append(before, values...)
+	}
 }
 
 // protocol returns the protocol of the answer, for Via, unless it is HTTP.

@@ -35,7 +35,7 @@ func TestPlainRoutesHaveAShortWay(t *testing.T) {
 		`{"upstreams": ["a:1"], "flush_interval": -1, "trusted_proxies": ["10.0.0.0/8"], "stream_timeout": "1s", "stream_close_delay": "1s", "proxy_status_name": "p"}`,
 		`{"upstreams": ["a:1"], "transport": {"protocol": "http", "dial_timeout": "1s", "versions": ["1.1"]}}`,
 	} {
-		if reasons := planOf(t, handler).keptOffExpress(); len(reasons) > 0 {
+		if reasons := planOf(t, handler).keptOff; len(reasons) > 0 {
 			t.Errorf("%s is kept off: %q", handler, reasons)
 		}
 	}
@@ -69,7 +69,7 @@ func TestWhatKeepsARouteOffTheShortWay(t *testing.T) {
 		if strings.Contains(option, `"upstreams"`) && !strings.Contains(option, "staging") {
 			handler = `{` + option + `}`
 		}
-		if reasons := planOf(t, handler).keptOffExpress(); !slices.Equal(reasons, []string{want}) {
+		if reasons := planOf(t, handler).keptOff; !slices.Equal(reasons, []string{want}) {
 			t.Errorf("%s: %q, want %q", handler, reasons, want)
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -92,13 +91,6 @@ func (t *expressTrip) end() {
 func (t *expressTrip) handOver(attempt handedAttempt) *http.Response {
 	t.handed = &attempt
 	return nil
-}
-
-// log logs a message, if its level is.
-func (t *expressTrip) log(level zapcore.Level, message string, fields ...zap.Field) {
-	if c := t.way.logger.Check(level, message); c != nil {
-		c.Write(fields...)
-	}
 }
 
 // logged returns what reverse_proxy logs of an attempt.

@@ -12,16 +12,20 @@ type headerFields struct {
 	values []string
 }
 
-// addedFields is how many fields this proxy may add to a request.
-const addedFields = 8
+// addedFields is how many fields this proxy usually adds to a request.
+const addedFields = 5
 
 // newHeaderFields returns one with room for those of a header and some more.
 func newHeaderFields(from http.Header, more int) *headerFields {
-	n := more
-	for _, values := range from {
+	return &headerFields{header: make(http.Header, len(from)+more), values: make([]string, 0, countValues(from)+more)}
+}
+
+func countValues(of http.Header) int {
+	n := 0
+	for _, values := range of {
 		n += len(values)
 	}
-	return &headerFields{header: make(http.Header, len(from)+more), values: make([]string, 0, n)}
+	return n
 }
 
 // copy adds a field with a copy of its values. A nil one stays nil.

@@ -36,6 +36,7 @@ type plan struct {
 	written      writtenFields               // of proxy
 	openFor      time.Duration               // how long the route's breaker is open; 0 where passive checks do its work
 	retryBuffer  int                         // how much of a body is kept for a retry
+	keptOff      []string                    // why there is no short way; none if there is
 	fastPath     bool                        // whether requests may take the fast ways: a fast lane, and the short way
 }
 
@@ -75,6 +76,7 @@ func newPlan(h *Handler, defaults routeDefaults) (*plan, error) {
 		return p, err
 	}
 	p.setDefaults()
+	p.keptOff = p.keptOffExpress() // before loading, which takes out what it has loaded
 	return p, nil
 }
 
