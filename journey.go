@@ -258,6 +258,8 @@ func (j *journey) finish(err error) {
 	state.served(status, elapsed)
 	if j.short {
 		j.route.state.short.Add(1)
+	} else {
+		j.route.state.full.Add(1)
 	}
 	if c := j.route.logger.Check(zapcore.DebugLevel, "request served"); c != nil {
 		c.Write(zap.String("route", j.route.name), zap.String("group", j.group.name), zap.Bool("fallback", j.fellBack),

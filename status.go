@@ -71,6 +71,7 @@ func (r *route) status() routeStatus {
 		TrafficSplit:    r.split.current().percent,
 		ConfiguredSplit: r.split.configured.percent,
 		Fallbacks:       r.state.fallbacks.Load(),
+		Ways:            waysStatus{Short: r.state.short.Load(), ReverseProxy: r.state.full.Load()},
 	}
 	if o := r.split.override.Load(); o != nil {
 		s.Override = &setSplit{TrafficSplit: o.TrafficSplit, Against: o.Against, SetAt: o.SetAt, SetBy: o.SetBy}
@@ -79,7 +80,6 @@ func (r *route) status() routeStatus {
 			s.Override.UnclearUntil = &until
 		}
 	}
-	s.Ways.Short = r.state.short.Load() // before the requests, which are counted first
 	for _, g := range r.groups {
 		group := groupStatus{Name: g.name, Dynamic: g.dynamic != nil, InFlight: g.state.inFlight.Load(), Upstreams: []upstreamStatus{}}
 		group.Requests, group.Errors = g.state.totals()
@@ -87,9 +87,7 @@ func (r *route) status() routeStatus {
 			group.Upstreams = append(group.Upstreams, r.upstreamStatus(g, t))
 		}
 		s.Groups = append(s.Groups, group)
-		s.Ways.ReverseProxy += group.Requests
 	}
-	s.Ways.ReverseProxy -= s.Ways.Short
 	return s
 }
 
