@@ -38,6 +38,9 @@ type journey struct {
 	answered            int  // the status of the latest attempt's answer: an error after that is not the upstream's
 	finished            bool // counted
 
+	handed *handedAttempt // what the short way leaves to the reverse proxy; nil if it has not been tried
+	short  bool           // it has answered
+
 	asked, reused bool          // what is known of the latest attempt's connection; see evidence
 	opened        time.Time     // when the latest attempt was given the body
 	waitedBefore  time.Duration // for the body until then
@@ -51,8 +54,9 @@ func journeyOf(r *http.Request) *journey {
 	return j
 }
 
-func newJourney(route *route, w http.ResponseWriter, r *http.Request, d decision) *journey {
-	j := &journey{route: route, toStaging: d.toStaging, started: time.Now()}
+// begin begins the journey of a request.
+func (j *journey) begin(route *route, w http.ResponseWriter, r *http.Request, d decision) {
+	j.route, j.toStaging, j.started = route, d.toStaging, time.Now()
 	j.tried = j.first[:0]
 	j.answer.ResponseWriter, j.answer.cookie = w, d.cookie
 	j.repl = r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
@@ -62,7 +66,6 @@ func newJourney(route *route, w http.ResponseWriter, r *http.Request, d decision
 		j.group = route.staging
 	}
 	j.enter()
-	return j
 }
 
 // enter makes the journey's group the one that answers for the request.
@@ -253,10 +256,22 @@ func (j *journey) finish(err error) {
 	state := j.group.state
 	state.inFlight.Add(-1)
 	state.served(status, elapsed)
+	if j.short {
+		j.route.state.short.Add(1)
+	} else {
+		j.route.state.full.Add(1)
+	}
 	if c := j.route.logger.Check(zapcore.DebugLevel, "request served"); c != nil {
 		c.Write(zap.String("route", j.route.name), zap.String("group", j.group.name), zap.Bool("fallback", j.fellBack),
 			zap.Int("attempts", len(j.tried)), zap.Int("status", status), zap.Duration("duration", elapsed))
 	}
+}
+
+// setDuration tells how long the request has taken.
+func (j *journey) setDuration() {
+	took := time.Since(j.started)
+	j.repl.Set("http.reverse_proxy.duration", took)
+	j.repl.Set("http.reverse_proxy.duration_ms", milliseconds(took))
 }
 
 // handOn is called when a handle_response route hands the request on to later handlers, with

@@ -33,9 +33,9 @@ func (p *plan) planLane(b backend) (lanePlan, error) {
 	if err != nil {
 		return lanePlan{}, err
 	}
-	lane := lanePlan{backend: b, config: config, direct: !p.indirect}
+	lane := lanePlan{backend: b, config: config, direct: p.fastPath}
 	way := "direct "
-	if p.indirect {
+	if !p.fastPath {
 		way = "indirect "
 	}
 	if p.base == nil && b.tls == nil && len(b.pins) == 0 && (b.scheme != address.HTTPS || b.verify) {

@@ -22,7 +22,7 @@ func testRoute(name string, state *routeState, split *splitter) *route {
 func plannedRoute(t *testing.T, percent float64) *route {
 	t.Helper()
 	h := &Handler{Name: t.Name(), Upstreams: []Upstream{{Address: "a:1"}}, TrafficSplit: &percent, Staging: &Group{Upstreams: []Upstream{{Address: "b:1"}}}}
-	p, err := newPlan(h, nil)
+	p, err := newPlan(h, routeDefaults{})
 	if err != nil {
 		t.Fatal(err)
 	}
