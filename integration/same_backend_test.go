@@ -38,7 +38,7 @@ func newSameBackend(t testing.TB, kind string, certificate tls.Certificate) *sam
 	}
 	listener := proxytest.Listen(t, "")
 	if kind == "unix" {
-		listener = proxytest.ListenUnix(t)
+		listener = listenUnixEvenly(t)
 	}
 	b.addr = listener.Addr().String()
 	config := proxytest.Serving(certificate)
@@ -52,6 +52,19 @@ func newSameBackend(t testing.TB, kind string, certificate tls.Certificate) *sam
 	}
 	proxytest.ServeRaw(t, listener, b.serve)
 	return b
+}
+
+// listenUnixEvenly listens on a unix socket whose path is always of the same length, since it
+// is in answers to errors.
+func listenUnixEvenly(t testing.TB) net.Listener {
+	t.Helper()
+	path := proxytest.SocketPath(t)
+	path += strings.Repeat("x", max(0, 60-len(path)))
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return listener
 }
 
 // follow has the backend give an answer from now on, and forget what it got.

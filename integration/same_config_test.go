@@ -10,14 +10,15 @@ import (
 // written out for reverse_proxy: see counterpart.
 type sameConfig struct {
 	name      string
-	upstreams []string // by kind: plain, unix, tls (HTTP/1.1), h2 (HTTP/2 over TLS), dead
-	staging   []string // the same
-	options   []string // lines of the block
-	transport []string // lines of transport http
-	own       []string // lines that only proxyos has
-	alone     bool     // reverse_proxy has nothing like it: only both ways of proxyos are compared
-	shuffled  bool     // which upstream comes first is left to chance
-	trusting  bool     // the server trusts the client's X-Forwarded-For
+	upstreams []string            // by kind: plain, unix, tls (HTTP/1.1), h2 (HTTP/2 over TLS), dead
+	staging   []string            // the same
+	options   []string            // lines of the block
+	transport []string            // lines of transport http
+	own       []string            // lines that only proxyos has
+	extra     map[string][]string // lines of one way, by its kind: to see that it is found
+	alone     bool                // reverse_proxy has nothing like it: only both ways of proxyos are compared
+	shuffled  bool                // which upstream comes first is left to chance
+	trusting  bool                // the server trusts the client's X-Forwarded-For
 }
 
 // over tells whether the upstreams are of a kind. They are all of one kind, but for dead ones.
@@ -28,8 +29,8 @@ func (c *sameConfig) over(kind string) bool {
 // isSecure tells whether the upstreams speak TLS.
 func (c *sameConfig) isSecure() bool { return c.over("tls") || c.over("h2") }
 
-// handler is the directive for proxyos or for reverse_proxy, for a list of upstreams.
-func (c *sameConfig) handler(name string, upstreams []*sameBackend) string {
+// handler is the directive for proxyos or for reverse_proxy, for the upstreams of a way.
+func (c *sameConfig) handler(name, kind string, upstreams []*sameBackend) string {
 	var b strings.Builder
 	b.WriteString(name)
 	for _, upstream := range upstreams[:len(c.upstreams)] {
@@ -45,6 +46,7 @@ func (c *sameConfig) handler(name string, upstreams []*sameBackend) string {
 	} else {
 		lines = append(c.counterpart(), lines...)
 	}
+	lines = append(lines, c.extra[kind]...)
 	transport := slices.Clone(c.transport)
 	if c.isSecure() {
 		transport = append(transport, "tls_insecure_skip_verify")
@@ -102,7 +104,7 @@ func (c *sameConfig) String() string {
 	for i, kind := range append(slices.Clone(c.upstreams), c.staging...) {
 		upstreams = append(upstreams, &sameBackend{kind: kind, addr: fmt.Sprintf("<%s-%d>", kind, i)})
 	}
-	text := c.handler("proxyos", upstreams)
+	text := c.handler("proxyos", "", upstreams)
 	if c.trusting {
 		text += "servers { trusted_proxies static 127.0.0.0/8 }\n"
 	}

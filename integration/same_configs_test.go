@@ -1,5 +1,7 @@
 package integration
 
+import "slices"
+
 // sameOptions are lines of the block that reverse_proxy and proxyos both have, which can be
 // put together in any way. Lines of a name are not used together, but for header_up and
 // header_down.
@@ -11,7 +13,7 @@ var sameOptions = []string{
 	"header_down -Content-Type", "header_down >X-Later {rp.status_code}", "header_down X-Retries {rp.retries}", "header_down X-Requests {rp.upstream.requests}", "header_down -Via",
 	"trusted_proxies 127.0.0.0/8", "trusted_proxies private_ranges 127.0.0.1", "trusted_proxies 10.0.0.0/8", "flush_interval -1", "flush_interval 1ms",
 	"rewrite /new{uri}", "method PUT", "request_buffers 4KB", "request_buffers unlimited", "response_buffers 4KB", "response_buffers unlimited",
-	"stream_buffer_size 10KB", "stream_timeout 5s", "lb_retries 1", "lb_try_duration 20ms", "lb_policy first", "lb_policy header X-Up", "proxy_status_name me.test", "max_fails 2", "unhealthy_status 503",
+	"stream_buffer_size 10KB", "stream_timeout 5s", "lb_retries 1", "lb_try_duration 300ms", "lb_policy first", "lb_policy header X-Up", "proxy_status_name me.test", "max_fails 2", "unhealthy_status 503",
 	"@bad status 4xx 503\nreplace_status @bad 599", "@gone status 404\nhandle_response @gone {\nrespond \"instead of {rp.status_code} {rp.header.Content-Type}\" 410\n}",
 	"handle_response {\nheader X-Handled {rp.status_code}\ncopy_response\n}", "@teapot status 418\nhandle_response @teapot {\ncopy_response_headers {\ninclude X-App\n}\nrespond tea\n}",
 }
@@ -22,6 +24,9 @@ var sameTransportOptions = []string{
 	"dial_timeout 2s", "max_conns_per_host 2", "expect_continue_timeout 50ms", "read_timeout 2s", "write_timeout 2s", "proxy_protocol v1", "local_address 127.0.0.1", "forward_proxy_url none",
 }
 
+// notLoadable are lines that the upstreams here, or this Caddy, cannot do with.
+var notLoadable = []string{"proxy_protocol v1", "forward_proxy_url none"}
+
 // sameConfigs are configurations that each have one option, and those that are more than that.
 func sameConfigs() []*sameConfig {
 	var all []*sameConfig
@@ -30,7 +35,7 @@ func sameConfigs() []*sameConfig {
 		all = append(all, &sameConfig{upstreams: one, options: []string{option}})
 	}
 	for _, option := range sameTransportOptions {
-		if option != "proxy_protocol v1" && option != "forward_proxy_url none" {
+		if !slices.Contains(notLoadable, option) {
 			all = append(all, &sameConfig{upstreams: one, transport: []string{option}})
 		}
 	}

@@ -14,8 +14,9 @@ import (
 // sameSeen is all that can be seen of one request in one way, by section, with the names that
 // the way has for itself and its upstreams replaced.
 type sameSeen struct {
-	way      *sameWay
-	sections map[string][]string
+	way       *sameWay
+	sections  map[string][]string
+	forgotten bool // a documented difference makes all of it incomparable
 }
 
 func newSameSeen(w *sameWay) *sameSeen {
@@ -105,6 +106,20 @@ func (s *sameSeen) forgetSizes() {
 	for _, name := range []string{"client", "access log"} {
 		for i, line := range s.sections[name] {
 			s.sections[name][i] = sizes.ReplaceAllString(line, "as far as it came")
+		}
+	}
+}
+
+var bodies = regexp.MustCompile(`(?m)^body .*|"bytes_read":\d+`)
+
+// forgetBodies forgets how much of the request's body came before an answer or an end that did
+// not wait for it.
+func (s *sameSeen) forgetBodies() {
+	for name, lines := range s.sections {
+		if name == "access log" || strings.HasPrefix(name, "upstream") {
+			for i, line := range lines {
+				lines[i] = bodies.ReplaceAllString(line, "as far as it came")
+			}
 		}
 	}
 }

@@ -35,7 +35,7 @@ func (w *sameWay) server(t testing.TB, c *sameConfig, secure bool) map[string]an
 		"listen":          []string{w.addr},
 		"protocols":       []string{"h1"},
 		"automatic_https": map[string]any{"disable": true},
-		"routes":          []any{map[string]any{"handle": append(handlers, w.handler(t, c))}},
+		"routes":          []any{map[string]any{"handle": handlers}, map[string]any{"handle": []any{w.handler(t, c)}}},
 		"errors":          map[string]any{"routes": []any{map[string]any{"handle": []any{respond}}}},
 		"logs":            map[string]any{"default_logger_name": w.label, "should_log_credentials": true},
 	}
@@ -57,7 +57,7 @@ func (w *sameWay) handler(t testing.TB, c *sameConfig) map[string]any {
 		name = "reverse_proxy"
 	}
 	var config any
-	if err := json.Unmarshal([]byte(adapt(t, "http://127.0.0.1:1 {\n"+c.handler(name, w.backends)+"}\n")), &config); err != nil {
+	if err := json.Unmarshal([]byte(adapt(t, "http://127.0.0.1:1 {\n"+c.handler(name, w.kind, w.backends)+"}\n")), &config); err != nil {
 		t.Fatal(err)
 	}
 	var handler map[string]any
