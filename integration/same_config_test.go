@@ -9,7 +9,6 @@ import (
 // sameConfig is a configuration that all three ways have. What proxyos does by itself is
 // written out for reverse_proxy: see counterpart.
 type sameConfig struct {
-	name      string
 	upstreams []string            // by kind: plain, unix, tls (HTTP/1.1), h2 (HTTP/2 over TLS), dead
 	staging   []string            // the same
 	options   []string            // lines of the block
