@@ -60,6 +60,14 @@ var allowedDifferences = []allowedDifference{
 		},
 	},
 	{
+		"**A body that is gone is not sent in part.** A request is retried only if its whole body can be sent again",
+		func(p *samePair, stock, ours *sameSeen) {
+			if p.request.body != "" && stock.attempts() > ours.attempts() {
+				forget(stock, ours)
+			}
+		},
+	},
+	{
 		"Here the client gets 400, 408, 413 or 499, and the upstream keeps its share.",
 		func(p *samePair, stock, ours *sameSeen) {
 			if p.request.cut > 0 && slices.Contains([]int{400, 408, 413, 499}, ours.logged()) {

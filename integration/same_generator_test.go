@@ -17,11 +17,14 @@ const pairsPerConfig = 20
 // configsPerCaddy is how many configurations are loaded at a time.
 const configsPerCaddy = 12
 
+// maxFailed is how many Caddys may show a difference before it is enough.
+const maxFailed = 5
+
 // Set PROXYOS_SAME_PAIRS to try so many pairs, and PROXYOS_SAME_SEED to begin with others, or
 // to try once more those that differed.
 func TestRandomPairsAreTheSameInAllWays(t *testing.T) {
 	pairs, seed := numberFromEnv(t, "PROXYOS_SAME_PAIRS", samePairs), numberFromEnv(t, "PROXYOS_SAME_SEED", 1)
-	for done := 0; done < pairs && !t.Failed(); {
+	for done, failed := 0, 0; done < pairs && failed < maxFailed; {
 		var configs []*sameConfig
 		var generators []*sameGenerator
 		first := seed
@@ -30,12 +33,15 @@ func TestRandomPairsAreTheSameInAllWays(t *testing.T) {
 			configs, generators = append(configs, g.config()), append(generators, g)
 			seed++
 		}
-		t.Run(fmt.Sprint("seeds from ", first), func(t *testing.T) {
+		passed := t.Run(fmt.Sprint("seeds from ", first), func(t *testing.T) {
 			checkAll(t, configs, func(i int) ([]*samePair, string) {
 				again := fmt.Sprintf("run it again with PROXYOS_SAME_SEED=%d PROXYOS_SAME_PAIRS=%d go test ./integration -run TestRandomPairs", first+i, pairsPerConfig)
 				return generators[i].pairs(configs[i]), again
 			})
 		})
+		if !passed {
+			failed++
+		}
 	}
 }
 
@@ -109,7 +115,11 @@ func usesResponse(option string) bool { return strings.Contains(option, "handle_
 // pairs makes pairs for a configuration.
 func (g *sameGenerator) pairs(c *sameConfig) (all []*samePair) {
 	for range pairsPerConfig {
-		all = append(all, &samePair{g.request(c), g.answer(c)})
+		p := &samePair{g.request(c), g.answer(c)}
+		if p.request.cut > 0 {
+			p.answer.early = false // who is first, the answer or the end of the body, is left to chance
+		}
+		all = append(all, p)
 	}
 	return all
 }

@@ -67,6 +67,9 @@ func (w *sameWay) try(s *server, r *sameRequest, a *sameAnswer) *sameSeen {
 	seen.add("client", w.send(r)...)
 	seen.addEntries("access log", w.log.await("http.log.access", r.logPatience(seen.sections["client"])))
 	seen.addEntries("error log", w.log.of("http.log.error"))
+	if r.cut > 0 {
+		time.Sleep(30 * time.Millisecond) // what the client left behind may be on its way
+	}
 	for i, b := range w.backends {
 		seen.add(fmt.Sprintf("upstream %d", i), b.received()...)
 	}
@@ -75,6 +78,12 @@ func (w *sameWay) try(s *server, r *sameRequest, a *sameAnswer) *sameSeen {
 	}
 	if a.early || r.cut > 0 {
 		seen.forgetBodies()
+	}
+	if r.expects {
+		seen.forgetRepeats()
+	}
+	if !r.overHTTP1() || w.config.says("flush_interval") {
+		seen.forgetFraming()
 	}
 	if seen.isBrokenOff() {
 		seen.forgetGuess()
