@@ -164,11 +164,11 @@ func (a *sameAnswer) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	for _, field := range a.fields {
-		name, value, _ := strings.Cut(field, ": ")
+		name, value := splitField(field)
 		w.Header().Add(name, value)
 	}
 	for _, field := range a.trailer {
-		name, value, _ := strings.Cut(field, ": ")
+		name, value := splitField(field)
 		defer w.Header().Add(http.TrailerPrefix+name, value)
 	}
 	var status int

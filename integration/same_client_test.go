@@ -150,7 +150,7 @@ func sendWith(transport http.RoundTripper, addr string, r *sameRequest) (seen []
 	req.URL.Host, req.Host = addr, r.host
 	req.Header["User-Agent"] = nil // none, unless the request has one
 	for _, field := range r.fields {
-		name, value, _ := strings.Cut(field, ": ")
+		name, value := splitField(field)
 		req.Header[http.CanonicalHeaderKey(name)] = append(req.Header[http.CanonicalHeaderKey(name)], value)
 	}
 	r.giveBody(req, cancel)
@@ -177,6 +177,12 @@ func sendWith(transport http.RoundTripper, addr string, r *sameRequest) (seen []
 	return append(seen, ending(err))
 }
 
+// splitField returns the name and the value of "Name: value".
+func splitField(field string) (name, value string) {
+	name, value, _ = strings.Cut(field, ":")
+	return name, strings.TrimSpace(value)
+}
+
 // giveBody gives a request of HTTP/2 or 3 its body, and the trailer that comes with it.
 func (r *sameRequest) giveBody(req *http.Request, leave func()) {
 	if r.framing == "" {
@@ -191,7 +197,7 @@ func (r *sameRequest) giveBody(req *http.Request, leave func()) {
 		req.ContentLength = -1
 	}
 	for _, field := range r.trailer {
-		name, value, _ := strings.Cut(field, ": ")
+		name, value := splitField(field)
 		if req.Trailer == nil {
 			req.Trailer = make(http.Header)
 		}

@@ -190,8 +190,8 @@ func (g *sameGenerator) answer(c *sameConfig) *sameAnswer {
 	if g.chance(10) {
 		a.pieces, a.pause = 3, 2*time.Millisecond
 	}
-	if g.chance(3) {
-		a.late = 150 * time.Millisecond
+	if slices.ContainsFunc(c.transport, func(line string) bool { return strings.HasPrefix(line, "response_header_timeout") }) && g.chance(5) {
+		a.late = 800 * time.Millisecond // and the proxy has not waited so long
 	}
 	a.early = g.chance(5)
 	return a

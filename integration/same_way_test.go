@@ -82,10 +82,10 @@ func (w *sameWay) try(s *server, r *sameRequest, a *sameAnswer) *sameSeen {
 	if r.expects {
 		seen.forgetRepeats()
 	}
-	if !r.overHTTP1() || w.config.says("flush_interval") {
+	if a.framing != "length" {
 		seen.forgetFraming()
 	}
-	if seen.isBrokenOff() {
+	if seen.isBrokenOff() || w.config.says("flush_interval") {
 		seen.forgetGuess()
 	}
 	if w.kind != "stock" {
