@@ -54,7 +54,7 @@ func (a *sameAnswer) text(method string) string {
 		fmt.Fprintf(&b, "Content-Length: %d\r\n", len(body))
 	case "chunked":
 		b.WriteString("Transfer-Encoding: chunked\r\n")
-		body = chunked(body) + "0\r\n"
+		body = inChunks(body) + "0\r\n"
 		for _, field := range a.trailer {
 			body += field + "\r\n"
 		}

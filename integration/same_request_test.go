@@ -56,7 +56,7 @@ func (r *sameRequest) content() string {
 	if r.framing != "chunked" {
 		return body
 	}
-	text := chunked(body)
+	text := inChunks(body)
 	if r.cut > 0 {
 		return text
 	}
@@ -68,7 +68,7 @@ func (r *sameRequest) content() string {
 }
 
 // chunked returns a text in chunks of at most 1000 bytes, without the last one.
-func chunked(text string) string {
+func inChunks(text string) string {
 	var b strings.Builder
 	for len(text) > 0 {
 		n := min(len(text), 1000)

@@ -138,7 +138,7 @@ func changedDeclarations(known, now []string) (changed []string) {
 		return all
 	}
 	old, current := hashes(known), hashes(now)
-	for _, name := range sortedNames(current) {
+	for _, name := range namesInOrder(current) {
 		switch hash, ok := old[name]; {
 		case !ok:
 			changed = append(changed, name+": new")
@@ -146,7 +146,7 @@ func changedDeclarations(known, now []string) (changed []string) {
 			changed = append(changed, name+": changed")
 		}
 	}
-	for _, name := range sortedNames(old) {
+	for _, name := range namesInOrder(old) {
 		if _, ok := current[name]; !ok {
 			changed = append(changed, name+": gone")
 		}
@@ -157,7 +157,7 @@ func changedDeclarations(known, now []string) (changed []string) {
 	return changed
 }
 
-func sortedNames(all map[string]string) []string {
+func namesInOrder(all map[string]string) []string {
 	var names []string
 	for name := range all {
 		names = append(names, name)
