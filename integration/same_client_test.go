@@ -41,8 +41,12 @@ func sendRaw(addr string, r *sameRequest, settled func(seen []string)) []string 
 func writeRaw(conn net.Conn, r *sameRequest, mayContinue <-chan bool) {
 	if r.expects {
 		_, _ = io.WriteString(conn, r.head())
-		if !<-mayContinue {
-			return
+		select {
+		case may := <-mayContinue:
+			if !may {
+				return
+			}
+		case <-time.After(time.Second): // as clients do that have waited in vain
 		}
 		_, _ = io.WriteString(conn, r.content())
 	} else {

@@ -57,3 +57,21 @@ func TestEveryConfigurationIsTheSameInAllWays(t *testing.T) {
 		}, "it is in the table of configurations"
 	})
 }
+
+func TestEveryUpgradeIsTheSameInAllWays(t *testing.T) {
+	upgrade := func(fields ...string) *sameAnswer {
+		return &sameAnswer{status: "101 Switching Protocols", fields: fields, upgrade: true}
+	}
+	checkAll(t, []*sameConfig{{upstreams: []string{"plain"}}, {upstreams: []string{"unix"}}, {upstreams: []string{"tls"}}}, func(int) ([]*samePair, string) {
+		socket := get("1.1", "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: abc", "Sec-WebSocket-Version: 13")
+		other := get("1.1", "Connection: upgrade, X-Hop", "Upgrade: foo", "X-Hop: 1")
+		return []*samePair{
+			{socket, upgrade("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Accept: xyz")},
+			{socket, upgrade("Connection: upgrade", "Upgrade: WebSocket", "X-App: one")},
+			{socket, upgrade("Connection: Upgrade", "Upgrade: foo")},
+			{other, upgrade("Connection: Upgrade", "Upgrade: foo", "Set-Cookie: a=b", "Set-Cookie: c=d")},
+			{socket, ok()}, {other, &sameAnswer{status: "426 Upgrade Required", fields: []string{"Upgrade: foo", "Connection: Upgrade"}, framing: "length", body: "no"}},
+			{get("1.1"), ok()},
+		}, "it is in the table of upgrades"
+	})
+}
