@@ -13,7 +13,7 @@ var sameOptions = []string{
 	"header_down -Content-Type", "header_down >X-Later {rp.status_code}", "header_down X-Retries {rp.retries}", "header_down X-Requests {rp.upstream.requests}", "header_down -Via",
 	"trusted_proxies 127.0.0.0/8", "trusted_proxies private_ranges 127.0.0.1", "trusted_proxies 10.0.0.0/8", "flush_interval -1", "flush_interval 1ms",
 	"rewrite /new{uri}", "method PUT", "request_buffers 4KB", "request_buffers unlimited", "response_buffers 4KB", "response_buffers unlimited",
-	"stream_buffer_size 10KB", "stream_timeout 5s", "lb_retries 1", "lb_try_duration 300ms", "lb_policy first", "lb_policy header X-Up", "proxy_status_name me.test", "max_fails 2", "unhealthy_status 503",
+	"stream_buffer_size 10KB", "stream_timeout 5s", "lb_retries 1", "lb_try_duration 600ms\nlb_try_interval 400ms", "lb_policy first", "lb_policy header X-Up", "proxy_status_name me.test", "max_fails 2", "unhealthy_status 503",
 	"@bad status 4xx 503\nreplace_status @bad 599", "@gone status 404\nhandle_response @gone {\nrespond \"instead of {rp.status_code} {rp.header.Content-Type}\" 410\n}",
 	"handle_response {\nheader X-Handled {rp.status_code}\ncopy_response\n}", "@teapot status 418\nhandle_response @teapot {\ncopy_response_headers {\ninclude X-App\n}\nrespond tea\n}",
 }

@@ -85,7 +85,8 @@ func (w *sameWay) try(s *server, r *sameRequest, a *sameAnswer) *sameSeen {
 	if a.framing != "length" {
 		seen.forgetFraming()
 	}
-	if seen.isBrokenOff() || w.config.says("flush_interval") || slices.Contains(w.config.options, "header_down -Content-Type") {
+	// of an answer without a length, reverse_proxy flushes the header at once, unless a piece is as soon
+	if a.framing != "length" || seen.isBrokenOff() || w.config.says("flush_interval") || slices.Contains(w.config.options, "header_down -Content-Type") {
 		seen.forgetGuess()
 	}
 	if w.kind != "stock" {
