@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strings"
 
@@ -93,35 +92,4 @@ func (t *Transport) dial(ctx context.Context, where key) (*conn, error) {
 		c.eye = newEye(c.Conn)
 	}
 	return c, nil
-}
-
-// keepsDeadlines tells whether reading from a TLS connection ends when its deadline says so. That
-// of the http transport of Caddy, with its read_timeout, has its own.
-func keepsDeadlines(c net.Conn) bool {
-	session, ok := c.(*tls.Conn)
-	if !ok {
-		return false
-	}
-	switch session.NetConn().(type) {
-	case *net.TCPConn, *net.UnixConn:
-		return true
-	}
-	return false
-}
-
-// traced runs a handshake, and tells the trace of it.
-func traced(ctx context.Context, session *tls.Conn, handshake func() error) error {
-	trace := httptrace.ContextClientTrace(ctx)
-	if trace != nil && trace.TLSHandshakeStart != nil {
-		trace.TLSHandshakeStart()
-	}
-	err := handshake()
-	if trace != nil && trace.TLSHandshakeDone != nil {
-		state := tls.ConnectionState{}
-		if err == nil {
-			state = session.ConnectionState()
-		}
-		trace.TLSHandshakeDone(state, err)
-	}
-	return err
 }
