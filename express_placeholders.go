@@ -6,10 +6,11 @@ import (
 )
 
 // placeholder provides the placeholders of reverse_proxy for a request that took the short
-// way: those that it sets, from when it sets them.
+// way: those that it sets, from when it sets them. Where it takes over, what it sets stands
+// before what is provided here.
 func (t *expressTrip) placeholder(key string) (any, bool) {
 	name, ok := strings.CutPrefix(key, "http.reverse_proxy.")
-	if !ok || t.handed != nil || t.isAsking.Load() {
+	if !ok || t.isAsking.Load() {
 		return nil, false
 	}
 	switch name {
