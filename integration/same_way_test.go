@@ -85,7 +85,7 @@ func (w *sameWay) try(s *server, r *sameRequest, a *sameAnswer) *sameSeen {
 	if a.framing != "length" {
 		seen.forgetFraming()
 	}
-	if seen.isBrokenOff() || w.config.says("flush_interval") || slices.Contains(w.config.options, "header_down -Content-Type") {
+	if seen.isBrokenOff() || a.raw != "" || a.cut > 0 || w.config.says("flush_interval") || slices.Contains(w.config.options, "header_down -Content-Type") {
 		seen.forgetGuess()
 	}
 	if w.kind != "stock" {
