@@ -1,6 +1,9 @@
 package integration
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 // The tests in the files same_*_test.go prove that nobody can tell the difference: between
 // proxyos with its fast path on and off, and between proxyos and reverse_proxy, but for what
@@ -48,13 +51,21 @@ func TestEveryAnswerIsTheSameInAllWays(t *testing.T) {
 }
 
 func TestEveryConfigurationIsTheSameInAllWays(t *testing.T) {
-	checkAll(t, sameConfigs(), func(int) ([]*samePair, string) {
-		failing := &sameAnswer{ending: "close"}
-		return []*samePair{
-			{get("1.1"), ok()}, {get("2"), ok()}, {get("3"), ok()}, {post("1.1", "some text"), ok()},
-			{get("1.1", "X-Forwarded-For: 7.7.7.7", "X-Real-IP: 6.6.6.6", "X-Up: 1"), ok()},
-			{get("1.1"), failing}, {get("1.1"), ok()}, {post("1.1", "some text"), failing}, {post("2", "some text"), ok()},
-		}, "it is in the table of configurations"
+	for configs := range slices.Chunk(sameConfigs(), configsPerCaddy) {
+		checkConfigs(t, configs)
+	}
+}
+
+func checkConfigs(t *testing.T, configs []*sameConfig) {
+	t.Run(configs[0].String(), func(t *testing.T) {
+		checkAll(t, configs, func(int) ([]*samePair, string) {
+			failing := &sameAnswer{ending: "close"}
+			return []*samePair{
+				{get("1.1"), ok()}, {get("2"), ok()}, {get("3"), ok()}, {post("1.1", "some text"), ok()},
+				{get("1.1", "X-Forwarded-For: 7.7.7.7", "X-Real-IP: 6.6.6.6", "X-Up: 1"), ok()},
+				{get("1.1"), failing}, {get("1.1"), ok()}, {post("1.1", "some text"), failing}, {post("2", "some text"), ok()},
+			}, "it is in the table of configurations"
+		})
 	})
 }
 

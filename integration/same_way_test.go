@@ -86,7 +86,7 @@ func (w *sameWay) try(s *server, r *sameRequest, a *sameAnswer) *sameSeen {
 		seen.forgetFraming()
 	}
 	// of an answer without a length, reverse_proxy flushes the header at once, unless a piece is as soon
-	if a.framing != "length" || seen.isBrokenOff() || w.config.says("flush_interval") || slices.Contains(w.config.options, "header_down -Content-Type") {
+	if a.framing != "length" || a.cut > 0 || seen.isBrokenOff() || w.config.says("flush_interval") || slices.Contains(w.config.options, "header_down -Content-Type") {
 		seen.forgetGuess()
 	}
 	if w.kind != "stock" {
