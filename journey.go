@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -42,6 +43,7 @@ type journey struct {
 	short  bool           // it has answered
 
 	asked, reused bool          // what is known of the latest attempt's connection; see evidence
+	answering     atomic.Bool   // likewise; transports tell of it on goroutines of their own
 	opened        time.Time     // when the latest attempt was given the body
 	waitedBefore  time.Duration // for the body until then
 }
@@ -95,6 +97,7 @@ func (j *journey) attempt(r *http.Request, w http.ResponseWriter) *reverseproxy.
 	j.tried, j.strikes = append(j.tried, upstream), upstream.Fails()
 	j.target, j.judged, j.answered = j.group.targetOf(upstream), false, 0
 	j.asked, j.reused = false, false
+	j.answering.Store(false)
 	if counts := j.target.counts; counts != nil {
 		counts.requests.Add(1)
 		counts.inFlight.Add(1)
@@ -108,6 +111,7 @@ func (j *journey) watch(req *http.Request) {
 	if trace := httptrace.ContextClientTrace(req.Context()); trace != nil {
 		trace.GetConn = func(string) { j.asked = true }
 		trace.GotConn = func(info httptrace.GotConnInfo) { j.reused = info.Reused }
+		trace.GotFirstResponseByte = func() { j.answering.Store(true) }
 	}
 }
 
@@ -154,7 +158,7 @@ func (j *journey) isUsedUp(r *http.Request) bool {
 
 // evidence is what is known of the latest attempt.
 func (j *journey) evidence(req *http.Request) evidence {
-	return evidence{context: req.Context(), body: j.body.err(), slow: j.isSlow(), asked: j.asked, reused: j.reused}
+	return evidence{context: req.Context(), body: j.body.err(), slow: j.isSlow(), asked: j.asked, reused: j.reused, answering: j.answering.Load()}
 }
 
 // isSlow tells whether most of the latest attempt was waiting for the client's body, to the

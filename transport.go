@@ -144,6 +144,7 @@ func (t *transport) send(j *journey, at *target, req *http.Request) (*http.Respo
 			return nil, err
 		}
 		j.asked, j.reused = at.untraced, false
+		j.answering.Store(false)
 		res, err := at.roundTrip(req)
 		if err == nil || stale == maxStale {
 			return res, err

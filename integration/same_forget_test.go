@@ -89,7 +89,8 @@ func (s *sameSeen) drop(section string, what *regexp.Regexp) {
 
 var upstreamNumber = regexp.MustCompile(`UPSTREAM\d|\.upstreams\.\d`)
 
-// forgetOrder forgets which upstream it was.
+// forgetOrder forgets which upstream it was, and so how often a request was sent in vain: once
+// more over a connection that had been used before, if there was one to that upstream.
 func (s *sameSeen) forgetOrder() {
 	merged := make(map[string][]string)
 	for name, lines := range s.sections {
@@ -103,5 +104,7 @@ func (s *sameSeen) forgetOrder() {
 			merged[name] = append(merged[name], upstreamNumber.ReplaceAllString(line, "UPSTREAM"))
 		}
 	}
+	slices.Sort(merged["upstream"])
+	merged["upstream"] = slices.Compact(merged["upstream"])
 	s.sections = merged
 }

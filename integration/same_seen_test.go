@@ -97,3 +97,13 @@ func (r *sameRequest) isFromServer(client []string) bool {
 	return r.target == "*" || strings.HasPrefix(text, "instead of a head") || strings.HasPrefix(text, "no answer") ||
 		strings.Contains(text, "Connection: close\nContent-Type: text/plain; charset=utf-8\nbody ")
 }
+
+// attempts is how often the upstreams got the request.
+func (s *sameSeen) attempts() (n int) {
+	for name, lines := range s.sections {
+		if strings.HasPrefix(name, "upstream") {
+			n += len(lines)
+		}
+	}
+	return n
+}
