@@ -71,6 +71,9 @@ func (a *sameAnswer) text(method string) string {
 	return text
 }
 
+// isNone tells whether the connection ends before there is a whole head.
+func (a *sameAnswer) isNone() bool { return a.ends() && !strings.Contains(a.text("GET"), "\r\n\r\n") }
+
 // ends tells whether the connection is over after the answer.
 func (a *sameAnswer) ends() bool {
 	if a.ending != "" || a.framing == "close" || a.upgrade {

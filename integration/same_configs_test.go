@@ -20,7 +20,7 @@ var sameOptions = []string{
 
 // sameTransportOptions are lines of transport http.
 var sameTransportOptions = []string{
-	"compression off", "keepalive off", "keepalive 10s", "keepalive_idle_conns_per_host 1", "read_buffer 8KB", "write_buffer 1KB", "max_response_header 2KB", "response_header_timeout 400ms",
+	"compression off", "keepalive off", "keepalive 10s", "keepalive_idle_conns_per_host 1", "read_buffer 8KB", "write_buffer 1KB", "max_response_header 2KB", "response_header_timeout 900ms",
 	"dial_timeout 2s", "max_conns_per_host 2", "expect_continue_timeout 50ms", "read_timeout 2s", "write_timeout 2s", "proxy_protocol v1", "local_address 127.0.0.1", "forward_proxy_url none",
 }
 

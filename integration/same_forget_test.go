@@ -21,7 +21,7 @@ func (s *sameSeen) forgetSizes() {
 	}
 }
 
-var bodies = regexp.MustCompile(`(?m)^body .*|"bytes_read":\d+`)
+var bodies = regexp.MustCompile(`(?ms)^body [^\n]*|^trailer\n.*|"bytes_read":\d+`)
 
 // forgetBodies forgets how much of the request's body came before an answer or an end that did
 // not wait for it.
@@ -35,6 +35,27 @@ func (s *sameSeen) forgetBodies() {
 	}
 }
 
+var endings = regexp.MustCompile(`"(error|hint)":".*"`)
+
+// forgetEndings forgets how a connection was found to have ended: while writing or while
+// reading.
+func (s *sameSeen) forgetEndings() {
+	for i, line := range s.sections["handler's log"] {
+		s.sections["handler's log"][i] = endings.ReplaceAllString(line, "$1")
+	}
+}
+
+// forgetAttempts forgets how often a request that may be repeated was sent in vain: once more
+// over a connection that had been used before, if there was one.
+func (s *sameSeen) forgetAttempts() {
+	for name, lines := range s.sections {
+		if strings.HasPrefix(name, "upstream") {
+			slices.Sort(lines)
+			s.sections[name] = slices.Compact(lines)
+		}
+	}
+}
+
 // forgetRepeats forgets that a client was told to continue several times: by the server once
 // the body is read, and by the upstream.
 func (s *sameSeen) forgetRepeats() {
@@ -43,10 +64,10 @@ func (s *sameSeen) forgetRepeats() {
 	})
 }
 
-var framing = regexp.MustCompile(`^Content-Length: 0$|^Transfer-Encoding: chunked$|"Content-Length":\["0"\],?|, announced (0|-1)$`)
+var framing = regexp.MustCompile(`^Content-Length: 0$|^Transfer-Encoding: chunked$|^Connection: (keep-alive|close)$|"Content-Length":\["0"\],?|, announced (0|-1)$`)
 
 // forgetFraming forgets how an empty body was announced: as empty, if it was seen to end before
-// the header was sent.
+// the header was sent. A client of HTTP/1.0 may keep its connection then.
 func (s *sameSeen) forgetFraming() {
 	if !slices.ContainsFunc(s.sections["client"], func(line string) bool { return strings.HasPrefix(line, "body 0 ") }) {
 		return
@@ -89,8 +110,7 @@ func (s *sameSeen) drop(section string, what *regexp.Regexp) {
 
 var upstreamNumber = regexp.MustCompile(`UPSTREAM\d|\.upstreams\.\d`)
 
-// forgetOrder forgets which upstream it was, and so how often a request was sent in vain: once
-// more over a connection that had been used before, if there was one to that upstream.
+// forgetOrder forgets which upstream it was.
 func (s *sameSeen) forgetOrder() {
 	merged := make(map[string][]string)
 	for name, lines := range s.sections {
@@ -104,7 +124,6 @@ func (s *sameSeen) forgetOrder() {
 			merged[name] = append(merged[name], upstreamNumber.ReplaceAllString(line, "UPSTREAM"))
 		}
 	}
-	slices.Sort(merged["upstream"])
-	merged["upstream"] = slices.Compact(merged["upstream"])
 	s.sections = merged
+	s.forgetAttempts()
 }

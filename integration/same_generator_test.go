@@ -191,7 +191,7 @@ func (g *sameGenerator) answer(c *sameConfig) *sameAnswer {
 		a.pieces, a.pause = 3, 2*time.Millisecond
 	}
 	if slices.ContainsFunc(c.transport, func(line string) bool { return strings.HasPrefix(line, "response_header_timeout") }) && g.chance(5) {
-		a.late = 800 * time.Millisecond // and the proxy has not waited so long
+		a.late = 1500 * time.Millisecond // and the proxy has not waited so long
 	}
 	a.early = g.chance(5)
 	return a

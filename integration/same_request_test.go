@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -80,6 +81,11 @@ func inChunks(text string) string {
 
 // overHTTP1 tells whether the client speaks HTTP/1.
 func (r *sameRequest) overHTTP1() bool { return strings.HasPrefix(r.proto, "1.") }
+
+// mayRepeat tells whether a request may be sent again after a failure.
+func (r *sameRequest) mayRepeat() bool {
+	return slices.Contains([]string{"GET", "HEAD", "OPTIONS", "TRACE"}, r.method)
+}
 
 // has tells whether the request has a header field.
 func (r *sameRequest) has(name string) bool {

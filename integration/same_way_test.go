@@ -35,7 +35,9 @@ type sameWay struct {
 func newSameWay(t testing.TB, kind, run string, c *sameConfig, certificate tls.Certificate) *sameWay {
 	t.Helper()
 	w := &sameWay{kind: kind, label: run + "-" + kind, config: c, addr: freeAddr(t), tlsAddr: freeAddr(t)}
-	names := []string{w.label + "-tls", "LABEL-tls", w.label, "LABEL", w.addr, "SERVER", w.tlsAddr, "SERVER-TLS", ":" + proxytest.PortOf(t, w.tlsAddr), ":PORT-TLS"}
+	inAltSvc := ":" + proxytest.PortOf(t, w.tlsAddr)
+	names := []string{w.label + "-tls", "LABEL-tls", w.label, "LABEL", w.addr, "SERVER", w.tlsAddr, "SERVER-TLS",
+		inAltSvc + `"`, `:PORT-TLS"`, inAltSvc + `\"`, `:PORT-TLS\"`}
 	w.log = &sameLog{marks: []string{w.label}}
 	for i, kind := range append(slices.Clone(c.upstreams), c.staging...) {
 		b := newSameBackend(t, kind, certificate)
@@ -76,6 +78,9 @@ func (w *sameWay) try(s *server, r *sameRequest, a *sameAnswer) *sameSeen {
 	if a.ending == "reset" {
 		seen.forgetSizes()
 	}
+	if a.isNone() && r.mayRepeat() {
+		seen.forgetAttempts()
+	}
 	if a.early || r.cut > 0 {
 		seen.forgetBodies()
 	}
@@ -92,6 +97,9 @@ func (w *sameWay) try(s *server, r *sameRequest, a *sameAnswer) *sameSeen {
 	if w.kind != "stock" {
 		seen.addEntries("handler's log", w.log.told())
 		seen.add("status", w.counted(s)...)
+		if a.early {
+			seen.forgetEndings()
+		}
 	}
 	if w.config.shuffled {
 		seen.forgetOrder()

@@ -11,10 +11,10 @@ const refusalSize = 1024
 
 // Peek returns the beginning of a small response body, at most 1 KiB. The body, which it
 // replaces in res, can still be read in full. The result is empty for a body that is larger than
-// 4 KiB, compressed, or perhaps a stream. Peek waits only for what the client would wait for,
+// 4 KiB, compressed, or in chunks, which may be a stream or have trailers. Peek waits only for what the client would wait for,
 // too.
 func Peek(res *http.Response) string {
-	small := res.ContentLength > 0 && res.ContentLength <= 4*refusalSize || res.ContentLength < 0 && res.Close
+	small := res.ContentLength > 0 && res.ContentLength <= 4*refusalSize || res.ContentLength < 0 && res.Close && len(res.TransferEncoding) == 0
 	if !small || res.Header.Get("Content-Encoding") != "" {
 		return ""
 	}
