@@ -1,7 +1,6 @@
 package proxyos
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -70,7 +69,7 @@ func explainCommand() *cobra.Command {
 	var asJSON bool
 	var config, adapter string
 	cmd := &cobra.Command{
-		Use:   "explain <address>... | --config <path> [--adapter <name>]",
+		Use:   "explain <address>... | --config <path>",
 		Short: "Says how addresses are understood, without touching the network",
 		Long: `
 Says how proxyos understands each address: HTTP or HTTPS, what it dials, whether
@@ -82,16 +81,16 @@ what looks wrong. Placeholders are left as they are.
 Exits with 1 if an address, or a route, has an error.`,
 		Example: "  caddy proxyos explain pve:8006 https://app:3000 db:8440-8445\n" +
 			"  caddy proxyos explain --config /etc/caddy/Caddyfile",
-		RunE: runQuietly(func(cmd *cobra.Command, args []string) error {
+		RunE: runs(func(cmd *cobra.Command, args []string) (int, error) {
 			switch {
 			case config != "" && len(args) > 0:
-				return errors.New("explain takes addresses or --config, not both")
+				return exitUsage, usageErrorf("explain takes addresses or --config, not both")
 			case config != "":
-				return explainConfig(cmd.OutOrStdout(), config, adapter, asJSON)
+				return exitFailed, explainConfig(cmd.OutOrStdout(), config, adapter, asJSON)
 			case len(args) == 0:
-				return errors.New("explain takes addresses, such as pve:8006, or --config <path>")
+				return exitUsage, usageErrorf("explain takes addresses, such as pve:8006, or --config <path>")
 			}
-			return explainAddresses(cmd.OutOrStdout(), args, asJSON)
+			return exitFailed, explainAddresses(cmd.OutOrStdout(), args, asJSON)
 		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "Print JSON")

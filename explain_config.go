@@ -210,7 +210,7 @@ func (e routeExplanation) print(w io.Writer) {
 		rows = append(rows, []string{u.Group, u.Address, u.speaks, u.certificate, strconv.Itoa(u.Weight)})
 	}
 	if len(rows) > 1 {
-		table(w, "  ", rows)
+		table(w, "  ", rows, nil)
 	}
 	for _, warning := range e.Warnings {
 		fmt.Fprintln(w, wrapped("  warning: ", warning))

@@ -16,7 +16,7 @@ type printer struct {
 
 func (p printer) orError(route routeStatus, err error) (int, error) {
 	if err != nil {
-		return 1, err
+		return exitFailed, err
 	}
 	return 0, p.route(route)
 }
@@ -46,7 +46,7 @@ func (p printer) list(routes []routeStatus) error {
 		rows = append(rows, append(row, fmt.Sprint(inFlight)))
 	}
 	fit(0, rows)
-	table(p.out, "", rows)
+	table(p.out, "", rows, nil)
 	for _, route := range routes {
 		if route.Override != nil && route.Override.UnclearUntil != nil {
 			fmt.Fprintln(p.out)
@@ -84,7 +84,7 @@ func (p printer) cluster(routes []routeStatus, records []instanceRecord, now tim
 		return errors.New("no instance has been heard of yet; the first record is written within a few seconds")
 	}
 	fit(0, rows)
-	table(p.out, "", rows)
+	table(p.out, "", rows, nil)
 	return nil
 }
 
@@ -124,7 +124,7 @@ func (p printer) route(route routeStatus) error {
 		}
 		if len(rows) > 1 {
 			fit(2, rows)
-			table(p.out, "  ", rows)
+			table(p.out, "  ", rows, nil)
 		}
 		unchecked = unchecked || slices.ContainsFunc(g.Upstreams, upstreamStatus.unchecked)
 	}
@@ -161,30 +161,3 @@ func (u upstreamStatus) speaks() string {
 }
 
 func percentText(percent float64) string { return fmt.Sprintf("%.6g %%", percent) }
-
-// minClipped is how many columns of a name or an address to show at least.
-const minClipped = 10
-
-// fit shortens the cells of the first column to the space that the others leave.
-func fit(indent int, rows [][]string) {
-	left := lineWidth - indent
-	for column := 1; column < len(rows[0]); column++ {
-		width := 0
-		for _, row := range rows {
-			width = max(width, len([]rune(row[column])))
-		}
-		left -= width + 2
-	}
-	for _, row := range rows {
-		row[0] = clip(row[0], max(left, minClipped))
-	}
-}
-
-// clip shortens text to a width, and marks the cut.
-func clip(text string, width int) string {
-	runes := []rune(text)
-	if len(runes) <= width {
-		return text
-	}
-	return string(runes[:width-1]) + "…"
-}

@@ -38,7 +38,7 @@ func TestTableAlignsColumnsAndWrapsTheLast(t *testing.T) {
 		{"NAME", "WHAT", "NOTE"},
 		{"grün", "a longer cell", strings.Repeat("word ", 14) + "end"},
 		{"", "b", ""},
-	})
+	}, nil)
 	const want = `  NAME  WHAT           NOTE
   grün  a longer cell  word word word word word word word word word word word
                        word word word end
