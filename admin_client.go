@@ -54,8 +54,9 @@ func (c adminClient) show(name string) (route routeStatus, err error) {
 	return route, c.ofRoute(name, c.do(http.MethodGet, c.path(name), nil, &route))
 }
 
-func (c adminClient) split(name string, percent float64, by string) (route routeStatus, err error) {
-	return route, c.ofRoute(name, c.change(http.MethodPatch, c.path(name), change{TrafficSplit: &percent, By: by}, &route))
+func (c adminClient) split(name string, percent float64, force bool) (route routeStatus, err error) {
+	body := change{TrafficSplit: &percent, By: operator(), Force: force}
+	return route, c.ofRoute(name, c.change(http.MethodPatch, c.path(name), body, &route))
 }
 
 func (c adminClient) reset(name string) (route routeStatus, err error) {
@@ -117,7 +118,7 @@ func (c adminClient) rejection(status int, content []byte) error {
 		Error string `json:"error"`
 	}
 	if err := json.Unmarshal(content, &answer); err == nil && answer.Error != "" {
-		return &adminError{status, answer.Error}
+		return &adminError{status, strings.Replace(answer.Error, forceInAPI, forceByCommand, 1)}
 	}
 	if status == http.StatusNotFound {
 		return fmt.Errorf("what answers on %s knows no proxyos: it is a Caddy without this module, or no Caddy; `--address` or `--config` says where the right one is", c.address)

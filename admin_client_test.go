@@ -21,7 +21,7 @@ func TestAConflictIsTriedOnceMore(t *testing.T) {
 			fmt.Fprint(w, `{"name":"app","traffic_split":25}`)
 		}))
 		c := adminClient{t.Context(), strings.TrimPrefix(server.URL, "http://")}
-		route, err := c.split("app", 25, "ops")
+		route, err := c.split("app", 25, false)
 		switch {
 		case want == "" && (err != nil || route.TrafficSplit != 25 || asked != conflicts+1):
 			t.Errorf("after %d conflicts: %v %%, %v, asked %d times", conflicts, route.TrafficSplit, err, asked)

@@ -13,21 +13,27 @@ func drain(c adminClient, out printer, o *steerOptions, name string, percent flo
 	if limit < 0 {
 		return exitUsage, usageErrorf("--drain %s is negative; write how long to wait, or 0 to not wait", limit)
 	}
-	route, err := c.split(name, percent, operator())
+	route, err := c.split(name, percent, o.force)
 	if err != nil {
 		return exitFailed, err
 	}
+	line := newProgress(out.notes)
+	defer line.end()
 	for deadline := time.Now().Add(limit); limit > 0 && route.inFlight(leaving) > 0; {
 		if !time.Now().Before(deadline) {
+			line.end()
 			_ = out.route(route)
 			return exitNotDrained, fmt.Errorf("route %q is at %g %%, but %s still has %s in flight after %s",
 				name, percent, leaving, requests(route.inFlight(leaving)), limit)
 		}
+		line.show(fmt.Sprintf("%s: waiting for %s in flight in %s, %s left", name, requests(route.inFlight(leaving)), leaving,
+			time.Until(deadline).Round(time.Second)))
 		time.Sleep(min(100*time.Millisecond, time.Until(deadline)))
 		if route, err = c.show(name); err != nil {
 			return exitFailed, err
 		}
 	}
+	line.end()
 	if o.cluster {
 		if late, err := awaitCluster(c, name, percent, max(limit, time.Second)); late != "" || err != nil {
 			_ = out.route(route)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -111,6 +112,9 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	}
 	if strings.HasPrefix(name, "-") {
 		return fails(cmd, exitFailed, fmt.Errorf("%s comes after a subcommand; `caddy proxyos --help` lists them", name))
+	}
+	if slices.ContainsFunc(cmd.Commands(), func(sub *cobra.Command) bool { return sub.Name() == name }) {
+		return fails(cmd, exitFailed, fmt.Errorf("the flags of %s come after it; `caddy proxyos %s --help` lists them", name, name))
 	}
 	cmd.SuggestionsMinimumDistance = 2
 	if close := cmd.SuggestionsFor(name); len(close) > 0 {

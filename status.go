@@ -89,7 +89,7 @@ func (r *route) upstreamStatus(g *group, t *target) upstreamStatus {
 		Dial:     t.backend.dial,
 		Scheme:   t.backend.scheme,
 		Weight:   t.backend.weight,
-		Health:   "up",
+		Health:   g.stateOf(t),
 		InFlight: int(t.counts.inFlight.Load()),
 		Requests: t.counts.requests.Load(),
 		Errors:   t.counts.errors.Load(),
@@ -102,13 +102,26 @@ func (r *route) upstreamStatus(g *group, t *target) upstreamStatus {
 			s.Certificate = &shown
 		}
 	}
+	return s
+}
+
+// What is known of an upstream.
+const (
+	healthUp    = "up"
+	healthDown  = "down"
+	healthTrial = "on trial" // it was down, and is tried by one request at a time
+	healthFull  = "full"
+)
+
+// stateOf tells what is known of an upstream of the group.
+func (g *group) stateOf(t *target) string {
 	switch {
 	case !g.isHealthy(t.upstream):
-		s.Health = "down"
+		return healthDown
 	case g.breaker.isHalfOpen(t.backend.dial):
-		s.Health = "on trial"
+		return healthTrial
 	case t.upstream.Full():
-		s.Health = "full"
+		return healthFull
 	}
-	return s
+	return healthUp
 }

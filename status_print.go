@@ -10,8 +10,9 @@ import (
 
 // printer prints responses of the admin API: for people, in 80 columns, or as JSON.
 type printer struct {
-	out  io.Writer
-	json bool
+	out   io.Writer
+	notes io.Writer // what is to be read while a command runs, and belongs to no output
+	json  bool
 }
 
 func (p printer) orError(route routeStatus, err error) (int, error) {

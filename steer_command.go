@@ -51,18 +51,19 @@ upstream.`, "caddy proxyos show app",
 
 func splitCommand() *cobra.Command {
 	o := new(steerOptions)
-	return o.command("split <name> <percent>", "Sets the percentage of requests for staging", `
+	return o.forcible(o.command("split <name> <percent>", "Sets the percentage of requests for staging", `
 The new percentage applies from the next request on, and to all instances that
 share Caddy's storage. It survives restarts. It applies until you set another
-one, reset it, or edit the configured one.`, "caddy proxyos split app 25",
+one, reset it, or edit the configured one. It is refused if it sends more
+requests to a group that cannot serve any.`, "caddy proxyos split app 25",
 		func(c adminClient, out printer, args []string) (int, error) {
 			percent, err := parsePercent(args[1])
 			if err != nil {
 				return exitUsage, usageErrorf("%v", err)
 			}
-			route, err := c.split(args[0], percent, operator())
+			route, err := c.split(args[0], percent, o.force)
 			return out.orError(route, err)
-		})
+		}))
 }
 
 func promoteCommand() *cobra.Command {
@@ -70,7 +71,7 @@ func promoteCommand() *cobra.Command {
 	return o.draining(o.command("promote <name>", "Sends all requests to staging, and drains production", `
 Sets the percentage for staging to 100, then waits until production has no
 request in flight. If it still has some when the time is up, exits with code 4
-and leaves the percentage at 100.`, "caddy proxyos promote app --drain 1m",
+and leaves the percentage at 100. Refused if staging cannot serve requests.`, "caddy proxyos promote app --drain 1m",
 		func(c adminClient, out printer, args []string) (int, error) {
 			return drain(c, out, o, args[0], 100, production)
 		}))
@@ -81,7 +82,7 @@ func rollbackCommand() *cobra.Command {
 	return o.draining(o.command("rollback <name>", "Sends all requests to production, and drains staging", `
 Sets the percentage for staging to 0, then waits until staging has no request in
 flight. If it still has some when the time is up, exits with code 4 and leaves
-the percentage at 0.`, "caddy proxyos rollback app",
+the percentage at 0. Refused if production cannot serve requests.`, "caddy proxyos rollback app",
 		func(c adminClient, out printer, args []string) (int, error) {
 			return drain(c, out, o, args[0], 0, staging)
 		}))

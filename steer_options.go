@@ -16,6 +16,7 @@ type steerOptions struct {
 	address, config, adapter string
 	json                     bool
 	cluster                  bool
+	force                    bool
 	drain                    seconds
 }
 
@@ -47,7 +48,7 @@ func (o *steerOptions) command(use, short, long, example string, run func(adminC
 		if err != nil {
 			return exitFailed, err
 		}
-		return run(client, printer{out: cmd.OutOrStdout(), json: o.json}, args)
+		return run(client, printer{out: cmd.OutOrStdout(), notes: cmd.ErrOrStderr(), json: o.json}, args)
 	})
 	return command
 }
@@ -55,8 +56,15 @@ func (o *steerOptions) command(use, short, long, example string, run func(adminC
 // draining adds the flags of a command that waits until a group has nothing in flight.
 func (o *steerOptions) draining(command *cobra.Command) *cobra.Command {
 	o.drain = seconds(defaultDrain)
+	o.forcible(command)
 	command.Flags().BoolVar(&o.cluster, "cluster", false, "Wait until all instances have the share, too")
 	command.Flags().Var(&o.drain, "drain", "How long to wait; 0: do not wait")
+	return command
+}
+
+// forcible adds the flag of a command that may be refused.
+func (o *steerOptions) forcible(command *cobra.Command) *cobra.Command {
+	command.Flags().BoolVar(&o.force, "force", false, "Do it even if no upstream there can serve requests")
 	return command
 }
 
