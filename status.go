@@ -36,6 +36,7 @@ type groupStatus struct {
 	Dynamic   bool             `json:"dynamic,omitempty"` // it has upstreams that are not listed here
 	Requests  uint64           `json:"requests"`
 	Errors    uint64           `json:"errors"`
+	Failing   uint64           `json:"failing,omitempty"` // how many errors there have been since the latest answer that was none
 	InFlight  int64            `json:"in_flight"`
 	Upstreams []upstreamStatus `json:"upstreams"`
 }
@@ -75,6 +76,7 @@ func (r *route) status() routeStatus {
 	for _, g := range r.groups {
 		group := groupStatus{Name: g.name, Dynamic: g.dynamic != nil, InFlight: g.state.inFlight.Load(), Upstreams: []upstreamStatus{}}
 		group.Requests, group.Errors = g.state.totals()
+		group.Failing = g.state.failing.Load()
 		for _, t := range g.targets {
 			group.Upstreams = append(group.Upstreams, r.upstreamStatus(g, t))
 		}

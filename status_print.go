@@ -13,6 +13,8 @@ type printer struct {
 	out   io.Writer
 	notes io.Writer // what is to be read while a command runs, and belongs to no output
 	json  bool
+
+	colors bool
 }
 
 func (p printer) orError(route routeStatus, err error) (int, error) {
@@ -38,7 +40,11 @@ func (p printer) list(routes []routeStatus) error {
 		row := []string{name, percentText(route.TrafficSplit), percentText(route.ConfiguredSplit)}
 		var inFlight int64
 		for _, g := range route.Groups {
-			row = append(row, g.up())
+			cell := g.up()
+			if g.isFailing() {
+				cell += ", failing"
+			}
+			row = append(row, cell)
 			inFlight += g.InFlight
 		}
 		if len(route.Groups) < 2 {
@@ -47,8 +53,14 @@ func (p printer) list(routes []routeStatus) error {
 		rows = append(rows, append(row, fmt.Sprint(inFlight)))
 	}
 	fit(0, rows)
-	table(p.out, "", rows, nil)
+	table(p.out, "", rows, p.paint)
 	for _, route := range routes {
+		for _, g := range route.Groups {
+			if g.isFailing() {
+				note := fmt.Sprintf("%s %s, %s", g.Name, g.up(), g.failing())
+				fmt.Fprintln(p.out, p.color(red, wrapped(clip(route.Name, 30)+": ", note)))
+			}
+		}
 		if route.Override != nil && route.Override.UnclearUntil != nil {
 			fmt.Fprintln(p.out)
 			p.unclear(route)
@@ -85,7 +97,7 @@ func (p printer) cluster(routes []routeStatus, records []instanceRecord, now tim
 		return errors.New("no instance has been heard of yet; the first record is written within a few seconds")
 	}
 	fit(0, rows)
-	table(p.out, "", rows, nil)
+	table(p.out, "", rows, p.paint)
 	return nil
 }
 
@@ -115,17 +127,24 @@ func (p printer) route(route routeStatus) error {
 			counts += fmt.Sprintf(", %d fell back", route.Fallbacks)
 		}
 		fmt.Fprintln(p.out, "\n"+wrapped(g.Name+": ", counts))
+		if g.isFailing() {
+			fmt.Fprintln(p.out, p.color(red, "  "+g.failing()))
+		}
 		if g.Dynamic {
 			fmt.Fprintln(p.out, "  dynamic upstreams, known only at request time")
 		}
 		rows := [][]string{{"UPSTREAM", "SPEAKS", "WEIGHT", "HEALTH", "IN FLIGHT", "REQUESTS", "ERRORS"}}
 		for _, u := range g.Upstreams {
-			rows = append(rows, []string{u.Dial, u.speaks(), fmt.Sprint(u.Weight), u.Health,
+			health := u.Health
+			if health == healthUp && len(g.Upstreams) == 1 && g.isFailing() {
+				health = "up, failing" // a single one is never marked as down
+			}
+			rows = append(rows, []string{u.Dial, u.speaks(), fmt.Sprint(u.Weight), health,
 				fmt.Sprint(u.InFlight), fmt.Sprint(u.Requests), fmt.Sprint(u.Errors)})
 		}
 		if len(rows) > 1 {
 			fit(2, rows)
-			table(p.out, "  ", rows, nil)
+			table(p.out, "  ", rows, p.paint)
 		}
 		unchecked = unchecked || slices.ContainsFunc(g.Upstreams, upstreamStatus.unchecked)
 	}
@@ -135,21 +154,41 @@ func (p printer) route(route routeStatus) error {
 	return nil
 }
 
+// up says how many upstreams are up. One that is on trial is not: it may still be down.
 func (g groupStatus) up() string {
-	up := 0
+	up, onTrial := 0, 0
 	for _, u := range g.Upstreams {
-		if u.Health != "down" {
+		switch u.Health {
+		case healthUp, healthFull:
 			up++
+		case healthTrial:
+			onTrial++
 		}
 	}
-	switch text := fmt.Sprintf("%d of %d", up, len(g.Upstreams)); {
-	case !g.Dynamic:
-		return text
-	case len(g.Upstreams) == 0:
+	text := fmt.Sprintf("%d of %d", up, len(g.Upstreams))
+	switch {
+	case g.Dynamic && len(g.Upstreams) == 0:
 		return "dynamic"
-	default:
-		return text + " +dyn"
+	case g.Dynamic:
+		text += " +dyn"
 	}
+	if up == 0 && onTrial > 0 {
+		text += ", " + healthTrial
+	}
+	return text
+}
+
+// enoughFailures is how many of the latest requests have to have failed for a group to be shown
+// as failing, if it has ever served one.
+const enoughFailures = 3
+
+// isFailing tells whether the group has answered nothing but errors for a while.
+func (g groupStatus) isFailing() bool {
+	return g.Failing >= enoughFailures || g.Failing > 0 && g.Failing == g.Requests
+}
+
+func (g groupStatus) failing() string {
+	return fmt.Sprintf("failing: %d of the last %d", g.Failing, g.Failing)
 }
 
 func (u upstreamStatus) unchecked() bool { return u.TLSVerify != nil && !*u.TLSVerify }

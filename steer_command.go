@@ -15,9 +15,12 @@ func steerCommands() []*cobra.Command {
 
 func listCommand() *cobra.Command {
 	o := new(steerOptions)
-	list := o.command("list", "Lists the routes, with their splits and health", `
+	list := o.watchable(o.command("list", "Lists the routes, with their splits and health", `
 Also lists routes without a name. You cannot steer them. To steer a route, give
-it a name with the subdirective name. With --cluster, lists each instance that
+it a name with the subdirective name.
+
+An upstream counts as up unless it is known to be down, or is on trial. A group
+is failing if its latest requests have all been answered with an error. With --cluster, lists each instance that
 shares the storage, marks one whose share differs from that of the instance you
 ask, and one that has not been heard of for three minutes.`, "caddy proxyos list",
 		func(c adminClient, out printer, _ []string) (int, error) {
@@ -33,20 +36,20 @@ ask, and one that has not been heard of for three minutes.`, "caddy proxyos list
 				return exitFailed, err
 			}
 			return exitFailed, out.cluster(routes, records, time.Now())
-		})
+		}))
 	list.Flags().BoolVar(&o.cluster, "cluster", false, "List all instances that share the storage")
 	return list
 }
 
 func showCommand() *cobra.Command {
 	o := new(steerOptions)
-	return o.command("show <name>", "Shows one route and its upstreams", `
+	return o.watchable(o.command("show <name>", "Shows one route and its upstreams", `
 Shows the split, who set it and when, and the health and the requests of each
 upstream.`, "caddy proxyos show app",
 		func(c adminClient, out printer, args []string) (int, error) {
 			route, err := c.show(args[0])
 			return out.orError(route, err)
-		})
+		}))
 }
 
 func splitCommand() *cobra.Command {

@@ -17,6 +17,7 @@ type steerOptions struct {
 	json                     bool
 	cluster                  bool
 	force                    bool
+	watch                    bool
 	drain                    seconds
 }
 
@@ -48,7 +49,11 @@ func (o *steerOptions) command(use, short, long, example string, run func(adminC
 		if err != nil {
 			return exitFailed, err
 		}
-		return run(client, printer{out: cmd.OutOrStdout(), notes: cmd.ErrOrStderr(), json: o.json}, args)
+		out := printer{out: cmd.OutOrStdout(), notes: cmd.ErrOrStderr(), json: o.json, colors: takesColor(cmd.OutOrStdout())}
+		if o.watch {
+			return redraw(ctx, out, func(page printer) (int, error) { return run(client, page, args) })
+		}
+		return run(client, out, args)
 	})
 	return command
 }
