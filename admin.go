@@ -59,7 +59,7 @@ func (a *adminAPI) serveList(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	routes := []routeStatus{}
-	for _, route := range app.routes.all() {
+	for _, route := range app.routes.inOrder() {
 		routes = append(routes, route.status())
 	}
 	return respond(w, routes)

@@ -136,7 +136,7 @@ func TestExplainConfig(t *testing.T) {
 		"warning: https://grafana:3000: weight 0: it gets no new requests",
 		"warning: prom:9090: 9090 is HTTPS for Cockpit but plain HTTP for Prometheus; if this is Prometheus, write http://prom:9090",
 		"warning: lb_retries 3 with a single upstream",
-		"route without a name (server srv0, b.example.com)",
+		"route b.example.com (without a name, server srv0, b.example.com)",
 		`error: upstream "http://a.lan:8006": it dials a.lan:8006, like upstream "a.lan:8006" of production, but in a different way`,
 	} {
 		if !strings.Contains(flat, want) {

@@ -254,7 +254,7 @@ func (j *journey) finish(err error) {
 	state.inFlight.Add(-1)
 	state.served(status, elapsed)
 	if c := j.route.logger.Check(zapcore.DebugLevel, "request served"); c != nil {
-		c.Write(zap.String("route", j.route.name), zap.String("group", j.group.name), zap.Bool("fallback", j.fellBack),
+		c.Write(zap.String("route", j.route.title), zap.String("group", j.group.name), zap.Bool("fallback", j.fellBack),
 			zap.Int("attempts", len(j.tried)), zap.Int("status", status), zap.Duration("duration", elapsed))
 	}
 }

@@ -10,6 +10,7 @@ import (
 // routeStatus is what the admin API tells of a route.
 type routeStatus struct {
 	Name            string        `json:"name"`                     // empty: the route cannot be steered
+	Label           string        `json:"label"`                    // the name, or what stands for it
 	TrafficSplit    float64       `json:"traffic_split"`            // the percentage in force
 	ConfiguredSplit float64       `json:"configured_traffic_split"` // the percentage in the config
 	Override        *setSplit     `json:"override,omitempty"`       // if one is in force
@@ -62,6 +63,7 @@ type upstreamStatus struct {
 func (r *route) status() routeStatus {
 	s := routeStatus{
 		Name:            r.name,
+		Label:           r.title,
 		TrafficSplit:    r.split.current().percent,
 		ConfiguredSplit: r.split.configured.percent,
 		Fallbacks:       r.state.fallbacks.Load(),

@@ -33,11 +33,7 @@ func (p printer) list(routes []routeStatus) error {
 	}
 	rows := [][]string{{"NAME", "STAGING", "CONFIGURED", "PRODUCTION UP", "STAGING UP", "IN FLIGHT"}}
 	for _, route := range routes {
-		name := route.Name
-		if name == "" {
-			name = "-"
-		}
-		row := []string{name, percentText(route.TrafficSplit), percentText(route.ConfiguredSplit)}
+		row := []string{route.shown(), percentText(route.TrafficSplit), percentText(route.ConfiguredSplit)}
 		var inFlight int64
 		for _, g := range route.Groups {
 			cell := g.up()
@@ -58,7 +54,7 @@ func (p printer) list(routes []routeStatus) error {
 		for _, g := range route.Groups {
 			if g.isFailing() {
 				note := fmt.Sprintf("%s %s, %s", g.Name, g.up(), g.failing())
-				fmt.Fprintln(p.out, p.color(red, wrapped(clip(route.Name, 30)+": ", note)))
+				fmt.Fprintln(p.out, p.color(red, wrapped(clip(route.shown(), 30)+": ", note)))
 			}
 		}
 		if route.Override != nil && route.Override.UnclearUntil != nil {
@@ -106,6 +102,14 @@ func (p printer) unclear(route routeStatus) {
 	fmt.Fprintln(p.out, wrapped(route.Name+": ", fmt.Sprintf("another instance was rolled out, and whether this one was is not clear; the share that was set applies until %s",
 		route.Override.UnclearUntil.Local().Format(time.DateTime))))
 	fmt.Fprintln(p.out, "  to end it now: caddy proxyos reset "+route.Name)
+}
+
+// shown is how the route is called in a list. One without a name cannot be steered.
+func (s routeStatus) shown() string {
+	if s.Name == "" {
+		return "(" + s.Label + ")"
+	}
+	return s.Name
 }
 
 func (p printer) route(route routeStatus) error {

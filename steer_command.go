@@ -20,9 +20,11 @@ Also lists routes without a name. You cannot steer them. To steer a route, give
 it a name with the subdirective name.
 
 An upstream counts as up unless it is known to be down, or is on trial. A group
-is failing if its latest requests have all been answered with an error. With --cluster, lists each instance that
-shares the storage, marks one whose share differs from that of the instance you
-ask, and one that has not been heard of for three minutes.`, "caddy proxyos list",
+is failing if its latest requests have all been answered with an error.
+
+With --cluster, lists each instance that shares the storage, marks one whose
+share differs from that of the instance you ask, and one that has not been heard
+of for three minutes.`, "caddy proxyos list",
 		func(c adminClient, out printer, _ []string) (int, error) {
 			routes, err := c.list()
 			if err != nil {
