@@ -11,7 +11,6 @@ import (
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
-	"github.com/proxyos/caddy-proxyos/internal/printable"
 )
 
 // The exit codes of the commands. docs/operations.md has them, too.
@@ -65,7 +64,7 @@ func fails(cmd *cobra.Command, code int, err error) error {
 func printError(w io.Writer, err error) {
 	first := "Error: "
 	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintln(w, wrapped(first, printable.Escape(strings.TrimSuffix(line, "\n"))))
+		fmt.Fprintln(w, wrapped(first, line))
 		first = "  "
 	}
 }

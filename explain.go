@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/printable"
 )
 
 // explanation says how an address is understood, or what is wrong with it.
@@ -124,8 +125,8 @@ func explainAddresses(w io.Writer, addresses []string, asJSON bool) error {
 func (e explanation) print(w io.Writer) {
 	if e.Error != "" {
 		reason := strings.TrimPrefix(e.Error, fmt.Sprintf("upstream %q: ", e.Address))
-		fmt.Fprintf(w, "%s\n%s\n", e.Address, wrapped("  error: ", reason))
+		fmt.Fprintf(w, "%s\n%s\n", printable.Escape(e.Address), wrapped("  error: ", reason))
 		return
 	}
-	fmt.Fprintf(w, "%s\n%s\n  dials %s\n", e.Address, wrapped("  ", e.Reason), e.Dial)
+	fmt.Fprintf(w, "%s\n%s\n  dials %s\n", printable.Escape(e.Address), wrapped("  ", e.Reason), printable.Escape(e.Dial))
 }

@@ -15,6 +15,7 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/printable"
 )
 
 // configuredRoute is a proxyos handler found in a configuration.
@@ -67,7 +68,7 @@ func explainConfig(w io.Writer, path, adapter string, asJSON bool) error {
 			route.print(w)
 		}
 		if len(all) == 0 {
-			fmt.Fprintf(w, "%s has no proxyos route.\n", path)
+			fmt.Fprintln(w, printable.Escape(path)+" has no proxyos route.")
 		}
 	}
 	if slices.ContainsFunc(all, func(r routeExplanation) bool { return r.Error != "" }) {

@@ -4,19 +4,26 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/proxyos/caddy-proxyos/internal/printable"
 )
 
 // lineWidth is the width at which output is wrapped.
 const lineWidth = 80
 
+// All text that is laid out here is made safe for a terminal: it may come from a server, another
+// operator, or what only claims to be the admin API.
+
 // wrapped returns text in lines of at most lineWidth columns. The first line begins with
 // first, the others with as many spaces. It never breaks a word.
 func wrapped(first, text string) string {
 	var b strings.Builder
+	first = printable.Escape(first)
 	b.WriteString(first)
 	indent := len([]rune(first))
 	column := indent
 	for i, word := range strings.Fields(text) {
+		word = printable.Escape(word)
 		width := len([]rune(word))
 		switch {
 		case i == 0:
@@ -38,7 +45,9 @@ func wrapped(first, text string) string {
 func table(w io.Writer, indent string, rows [][]string, paint func(column int, text string) string) {
 	var widths []int
 	for _, row := range rows {
-		for column, text := range row {
+		for column := range row {
+			row[column] = printable.Escape(row[column])
+			text := row[column]
 			if column == len(widths) {
 				widths = append(widths, 0)
 			}
@@ -86,11 +95,11 @@ func fit(indent int, rows [][]string) {
 	}
 }
 
-// clip shortens text to a width, and marks the cut.
+// clip shortens text to a width, and marks the cut. It makes the text safe, too.
 func clip(text string, width int) string {
-	runes := []rune(text)
+	runes := []rune(printable.Escape(text))
 	if len(runes) <= width {
-		return text
+		return string(runes)
 	}
 	return string(runes[:width-1]) + "…"
 }

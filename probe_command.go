@@ -112,7 +112,10 @@ func probeBackend(ctx context.Context, b backend, p *probe.Prober, w io.Writer) 
 	r.Certificate, r.Works, r.Cause, r.Verdict, r.Caddyfile = found.Certificate, v.Works, v.Cause, v.Text, v.Caddyfile
 	fmt.Fprintf(w, "\n%s\n", wrapped("  ", v.Text))
 	if v.Caddyfile != "" {
-		fmt.Fprintf(w, "\n      %s\n", strings.ReplaceAll(strings.ReplaceAll(v.Caddyfile, "\t", "    "), "\n", "\n      "))
+		fmt.Fprintln(w)
+		for line := range strings.SplitSeq(v.Caddyfile, "\n") {
+			fmt.Fprintln(w, "      "+printable.Escape(strings.ReplaceAll(line, "\t", "    ")))
+		}
 	}
 	return r
 }

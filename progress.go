@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"golang.org/x/term"
-
-	"github.com/proxyos/caddy-proxyos/internal/printable"
 )
 
 // progressInterval is how often progress is told where a line cannot be redrawn, such as in the
@@ -31,7 +29,7 @@ func newProgress(out io.Writer) *progress {
 
 // show says what is waited for.
 func (p *progress) show(text string) {
-	text = clip(printable.Escape(text), lineWidth-1) // a full line may move the cursor to the next one
+	text = clip(text, lineWidth-1) // a full line may move the cursor to the next one
 	now := p.now()
 	switch {
 	case p.out == nil, text == p.last && p.terminal, !p.terminal && !p.told.IsZero() && now.Sub(p.told) < progressInterval:

@@ -101,7 +101,7 @@ func (p printer) cluster(routes []routeStatus, records []instanceRecord, now tim
 func (p printer) unclear(route routeStatus) {
 	fmt.Fprintln(p.out, wrapped(route.Name+": ", fmt.Sprintf("another instance was rolled out, and whether this one was is not clear; the share that was set applies until %s",
 		route.Override.UnclearUntil.Local().Format(time.DateTime))))
-	fmt.Fprintln(p.out, "  to end it now: caddy proxyos reset "+route.Name)
+	fmt.Fprintln(p.out, clip("  to end it now: caddy proxyos reset "+route.Name, lineWidth))
 }
 
 // shown is how the route is called in a list. One without a name cannot be steered.
