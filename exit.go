@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
-
 )
 
 // The exit codes of the commands. docs/operations.md has them, too.

@@ -14,12 +14,13 @@ import (
 
 // explanation says how an address is understood, or what is wrong with it.
 type explanation struct {
-	Address   string `json:"address"`
-	Scheme    string `json:"scheme,omitempty"`
-	Dial      string `json:"dial,omitempty"`
-	TLSVerify *bool  `json:"tls_verify,omitempty"` // only for https
-	Reason    string `json:"reason,omitempty"`
-	Error     string `json:"error,omitempty"`
+	Address   string   `json:"address"`
+	Scheme    string   `json:"scheme,omitempty"`
+	Dial      string   `json:"dial,omitempty"`
+	TLSVerify *bool    `json:"tls_verify,omitempty"` // only for https
+	Reason    string   `json:"reason,omitempty"`
+	Warnings  []string `json:"warnings,omitempty"` // only of an address that is explained by itself
+	Error     string   `json:"error,omitempty"`
 }
 
 // explain explains an address, and a port range with one explanation for each port.
@@ -31,6 +32,10 @@ func explain(text string, route routeOptions) []explanation {
 	all := make([]explanation, 0, len(backends))
 	for _, b := range backends {
 		e := b.explain()
+		e.Warnings = b.lint(route)
+		if len(backends) > manyPorts && len(all) == 0 {
+			e.Warnings = append(e.Warnings, lintRange(text, len(backends)))
+		}
 		if len(backends) == 1 {
 			e.Address = text
 		}
@@ -74,10 +79,11 @@ func explainCommand() *cobra.Command {
 		Short: "Says how addresses are understood, without touching the network",
 		Long: `
 Says how proxyos understands each address: HTTP or HTTPS, what it dials, whether
-the certificate is checked, and which rule decides.
+the certificate is checked, and which rule decides. Warns of what is often a
+mistake. Each warning says what to write, and that ends it.
 
-With --config, explains every proxyos route of a config instead, and warns of
-what looks wrong. Placeholders are left as they are.
+With --config, explains every proxyos route of a config instead. Placeholders
+are left as they are.
 
 Exits with 1 if an address, or a route, has an error.`,
 		Example: "  caddy proxyos explain pve:8006 https://app:3000 db:8440-8445\n" +
@@ -129,4 +135,7 @@ func (e explanation) print(w io.Writer) {
 		return
 	}
 	fmt.Fprintf(w, "%s\n%s\n  dials %s\n", printable.Escape(e.Address), wrapped("  ", e.Reason), printable.Escape(e.Dial))
+	for _, warning := range e.Warnings {
+		fmt.Fprintln(w, wrapped("  warning: ", strings.TrimPrefix(warning, e.Address+": ")))
+	}
 }

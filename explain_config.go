@@ -33,6 +33,7 @@ type routeExplanation struct {
 	Split     float64               `json:"traffic_split"`
 	Upstreams []upstreamExplanation `json:"upstreams,omitempty"`
 	Warnings  []string              `json:"warnings,omitempty"`
+	Notes     []string              `json:"notes,omitempty"`
 	Error     string                `json:"error,omitempty"`
 }
 
@@ -173,7 +174,7 @@ func (e *routeExplanation) describe(p *plan) {
 			})
 		}
 	}
-	e.Warnings = p.lint()
+	e.Warnings, e.Notes = p.lint(), p.notes()
 }
 
 // certificateCheck says in a few words whether the certificate is checked, and why.
@@ -213,6 +214,9 @@ func (e routeExplanation) print(w io.Writer) {
 	}
 	if len(rows) > 1 {
 		table(w, "  ", rows, nil)
+	}
+	for _, note := range e.Notes {
+		fmt.Fprintln(w, wrapped("  note: ", note))
 	}
 	for _, warning := range e.Warnings {
 		fmt.Fprintln(w, wrapped("  warning: ", warning))
