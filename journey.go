@@ -289,6 +289,10 @@ func (j *journey) outcomeOf(err error) error {
 	}
 	// for whoever answers instead
 	j.answer.setCookie()
+	if failure, ok := err.(caddyhttp.HandlerError); ok && len(j.tried) == 0 && failure.StatusCode == http.StatusServiceUnavailable && j.route.transport != nil { //nolint:errorlint // as reverse_proxy returns it
+		failure.Err = j.route.transport.failures.nobody(j.group, failure.Err)
+		return failure
+	}
 	if failure, ok := err.(caddyhttp.HandlerError); ok && j.target != nil && !j.judged && j.route.transport != nil { //nolint:errorlint // as reverse_proxy returns it
 		failure.Err = j.route.transport.failures.explain(j.target.backend, failure.Err) // the address it would have been sent to
 		return failure

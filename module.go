@@ -160,6 +160,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.route.warnUnchecked(p.unchecked()...)
+	h.route.warnPlaceholders()
 	if p.idleChecks() {
 		ctx.Logger().Warn(idleChecksWarning, zap.String("route", h.route.title))
 	}
