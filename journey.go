@@ -55,6 +55,7 @@ func newJourney(route *route, w http.ResponseWriter, r *http.Request, d decision
 	j := &journey{route: route, toStaging: d.toStaging, started: time.Now()}
 	j.tried = j.first[:0]
 	j.answer.ResponseWriter, j.answer.cookie = w, d.cookie
+	j.answer.cacheable = d.cookie != "" && route.cohorts.sticky.Cacheable
 	j.repl = r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	j.repl.Set("http.proxyos.route", route.label)
 	j.group = route.production
