@@ -30,6 +30,14 @@ func (c *child) steer(args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), diagnostics.String()
 }
 
+// exitCode returns the exit code of a command that failed, or -1 if it did not run.
+func exitCode(err error) int {
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	return -1
+}
+
 // wantsSteer also finds what is broken into lines.
 func (c *child) wantsSteer(code int, output string, args ...string) {
 	c.t.Helper()
