@@ -2,13 +2,10 @@ package proxyos
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -120,5 +117,6 @@ func (at *target) refuses(ctx context.Context) bool {
 		conn.Close()
 		return false
 	}
-	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)
+	cause := diagnose.Of(err)
+	return cause == diagnose.Refused || cause == diagnose.NoSocket
 }
