@@ -27,11 +27,15 @@ type App struct {
 	// set. A duration, such as "2s", or a number of nanoseconds. At least 100ms. Default: 5s.
 	SyncInterval caddy.Duration `json:"sync_interval,omitempty"`
 
-	httpsPorts portSet
-	routes     registry
-	lanes      map[string]*lane // shared by the routes that do not configure a transport
-	steering   *steering
-	stop       context.CancelFunc
+	// Whether requests may take the fast ways to an upstream, on all routes that do not say it
+	// themselves. See the handler's fast_path. Default: true.
+	FastPath *bool `json:"fast_path,omitempty"`
+
+	defaults routeDefaults
+	routes   registry
+	lanes    map[string]*lane // shared by the routes that do not configure a transport
+	steering *steering
+	stop     context.CancelFunc
 }
 
 const defaultSyncInterval = 5 * time.Second
@@ -46,7 +50,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 
 // Provision fills in the defaults and registers the metrics.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.httpsPorts = newPortSet(a.ports())
+	a.defaults = a.forRoutes()
 	if a.SyncInterval == 0 {
 		a.SyncInterval = caddy.Duration(defaultSyncInterval)
 	}
@@ -76,6 +80,17 @@ func (a *App) ports() []int {
 		return defaultHTTPSPorts
 	}
 	return *a.HTTPSPorts
+}
+
+// routeDefaults are what the app says for the routes that do not say it themselves.
+type routeDefaults struct {
+	httpsPorts portSet
+	fastPath   bool
+}
+
+// forRoutes returns what the app says for the routes. A nil App has the defaults.
+func (a *App) forRoutes() routeDefaults {
+	return routeDefaults{newPortSet(a.ports()), a == nil || a.FastPath == nil || *a.FastPath}
 }
 
 // Validate rejects invalid ports, and intervals that would keep the storage busy.

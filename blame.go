@@ -35,6 +35,8 @@ type evidence struct {
 	slow    bool            // most of the time went by waiting for the client's body, to the end
 	asked   bool            // a connection was asked for
 	reused  bool            // the one that was used had carried other requests
+
+	answering bool // something of an answer came
 }
 
 // blame says whose fault the error of an attempt is, and the status to answer with where it
@@ -60,7 +62,7 @@ func (e evidence) blame(err error) (fault, int) {
 		return ownFault, http.StatusBadGateway
 	case e.slow && (isEnd(err) || isTimeout(err)): // the upstream was the first to have enough of it
 		return clientFault, http.StatusRequestTimeout
-	case e.reused && isEnd(err):
+	case e.reused && !e.answering && isEnd(err):
 		return staleFault, http.StatusBadGateway
 	}
 	return upstreamFault, 0

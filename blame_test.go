@@ -38,6 +38,7 @@ func TestWhoseFaultAFailedAttemptIs(t *testing.T) {
 		{"a reset of a used connection", evidence{context: here, asked: true, reused: true}, reset, staleFault, 502},
 		{"the end of a used connection", evidence{context: here, asked: true, reused: true}, errors.New("http: server closed idle connection"), staleFault, 502},
 		{"a used connection that this side had closed", evidence{context: here, asked: true, reused: true}, fmt.Errorf("write: %w", net.ErrClosed), staleFault, 502},
+		{"the end of a used connection, in the middle of an answer", evidence{context: here, asked: true, reused: true, answering: true}, io.ErrUnexpectedEOF, upstreamFault, 0},
 		{"a used connection that hangs", evidence{context: here, asked: true, reused: true}, os.ErrDeadlineExceeded, upstreamFault, 0},
 		{"garbage on a used connection", evidence{context: here, asked: true, reused: true}, errors.New(`malformed HTTP response "x"`), upstreamFault, 0},
 		{"a client that left", evidence{context: gone, asked: true}, context.Canceled, clientFault, 499},

@@ -33,6 +33,7 @@ var directiveBlock = block[Handler]{
 	{"staging_fallback [on|off]", once, func(p *parser, h *Handler) error { return p.onOff(&h.StagingFallback) }},
 	{"skip_tls_verify [on|off]", once, func(p *parser, h *Handler) error { return p.onOff(&h.SkipTLSVerify) }},
 	{"retry_buffer <size>", once, readRetryBuffer},
+	{"fast_path [on|off]", once, func(p *parser, h *Handler) error { return p.onOff(&h.FastPath) }},
 	{"transport <module> {...}", once, readTransport},
 }
 

@@ -11,6 +11,7 @@ import (
 var globalBlock = block[App]{
 	{"https_ports [+|-]<ports...>", once, readHTTPSPorts},
 	{"sync_interval <duration>", once, readSyncInterval},
+	{"fast_path [on|off]", once, func(p *parser, app *App) error { return p.onOff(&app.FastPath) }},
 }
 
 // parseGlobalOption sets up the app from Caddyfile tokens. Syntax:

@@ -80,6 +80,8 @@ var pairs = []struct {
 			"server_name": "n", "ca": {"provider": "inline", "trusted_ca_certs": ["MIIB"]},
 			"client_certificate_file": "cert", "client_certificate_key_file": "key"}}, "b:2"]}`,
 	},
+	{"fast_path", "proxyos a:1 {\nfast_path\n}", `{"upstreams": ["a:1"], "fast_path": true}`},
+	{"fast_path off", "proxyos a:1 {\nfast_path off\n}", `{"upstreams": ["a:1"], "fast_path": false}`},
 	{"skip_tls_verify", "proxyos a:1 {\nskip_tls_verify\n}", `{"upstreams": ["a:1"], "skip_tls_verify": true}`},
 	{"skip_tls_verify on", "proxyos a:1 {\nskip_tls_verify on\n}", `{"upstreams": ["a:1"], "skip_tls_verify": true}`},
 	{"skip_tls_verify off", "proxyos a:1 {\nskip_tls_verify off\n}", `{"upstreams": ["a:1"], "skip_tls_verify": false}`},
@@ -192,11 +194,11 @@ func TestDirectiveTakesMatchers(t *testing.T) {
 }
 
 func TestGlobalOption(t *testing.T) {
-	config, err := adapt("{\nproxyos {\nhttps_ports -443 +5001\nsync_interval 2s\n}\n}\n" + site("proxyos a:1"))
+	config, err := adapt("{\nproxyos {\nhttps_ports -443 +5001\nsync_interval 2s\nfast_path off\n}\n}\n" + site("proxyos a:1"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `"proxyos":{"https_ports":[8006,8007,8443,9090,9443,10443,5001],"sync_interval":2000000000}`
+	const want = `"proxyos":{"https_ports":[8006,8007,8443,9090,9443,10443,5001],"sync_interval":2000000000,"fast_path":false}`
 	if !strings.Contains(config, want) {
 		t.Errorf("no %s in %s", want, config)
 	}
@@ -274,6 +276,8 @@ func TestWrongCaddyfilesAreRejected(t *testing.T) {
 
 		{"skip_tls_verify neither on nor off", "proxyos a:1 {\nskip_tls_verify maybe\n}", `skip_tls_verify takes on or off, not "maybe"`, 3},
 		{"skip_tls_verify on and off", "proxyos a:1 {\nskip_tls_verify on off\n}", `skip_tls_verify takes on or off, not "on off"`, 3},
+		{"fast_path neither on nor off", "proxyos a:1 {\nfast_path maybe\n}", `fast_path takes on or off, not "maybe"`, 3},
+		{"two fast_path", "proxyos a:1 {\nfast_path\nfast_path off\n}", "fast_path" + again, 4},
 		{"a weight below 0", "proxyos {\nupstream a:1 {\nweight -1\n}\n}", `upstream "a:1": weight -1 is outside 0 to 1000`, 5},
 		{"a weight above 1000", "proxyos {\nupstream a:1 {\nweight 1001\n}\n}", `upstream "a:1": weight 1001 is outside 0 to 1000`, 5},
 		{"a weight that is not a whole number", "proxyos {\nupstream a:1 {\nweight 1.5\n}\n}", `weight: "1.5" is not a whole number`, 4},
@@ -308,13 +312,15 @@ func TestWrongGlobalOptionsAreRejected(t *testing.T) {
 	for _, c := range []struct{ name, option, want string }{
 		{"an argument", "proxyos on", `the proxyos option takes a block, not "on", at Caddyfile:2`},
 		{"written twice", "proxyos\nproxyos", "the proxyos option is already specified; write it once, at Caddyfile:3"},
-		{"an unknown option", "proxyos {\nports 1\n}", `unrecognized subdirective "ports" of proxyos; it takes https_ports and sync_interval, at Caddyfile:3`},
+		{"an unknown option", "proxyos {\nports 1\n}", `unrecognized subdirective "ports" of proxyos; it takes https_ports, sync_interval and fast_path, at Caddyfile:3`},
 		{"ports twice", "proxyos {\nhttps_ports 1\nhttps_ports 2\n}", "https_ports is already specified; write it once, at Caddyfile:4"},
 		{"no port", "proxyos {\nhttps_ports\n}", "https_ports: no port given; write the ports that mean HTTPS, or +8444 to add one, at Caddyfile:3"},
 		{"a port out of range", "proxyos {\nhttps_ports 65536\n}", `https_ports: port "65536" is not a number from 1 to 65535, at Caddyfile:3`},
 		{"an empty port", "proxyos {\nhttps_ports \"\"\n}", `https_ports: port "" is not a number from 1 to 65535, at Caddyfile:3`},
 		{"an interval that is not a duration", "proxyos {\nsync_interval soon\n}", `sync_interval: "soon" is not a duration; write one such as 5s, at Caddyfile:3`},
 		{"no interval", "proxyos {\nsync_interval\n}", "sync_interval: wrong argument count; write `sync_interval <duration>`, at Caddyfile:3"},
+		{"fast_path neither on nor off", "proxyos {\nfast_path maybe\n}", `fast_path takes on or off, not "maybe", at Caddyfile:3`},
+		{"two fast_path", "proxyos {\nfast_path on\nfast_path off\n}", "fast_path is already specified; write it once, at Caddyfile:4"},
 		{"two intervals", "proxyos {\nsync_interval 1s\nsync_interval 2s\n}", "sync_interval is already specified; write it once, at Caddyfile:4"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,7 +1,9 @@
 package proxyos
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -35,32 +37,56 @@ func drain(c adminClient, out printer, o *steerOptions, name string, percent flo
 	}
 	line.end()
 	if o.cluster {
-		if late, err := awaitCluster(c, name, percent, max(limit, time.Second)); late != "" || err != nil {
+		if err := awaitCluster(c, name, percent, max(limit, clusterWait)); err != nil {
 			_ = out.route(route)
-			return exitNotDrained, fmt.Errorf("route %q is at %g %% here, but not on %s: %w", name, percent, late, err)
+			return exitNotDrained, fmt.Errorf("route %q is at %g %% here, but not everywhere: %w", name, percent, err)
 		}
 	}
 	return 0, out.route(route)
 }
 
-// awaitCluster waits until all instances that are heard of have a share.
-func awaitCluster(c adminClient, name string, percent float64, limit time.Duration) (late string, err error) {
+// clusterWait is how long promote and rollback wait for other instances at least: two intervals
+// of the default sync_interval, and a moment.
+const clusterWait = 11 * time.Second
+
+// awaitCluster waits until all instances have a share. It does not wait for those that are
+// silent, but they are late, too.
+func awaitCluster(c adminClient, name string, percent float64, limit time.Duration) error {
 	for deadline := time.Now().Add(limit); ; time.Sleep(200 * time.Millisecond) {
 		records, err := c.instances()
-		late = "any instance"
-		if err == nil {
-			late = ""
-			for _, record := range records {
-				if share, ok := record.Shares[name]; ok && share != percent {
-					late = fmt.Sprintf("%s (%s)", record.Name, record.ID)
-					err = fmt.Errorf("it has %g %%, and was heard of at %s", share, record.Heard.Local().Format(time.TimeOnly))
-				}
-			}
+		late, worthwhile := lateInstances(records, name, percent, time.Now())
+		switch {
+		case err == nil && len(late) == 0 && len(records) > 0:
+			return nil
+		case time.Now().Before(deadline) && (worthwhile || err != nil || len(records) == 0):
+			continue
+		case err != nil:
+			return err
+		case len(records) == 0:
+			return errors.New("no instance has written of itself yet")
 		}
-		if late == "" || !time.Now().Before(deadline) {
-			return late, err
+		return errors.New(strings.Join(late, "; "))
+	}
+}
+
+// lateInstances says which instances do not have a share, and whether that is worth waiting for.
+func lateInstances(records []instanceRecord, name string, percent float64, now time.Time) (late []string, worthwhile bool) {
+	for _, record := range records {
+		share, ok := record.Shares[name]
+		switch {
+		case record.Heard.IsZero():
+			late = append(late, fmt.Sprintf("what instance %s wrote of itself cannot be read", record.ID))
+			worthwhile = true
+		case !ok || share == percent:
+		case record.silent(now):
+			late = append(late, fmt.Sprintf("instance %s (%s) had %s, and is silent since %s; if it is gone for good, delete %s/%s in the storage",
+				record.Name, record.ID, percentText(share), record.Heard.Local().Format(time.DateTime), instancesFolder, record.ID))
+		default:
+			late = append(late, fmt.Sprintf("instance %s (%s) has %s, as of %s", record.Name, record.ID, percentText(share), record.Heard.Local().Format(time.TimeOnly)))
+			worthwhile = true
 		}
 	}
+	return late, worthwhile
 }
 
 func (s routeStatus) inFlight(group string) int64 {

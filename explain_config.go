@@ -31,6 +31,8 @@ type routeExplanation struct {
 	Server    string                `json:"server"`
 	Hosts     []string              `json:"hosts,omitempty"`
 	Split     float64               `json:"traffic_split"`
+	Way       string                `json:"way,omitempty"`      // of plain requests: short or reverse_proxy
+	KeptOff   []string              `json:"kept_off,omitempty"` // the short way, by these
 	Upstreams []upstreamExplanation `json:"upstreams,omitempty"`
 	Warnings  []string              `json:"warnings,omitempty"`
 	Notes     []string              `json:"notes,omitempty"`
@@ -93,14 +95,14 @@ func explainRoutes(config []byte) ([]routeExplanation, error) {
 	if err := decoder.Decode(&decoded); err != nil {
 		return nil, err
 	}
-	ports := newPortSet(decoded.Apps.Proxyos.ports())
+	defaults := decoded.Apps.Proxyos.forRoutes()
 	all := []routeExplanation{}
 	taken := make(names)
 	for _, server := range slices.SortedFunc(maps.Keys(decoded.Apps.HTTP.Servers), compareServers) {
 		var routes []configuredRoute
 		findRoutes(decoded.Apps.HTTP.Servers[server], configuredRoute{place: place{server: server}}, &routes)
 		for _, route := range routes {
-			all = append(all, explainRoute(route, ports, taken))
+			all = append(all, explainRoute(route, defaults, taken))
 		}
 	}
 	return all, nil
@@ -143,7 +145,7 @@ func matched(matchers any, name string) []string {
 
 // explainRoute explains a route by the plan that loading makes of its handler. It loads no
 // modules.
-func explainRoute(found configuredRoute, ports portSet, taken names) routeExplanation {
+func explainRoute(found configuredRoute, defaults routeDefaults, taken names) routeExplanation {
 	e := routeExplanation{Server: found.server, Hosts: found.hosts}
 	e.Label = found.label("of unknown upstreams")
 	h := new(Handler)
@@ -151,9 +153,12 @@ func explainRoute(found configuredRoute, ports portSet, taken names) routeExplan
 		e.Error = err.Error()
 		return e
 	}
-	p, err := newPlan(h, ports)
+	p, err := newPlan(h, defaults)
 	e.describe(p)
 	e.Label = cmp.Or(p.name, found.label(p.firstAddress()))
+	if err == nil {
+		e.describeWay(p)
+	}
 	if err == nil && p.name != "" {
 		_, err = taken.claim(p.name, h, p.firstAddress())
 	}
@@ -175,6 +180,20 @@ func (e *routeExplanation) describe(p *plan) {
 		}
 	}
 	e.Warnings, e.Notes = p.lint(), p.notes()
+}
+
+// The ways of plain requests.
+const (
+	wayShort        = "short"
+	wayReverseProxy = "reverse_proxy"
+)
+
+// describeWay adds which way plain requests take, and why.
+func (e *routeExplanation) describeWay(p *plan) {
+	e.Way, e.KeptOff = wayShort, p.keptOff
+	if len(e.KeptOff) > 0 {
+		e.Way = wayReverseProxy
+	}
 }
 
 // certificateCheck says in a few words whether the certificate is checked, and why.
@@ -217,6 +236,12 @@ func (e routeExplanation) print(w io.Writer) {
 	}
 	for _, note := range e.Notes {
 		fmt.Fprintln(w, wrapped("  note: ", note))
+	}
+	switch e.Way {
+	case wayShort:
+		fmt.Fprintln(w, wrapped("  way: ", "plain requests take the short one"))
+	case wayReverseProxy:
+		fmt.Fprintln(w, wrapped("  way: ", "all requests go through reverse_proxy: "+strings.Join(e.KeptOff, "; ")))
 	}
 	for _, warning := range e.Warnings {
 		fmt.Fprintln(w, wrapped("  warning: ", warning))

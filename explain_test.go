@@ -138,6 +138,7 @@ func TestExplainConfig(t *testing.T) {
 		"staging prom:9090 https (port) checked (group) 1",
 		"warning: pve:8006: the certificate is not checked, only because of the port",
 		"warning: lb_retries 3 with a single upstream",
+		"production x:8444 https (port) pinned 1 staging prom:9090 https (port) checked (group) 1 way: plain requests take the short one",
 		"route b.example.com (without a name, server srv0, b.example.com)",
 		`error: upstream "http://a.lan:8006": it dials a.lan:8006, like upstream "a.lan:8006" of production, but in a different way`,
 	} {
@@ -151,7 +152,7 @@ func TestExplainConfig(t *testing.T) {
 	if err := json.Unmarshal([]byte(output), &routes); err != nil {
 		t.Fatal(err)
 	}
-	if len(routes) != 3 || routes[0].Name != "lab" || len(routes[0].Upstreams) != 5 || routes[0].Upstreams[4].Group != staging ||
+	if len(routes) != 3 || routes[0].Way != wayShort || routes[2].Way != "" || routes[0].Name != "lab" || len(routes[0].Upstreams) != 5 || routes[0].Upstreams[4].Group != staging ||
 		routes[0].Split != 12.5 || len(routes[0].Warnings) != 1 || routes[2].Error == "" {
 		t.Errorf("JSON: %s", output)
 	}
@@ -196,7 +197,7 @@ func TestExplainRejectsTheGroupsThatLoadingRejects(t *testing.T) {
 		if err := json.Unmarshal([]byte(config), h); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := newPlan(h, nil); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := newPlan(h, routeDefaults{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", config, err, want)
 		}
 	}

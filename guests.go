@@ -19,21 +19,32 @@ type selectionPolicy struct{}
 // the reverse proxy's own copy of the request.
 func (selectionPolicy) Select(_ reverseproxy.UpstreamPool, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	j := journeyOf(r)
+	r.URL.Scheme = "" // the last attempt's, which may not be this one's
+	if upstream, ok := j.handed.pick(); ok {
+		setRealIP(r)
+		return upstream
+	}
 	if len(j.tried) == 0 {
 		setRealIP(r)
 	}
-	r.URL.Scheme = "" // the last attempt's, which may not be this one's
 	return j.attempt(r, w)
 }
 
 // setRealIP tells the upstream the client's address, whatever the client says of it.
 func setRealIP(r *http.Request) {
-	ip, _ := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string)
-	if ip == "" || ip == "@" { // the client came through a socket
+	ip, ok := realIP(caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey))
+	if !ok {
 		delete(r.Header, "X-Real-Ip")
 		return
 	}
 	r.Header["X-Real-Ip"] = []string{ip}
+}
+
+// realIP returns the address of a client, as Caddy knows it. One that came through a socket
+// has none.
+func realIP(known any) (ip string, ok bool) {
+	ip, _ = known.(string)
+	return ip, ip != "" && ip != "@"
 }
 
 // upstreamSource is the guest in a route's reverse proxy that gathers the upstreams of the

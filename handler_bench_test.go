@@ -29,15 +29,19 @@ func BenchmarkServeHTTP(b *testing.B) {
 	b.Run("transport=bench/reverse_proxy", func(b *testing.B) {
 		benchServe(b, provisionBench[*reverseproxy.Handler](b, "http.handlers.reverse_proxy", benchStock("bench")))
 	})
-	b.Run("transport=http/proxyos", func(b *testing.B) {
-		route := provisionBench[*Handler](b, "http.handlers.proxyos", benchProxyos("http"))
-		for _, g := range route.route.groups {
-			for _, t := range g.targets {
-				t.requests = answeringTransport{}
+	for _, way := range []string{"on", "off"} {
+		b.Run("transport=http/proxyos/fast_path="+way, func(b *testing.B) {
+			config := benchProxyos("http")
+			config["fast_path"] = encode(way == "on")
+			route := provisionBench[*Handler](b, "http.handlers.proxyos", config)
+			for _, g := range route.route.groups {
+				for _, t := range g.targets {
+					t.requests = answeringTransport{}
+				}
 			}
-		}
-		benchServe(b, route)
-	})
+			benchServe(b, route)
+		})
+	}
 	b.Run("transport=http/reverse_proxy", func(b *testing.B) {
 		proxy := provisionBench[*reverseproxy.Handler](b, "http.handlers.reverse_proxy", benchStock("http"))
 		proxy.Transport = answeringTransport{}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/http"
 	"os"
@@ -76,13 +77,17 @@ var moduleVersion = sync.OnceValue(func() string {
 func (s *steering) announce(ctx context.Context) {
 	now := time.Now()
 	record, last := s.record(now), s.announced.Load()
-	if last != nil && now.Sub(last.Heard) < recordInterval && maps.Equal(record.Configured, last.Configured) && maps.Equal(record.Shares, last.Shares) {
+	age := time.Duration(-1)
+	if last != nil {
+		age = now.Sub(last.Heard) // negative where the clock was set back
+	}
+	if age >= 0 && age < recordInterval && maps.Equal(record.Configured, last.Configured) && maps.Equal(record.Shares, last.Shares) {
 		return
 	}
 	if !s.isRunning() || !s.announcing.CompareAndSwap(false, true) {
 		return
 	}
-	go func() {
+	s.background.Go(func() {
 		defer s.announcing.Store(false)
 		ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 		defer cancel()
@@ -99,14 +104,14 @@ func (s *steering) announce(ctx context.Context) {
 			s.purged = now
 			s.purge(ctx, now)
 		}
-	}()
+	})
 }
 
 // purge removes the records of instances that are long gone.
 func (s *steering) purge(ctx context.Context, now time.Time) {
 	records, err := s.instances(ctx)
 	for _, record := range records {
-		if now.Sub(record.Heard) > forgottenAfter {
+		if now.Sub(record.Heard).Abs() > forgottenAfter {
 			err = errors.Join(err, s.store.storage.Delete(ctx, instancesFolder+"/"+record.ID))
 		}
 	}
@@ -115,19 +120,28 @@ func (s *steering) purge(ctx context.Context, now time.Time) {
 	}
 }
 
-// instances returns the records of all instances, by name.
+// instances returns the records of all instances, by name. One that cannot be read has its ID
+// only.
 func (s *steering) instances(ctx context.Context) ([]instanceRecord, error) {
 	records := []instanceRecord{}
 	keys, err := s.store.storage.List(ctx, instancesFolder, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return records, nil
+	}
 	if err != nil {
 		return records, fmt.Errorf("listing %s in the storage: %w", instancesFolder, err)
 	}
 	for _, key := range keys {
-		var record instanceRecord
+		id := strings.TrimPrefix(key, instancesFolder+"/")
 		raw, err := s.store.storage.Load(ctx, key)
-		if err == nil && json.Unmarshal(raw, &record) == nil && key == instancesFolder+"/"+record.ID {
-			records = append(records, record)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
 		}
+		var record instanceRecord
+		if err != nil || json.Unmarshal(raw, &record) != nil || record.ID != id {
+			record = instanceRecord{ID: id} // never heard of
+		}
+		records = append(records, record)
 	}
 	slices.SortFunc(records, func(a, b instanceRecord) int { return strings.Compare(a.Name+a.ID, b.Name+b.ID) })
 	return records, nil
@@ -159,8 +173,9 @@ func (s *steering) configuredElsewhere(ctx context.Context, route string) []conf
 	return all
 }
 
-// silent tells whether the instance has not been heard of for a while.
-func (r instanceRecord) silent(now time.Time) bool { return now.Sub(r.Heard) > silentAfter }
+// silent tells whether the instance has not been heard of for a while. A clock that is far
+// ahead is not believed.
+func (r instanceRecord) silent(now time.Time) bool { return now.Sub(r.Heard).Abs() > silentAfter }
 
 func (a *adminAPI) serveInstances(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodGet {

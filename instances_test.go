@@ -50,3 +50,28 @@ func TestAClusterIsListedWithMarks(t *testing.T) {
 		}
 	}
 }
+
+func TestWhichInstancesAreLate(t *testing.T) {
+	now := time.Now()
+	record := func(id string, share float64, heard time.Time) instanceRecord {
+		return instanceRecord{ID: id, Name: "host", Heard: heard, Shares: map[string]float64{"app": share}}
+	}
+	for name, test := range map[string]struct {
+		record     instanceRecord
+		late       string // what is said of it
+		worthwhile bool
+	}{
+		"has the share":                 {record("a", 100, now), "", false},
+		"has it, and is silent":         {record("a", 100, now.Add(-time.Hour)), "", false},
+		"has another":                   {record("a", 40, now), "instance host (a) has 40 %", true},
+		"has another, and is silent":    {record("a", 40, now.Add(-time.Hour)), "delete proxyos/instances/a in the storage", false},
+		"has another, and a wrong time": {record("a", 40, now.Add(time.Hour)), "is silent since", false},
+		"does not have the route":       {instanceRecord{ID: "a", Heard: now}, "", false},
+		"cannot be read":                {instanceRecord{ID: "a"}, "what instance a wrote of itself cannot be read", true},
+	} {
+		late, worthwhile := lateInstances([]instanceRecord{test.record}, "app", 100, now)
+		if worthwhile != test.worthwhile || (test.late == "") != (len(late) == 0) || !strings.Contains(strings.Join(late, ""), test.late) {
+			t.Errorf("%s: %q, worth waiting for: %v", name, late, worthwhile)
+		}
+	}
+}

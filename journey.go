@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -38,7 +39,11 @@ type journey struct {
 	answered            int  // the status of the latest attempt's answer: an error after that is not the upstream's
 	finished            bool // counted
 
+	handed *handedAttempt // what the short way leaves to the reverse proxy; nil if it has not been tried
+	short  bool           // it has answered
+
 	asked, reused bool          // what is known of the latest attempt's connection; see evidence
+	answering     atomic.Bool   // likewise; transports tell of it on goroutines of their own
 	opened        time.Time     // when the latest attempt was given the body
 	waitedBefore  time.Duration // for the body until then
 }
@@ -51,8 +56,9 @@ func journeyOf(r *http.Request) *journey {
 	return j
 }
 
-func newJourney(route *route, w http.ResponseWriter, r *http.Request, d decision) *journey {
-	j := &journey{route: route, toStaging: d.toStaging, started: time.Now()}
+// begin begins the journey of a request.
+func (j *journey) begin(route *route, w http.ResponseWriter, r *http.Request, d decision) {
+	j.route, j.toStaging, j.started = route, d.toStaging, time.Now()
 	j.tried = j.first[:0]
 	j.answer.ResponseWriter, j.answer.cookie = w, d.cookie
 	j.answer.cacheable = d.cookie != "" && route.cohorts.sticky.Cacheable
@@ -63,7 +69,6 @@ func newJourney(route *route, w http.ResponseWriter, r *http.Request, d decision
 		j.group = route.staging
 	}
 	j.enter()
-	return j
 }
 
 // enter makes the journey's group the one that answers for the request.
@@ -93,6 +98,7 @@ func (j *journey) attempt(r *http.Request, w http.ResponseWriter) *reverseproxy.
 	j.tried, j.strikes = append(j.tried, upstream), upstream.Fails()
 	j.target, j.judged, j.answered = j.group.targetOf(upstream), false, 0
 	j.asked, j.reused = false, false
+	j.answering.Store(false)
 	if counts := j.target.counts; counts != nil {
 		counts.requests.Add(1)
 		counts.inFlight.Add(1)
@@ -106,6 +112,7 @@ func (j *journey) watch(req *http.Request) {
 	if trace := httptrace.ContextClientTrace(req.Context()); trace != nil {
 		trace.GetConn = func(string) { j.asked = true }
 		trace.GotConn = func(info httptrace.GotConnInfo) { j.reused = info.Reused }
+		trace.GotFirstResponseByte = func() { j.answering.Store(true) }
 	}
 }
 
@@ -152,7 +159,7 @@ func (j *journey) isUsedUp(r *http.Request) bool {
 
 // evidence is what is known of the latest attempt.
 func (j *journey) evidence(req *http.Request) evidence {
-	return evidence{context: req.Context(), body: j.body.err(), slow: j.isSlow(), asked: j.asked, reused: j.reused}
+	return evidence{context: req.Context(), body: j.body.err(), slow: j.isSlow(), asked: j.asked, reused: j.reused, answering: j.answering.Load()}
 }
 
 // isSlow tells whether most of the latest attempt was waiting for the client's body, to the
@@ -254,10 +261,22 @@ func (j *journey) finish(err error) {
 	state := j.group.state
 	state.inFlight.Add(-1)
 	state.served(status, elapsed)
+	if j.short {
+		j.route.state.short.Add(1)
+	} else {
+		j.route.state.full.Add(1)
+	}
 	if c := j.route.logger.Check(zapcore.DebugLevel, "request served"); c != nil {
 		c.Write(zap.String("route", j.route.title), zap.String("group", j.group.name), zap.Bool("fallback", j.fellBack),
 			zap.Int("attempts", len(j.tried)), zap.Int("status", status), zap.Duration("duration", elapsed))
 	}
+}
+
+// setDuration tells how long the request has taken.
+func (j *journey) setDuration() {
+	took := time.Since(j.started)
+	j.repl.Set("http.reverse_proxy.duration", took)
+	j.repl.Set("http.reverse_proxy.duration_ms", milliseconds(took))
 }
 
 // handOn is called when a handle_response route hands the request on to later handlers, with

@@ -22,6 +22,7 @@ type lanePlan struct {
 	config  *reverseproxy.HTTPTransport
 	key     string // backends whose lanes have the same key share one
 	shared  bool   // also with those of other routes
+	direct  bool   // over internal/h1 where that does the same as the transport
 }
 
 // planLane plans the lane to a backend. Backends of different routes share one, and so its
@@ -32,16 +33,20 @@ func (p *plan) planLane(b backend) (lanePlan, error) {
 	if err != nil {
 		return lanePlan{}, err
 	}
-	lane := lanePlan{backend: b, config: config}
+	lane := lanePlan{backend: b, config: config, direct: p.fastPath}
+	way := "direct "
+	if !p.fastPath {
+		way = "indirect "
+	}
 	if p.base == nil && b.tls == nil && len(b.pins) == 0 && (b.scheme != address.HTTPS || b.verify) {
-		lane.shared, lane.key = true, b.scheme+" "+b.address.Network
+		lane.shared, lane.key = true, way+b.scheme+" "+b.address.Network
 		return lane, nil
 	}
 	encoded, err := json.Marshal(config)
 	if err != nil {
 		return lanePlan{}, err
 	}
-	lane.key = b.scheme + string(encoded)
+	lane.key = way + b.scheme + string(encoded)
 	for _, pin := range b.pins {
 		lane.key += pin.String()
 	}

@@ -3,6 +3,7 @@ package proxyos
 import (
 	"errors"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/h1"
 )
 
 // lane is one way of speaking to upstreams.
@@ -20,6 +22,7 @@ type lane struct {
 	names     *serverNames      // nil if the server name is the same for all requests
 	untraced  bool              // the transport does not tell of its connections
 	loaded    []*reverseproxy.HTTPTransport
+	direct    []*h1.Transport // that do the work of those loaded, for HTTP/1.1
 }
 
 // close closes the lane's idle connections.
@@ -28,6 +31,9 @@ func (l *lane) close() error {
 	for _, transport := range l.loaded {
 		all = append(all, transport.Cleanup())
 	}
+	for _, transport := range l.direct {
+		transport.CloseIdleConnections()
+	}
 	return errors.Join(all...)
 }
 
@@ -35,6 +41,9 @@ func (l *lane) close() error {
 func (l *lane) closeIdle() {
 	for _, transport := range l.loaded {
 		transport.Transport.CloseIdleConnections()
+	}
+	for _, transport := range l.direct {
+		transport.CloseIdleConnections()
 	}
 }
 
@@ -74,7 +83,7 @@ func (l *laneLoader) load(p lanePlan) (*lane, error) {
 	}
 	one := &lane{urlScheme: address.HTTP}
 	upgrades := upgradeConfig(p.backend, p.config)
-	requests, err := l.provision(one, p.backend, p.config)
+	requests, err := l.provision(one, p, p.config)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +94,7 @@ func (l *laneLoader) load(p lanePlan) (*lane, error) {
 	one.names = newServerNames(p.config)
 	one.untraced = slices.Contains(p.config.Versions, "3")
 	if upgrades != nil {
-		if one.upgrades, err = l.provision(one, p.backend, upgrades); err != nil {
+		if one.upgrades, err = l.provision(one, p, upgrades); err != nil {
 			return nil, err
 		}
 	}
@@ -108,15 +117,58 @@ func upgradeConfig(b backend, config *reverseproxy.HTTPTransport) *reverseproxy.
 	return &upgrades
 }
 
-// provision provisions an http transport for a lane to a backend. The lane closes it.
-func (l *laneLoader) provision(one *lane, b backend, config *reverseproxy.HTTPTransport) (*reverseproxy.HTTPTransport, error) {
+// provision provisions an http transport for a lane, and returns the way to its upstreams. The
+// lane closes it.
+func (l *laneLoader) provision(one *lane, p lanePlan, config *reverseproxy.HTTPTransport) (http.RoundTripper, error) {
+	direct := p.direct && goesDirect(p.backend, config)
 	if err := config.Provision(l.ctx); err != nil {
 		return nil, errors.Join(err, one.close())
 	}
 	one.loaded = append(one.loaded, config)
-	l.guardCertificates(b, config)
+	l.guardCertificates(p.backend, config)
+	var http1 *h1.Transport
+	if direct {
+		http1 = h1.New(config.Transport) // which hears the answer out without help
+		one.direct = append(one.direct, http1)
+	}
 	config.Transport.DialContext = hearingOut(config.Transport.DialContext)
-	return config, nil
+	switch {
+	case !direct:
+		return config, nil
+	case p.backend.scheme == address.HTTPS && slices.Contains(config.Versions, "2"):
+		return &alpn{either: config, http1: http1}, nil
+	}
+	return http1, nil
+}
+
+// goesDirect tells whether internal/h1 can do the work of an http transport that is not yet
+// provisioned, or that of its HTTP/1.1: where it knows all that the transport may do.
+func goesDirect(b backend, config *reverseproxy.HTTPTransport) bool {
+	known := func(version string) bool { return version == "1.1" || version == "2" }
+	return h1.Supported &&
+		(b.scheme == address.HTTP || b.scheme == address.HTTPS) &&
+		(len(config.Versions) == 0 || slices.Contains(config.Versions, "1.1")) &&
+		!slices.ContainsFunc(config.Versions, func(v string) bool { return !known(v) }) &&
+		len(config.NetworkProxyRaw) == 0 && config.ForwardProxyURL == "" && //nolint:staticcheck // it still has an effect
+		!hasProxyVariable(b.scheme) && !hidesConnections(config)
+}
+
+// hidesConnections tells whether the transport makes TLS connections of its own in which h1 cannot
+// see what has come while they were idle.
+func hidesConnections(config *reverseproxy.HTTPTransport) bool {
+	return config.TLS != nil && config.ReadTimeout != 0 &&
+		(config.ProxyProtocol != "" || strings.Contains(config.TLS.ServerName, "{"))
+}
+
+// proxyVariables name the proxy that upstreams of a scheme are asked through.
+var proxyVariables = map[string][]string{
+	address.HTTP:  {"HTTP_PROXY", "http_proxy"},
+	address.HTTPS: {"HTTPS_PROXY", "https_proxy"},
+}
+
+// hasProxyVariable tells whether the environment names a proxy for some upstreams of a scheme.
+func hasProxyVariable(scheme string) bool {
+	return slices.ContainsFunc(proxyVariables[scheme], func(name string) bool { return os.Getenv(name) != "" })
 }
 
 // loadByPort returns the lanes for the upstreams of a dynamic source.

@@ -96,6 +96,13 @@ type Handler struct {
 	// keeps nothing, to 16777216. Default: 65536.
 	RetryBuffer *int64 `json:"retry_buffer,omitempty"`
 
+	// Whether requests may take the fast ways to an upstream, where nothing that is configured
+	// keeps them off: a connection of this module's own, and for plain requests a short way
+	// past reverse_proxy. Nobody can tell the difference but by the time that it takes; off is
+	// for finding out whether they are to blame for something. Default: what the app's
+	// fast_path says.
+	FastPath *bool `json:"fast_path,omitempty"`
+
 	// The fields that belong to reverse_proxy, by name.
 	ReverseProxy map[string]json.RawMessage `json:"-"`
 
@@ -146,7 +153,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	app := loaded.(*App)
-	p, err := newPlan(h, app.httpsPorts)
+	p, err := newPlan(h, app.defaults)
 	if err != nil {
 		return err
 	}

@@ -107,7 +107,7 @@ func TestWrongConfigsAreRejectedAtLoad(t *testing.T) {
 	const (
 		decoding  = "decoding module config: http.handlers.proxyos: "
 		provision = "provision http.handlers.proxyos: "
-		own       = "; proxyos takes the fields of reverse_proxy and name, upstreams, staging, traffic_split, skip_tls_verify, sticky, staging_when, production_when, staging_fallback, retry_buffer"
+		own       = "; proxyos takes the fields of reverse_proxy and name, upstreams, staging, traffic_split, skip_tls_verify, sticky, staging_when, production_when, staging_fallback, retry_buffer, fast_path"
 		none      = "there is no upstream to send requests to; write one, such as app:3000"
 		noGroup   = "there is no staging group; add `staging <addresses...>`, or remove "
 		noModule  = "loading module 'proxyos': unknown module: http.reverse_proxy."
@@ -166,6 +166,7 @@ func TestWrongConfigsAreRejectedAtLoad(t *testing.T) {
 		{"weights beside another policy", `{"upstreams": [{"address": "a:1", "weight": 2}], "load_balancing": {"selection_policy": {"policy": "first"}}}`, provision + "weights belong to the default policy; remove lb_policy, or the weights"},
 		{"max_requests below 0", `{"upstreams": [{"address": "a:1", "max_requests": -1}]}`, provision + `upstream "a:1": max_requests -1 is negative; write how many requests it may have in flight, or 0 for no limit`},
 		{"skip_tls_verify that is a string", `{"upstreams": ["a:1"], "skip_tls_verify": "on"}`, decoding + "json: cannot unmarshal string into Go struct field proxyos.skip_tls_verify of type bool"},
+		{"fast_path that is a string", `{"upstreams": ["a:1"], "fast_path": "off"}`, decoding + "json: cannot unmarshal string into Go struct field proxyos.fast_path of type bool"},
 		{"balancing that is no object", `{"upstreams": ["a:1"], "load_balancing": "first"}`, provision + `load_balancing: "first" is not an object; write {…}`},
 
 		{"TLS settings on an HTTP upstream", `{"upstreams": [{"address": "a:1", "tls": {"server_name": "n"}}]}`, provision + `upstream "a:1": it has TLS settings but speaks HTTP, since it has no scheme and no well-known HTTPS port; write https://a:1`},

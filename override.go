@@ -1,7 +1,6 @@
 package proxyos
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,6 +33,7 @@ type rolled struct {
 
 // overrideKey tells overrides apart. Marks of instances leave it as it is.
 type overrideKey struct {
+	isSet   bool
 	percent float64
 	at      int64
 	by      string
@@ -55,7 +55,7 @@ func (o *override) key() overrideKey {
 	if o == nil {
 		return overrideKey{}
 	}
-	return overrideKey{o.TrafficSplit, o.SetAt.UnixNano(), o.SetBy}
+	return overrideKey{true, o.TrafficSplit, o.SetAt.UnixNano(), o.SetBy}
 }
 
 // verdict is what an override means for an instance.
@@ -68,8 +68,8 @@ type verdict struct {
 
 // judge decides what the override means for an instance with a configured split.
 func (o *override) judge(instance string, configured float64, now time.Time) verdict {
-	if _, ok := o.Rolled[instance]; ok {
-		return verdict{}
+	if mark, ok := o.Rolled[instance]; ok {
+		return verdict{edited: mark.Configured != configured} // once more
 	}
 	if known, ok := o.Configured[instance]; ok {
 		return verdict{holds: known == configured, edited: known != configured}
@@ -81,21 +81,36 @@ func (o *override) judge(instance string, configured float64, now time.Time) ver
 	if !replaced {
 		return verdict{edited: true}
 	}
-	if first := o.firstRolled(); !first.IsZero() {
-		unclear := now.Before(first.Add(rolloutTime))
+	if first, ok := o.firstRolled(); ok {
+		unclear := now.Before(first.Add(rolloutTime)) && !o.isRolledOut()
 		return verdict{holds: unclear, unclear: unclear}
 	}
 	return verdict{holds: true, joins: len(o.Configured) < maxKnown}
 }
 
-// firstRolled returns when the first instance was rolled out, or the zero time.
-func (o *override) firstRolled() (first time.Time) {
-	for _, r := range o.Rolled {
-		if first.IsZero() || r.At.Before(first) {
-			first = r.At
+// firstRolled returns when the first instance was rolled out, if any was. A clock that goes
+// wrong does not make that earlier than the override.
+func (o *override) firstRolled() (first time.Time, ok bool) {
+	for _, mark := range o.Rolled {
+		at := mark.At
+		if at.Before(o.SetAt) {
+			at = o.SetAt
+		}
+		if !ok || at.Before(first) {
+			first, ok = at, true
 		}
 	}
-	return first
+	return first, ok
+}
+
+// isRolledOut tells whether all instances are rolled out that had the override in force.
+func (o *override) isRolledOut() bool {
+	for instance := range o.Configured {
+		if _, ok := o.Rolled[instance]; !ok {
+			return false
+		}
+	}
+	return len(o.Configured) > 0
 }
 
 // replacedBy returns the override that an instance sets in place of this one, if any. It holds
@@ -119,6 +134,12 @@ func (o *override) replacedBy(percent, configured float64, instance, by string, 
 			next.Configured[other.instance] = other.percent
 		}
 	}
+	if len(next.Configured) >= maxKnown { // those that are not heard of are gone
+		clear(next.Configured)
+		for _, other := range others {
+			next.Configured[other.instance] = other.percent
+		}
+	}
 	next.Configured[instance] = configured
 	return next
 }
@@ -130,7 +151,20 @@ func (o *override) withRolled(instance string, configured float64, now time.Time
 	if next.Rolled == nil {
 		next.Rolled = make(map[string]rolled)
 	}
-	next.Rolled[instance] = rolled{At: now.UTC().Round(0), Configured: configured}
+	mark, ok := next.Rolled[instance]
+	if mark.Configured = configured; !ok {
+		mark.At = now.UTC().Round(0)
+	}
+	next.Rolled[instance] = mark
+	for len(next.Rolled) > maxKnown {
+		oldest := instance
+		for id, other := range next.Rolled {
+			if other.At.Before(next.Rolled[oldest].At) {
+				oldest = id
+			}
+		}
+		delete(next.Rolled, oldest)
+	}
 	return &next
 }
 
@@ -143,97 +177,6 @@ func (o *override) withInstance(instance string, configured float64) *override {
 	}
 	next.Configured[instance] = configured
 	return &next
-}
-
-// document has all overrides, as stored.
-type document struct {
-	Format  int                  // of an older program: 0
-	ID      string               // another one at each write
-	Version uint64               // for older programs only: grows with each write
-	Routes  map[string]*override // by name
-
-	extra fields
-}
-
-// documentFormat is the format of the documents that this program writes.
-const documentFormat = 1
-
-// maxVersion is the largest number that all JSON decoders read exactly.
-const maxVersion = 1 << 53
-
-// newerFormatError says that a document is only to be read.
-type newerFormatError struct {
-	format int
-	cause  error // why it is not even understood, if it is not
-}
-
-func (e *newerFormatError) Error() string {
-	text := fmt.Sprintf("the stored document %s has format %d, and this version writes format %d; update this instance", overridesKey, e.format, documentFormat)
-	if e.cause != nil {
-		text += fmt.Sprintf(" (%v)", e.cause)
-	}
-	return text
-}
-
-func (e *newerFormatError) Unwrap() error { return e.cause }
-
-// parseDocument reads a stored document. It keeps what it does not know.
-func parseDocument(raw []byte) (document, error) {
-	if !json.Valid(raw) { // also rejects text after the first value
-		return document{}, errors.New("it is not JSON")
-	}
-	var doc document
-	if err := json.Unmarshal(raw, &doc); err != nil {
-		if doc.Format > documentFormat {
-			return document{}, &newerFormatError{doc.Format, err}
-		}
-		return document{}, err
-	}
-	return doc, nil
-}
-
-// UnmarshalJSON decodes a document.
-func (d *document) UnmarshalJSON(data []byte) error {
-	var all fields
-	if err := json.Unmarshal(data, &all); err != nil {
-		return err
-	}
-	if err := all.take("format", &d.Format); err != nil {
-		return err
-	}
-	var version float64
-	err := errors.Join(all.take("id", &d.ID), all.take("version", &version), all.take("routes", &d.Routes))
-	if err == nil && d.Format < 1 && version <= 0 {
-		err = errors.New("it has neither a format nor a version")
-	}
-	d.Version = maxVersion
-	if version < maxVersion {
-		d.Version = uint64(max(version, 0))
-	}
-	for name, o := range d.Routes {
-		if o == nil {
-			delete(d.Routes, name)
-			continue
-		}
-		if limits := o.check(); limits != nil {
-			err = errors.Join(err, fmt.Errorf("route %q: %w", name, limits))
-		}
-	}
-	d.extra = all
-	return err
-}
-
-// MarshalJSON encodes a document.
-func (d document) MarshalJSON() ([]byte, error) {
-	return d.extra.encodeWith(map[string]any{"format": d.Format, "id": d.ID, "version": d.Version, "routes": d.Routes})
-}
-
-// encoded returns the document as it is stored in place of another, with an ID of its own.
-func (d document) encoded() ([]byte, document, error) {
-	d.Format, d.ID = documentFormat, rand.Text()
-	d.Version = min(d.Version, maxVersion-1) + 1
-	raw, err := json.MarshalIndent(d, "", "\t")
-	return raw, d, err
 }
 
 func (o *override) check() error {
@@ -260,9 +203,13 @@ func (o *override) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &all); err != nil {
 		return err
 	}
-	err := errors.Join(all.take("traffic_split", &o.TrafficSplit), all.take("against", &o.Against), all.take("set_at", &o.SetAt),
+	percent := -1.0 // without one it is no override
+	err := errors.Join(all.take("traffic_split", &percent), all.take("against", &o.Against), all.take("set_at", &o.SetAt),
 		all.take("set_by", &o.SetBy), all.take("configured", &o.Configured), all.take("rolled", &o.Rolled))
-	o.extra, o.share = all, newShare(o.TrafficSplit)
+	if err == nil && percent < 0 {
+		err = errors.New("it has no traffic_split from 0 to 100")
+	}
+	o.TrafficSplit, o.extra, o.share = percent, all, newShare(percent)
 	return err
 }
 
@@ -296,37 +243,8 @@ func (r rolled) MarshalJSON() ([]byte, error) {
 	return r.extra.encodeWith(map[string]any{"at": r.At, "configured": r.Configured})
 }
 
-// fields are those of a JSON object, by name. What is left of them, once the known ones are
-// taken, is handed on as it is: a newer program may have written it.
-type fields map[string]json.RawMessage
-
-// take decodes a field, if it is there, and removes it.
-func (f fields) take(name string, into any) error {
-	raw, ok := f[name]
-	if !ok {
-		return nil
-	}
-	delete(f, name)
-	if err := json.Unmarshal(raw, into); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	return nil
-}
-
-// encodeWith encodes the fields and the known ones as one object.
-func (f fields) encodeWith(known map[string]any) ([]byte, error) {
-	all := make(map[string]any, len(f)+len(known))
-	for name, raw := range f {
-		all[name] = raw
-	}
-	maps.Copy(all, known)
-	return json.Marshal(all)
-}
-
 // Interface guards
 var (
-	_ json.Unmarshaler = (*document)(nil)
-	_ json.Marshaler   = document{}
 	_ json.Unmarshaler = (*override)(nil)
 	_ json.Marshaler   = (*override)(nil)
 	_ json.Unmarshaler = (*rolled)(nil)

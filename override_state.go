@@ -15,6 +15,7 @@ type overrideState struct {
 	splitters []*splitter
 	edited    overrideKey // the override that an edited config has ended here
 	held      heldOverride
+	newest    time.Time            // when the latest override was set, of all that were seen
 	told      map[fate]overrideKey // what is logged
 }
 
@@ -59,14 +60,32 @@ func (s *overrideState) leave(left *splitter) {
 	s.splitters = slices.DeleteFunc(s.splitters, func(other *splitter) bool { return other == left })
 }
 
-// put gives all configs an override, or none.
-func (s *overrideState) put(o *override) {
+// put gives all configs an override, or none. settled tells whether the config that runs had
+// read the storage before: then an override that is newer than all others was set since, and
+// whatever is stored about this instance, it is meant for it as it is.
+func (s *overrideState) put(o *override, settled bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.latest = o
+	if o != nil && o.SetAt.After(s.newest) {
+		s.newest = o.SetAt
+		if settled && s.agree() {
+			s.held = heldOverride{o.key(), s.splitters[0].configured.percent}
+		}
+	}
 	for _, splitter := range s.splitters {
 		splitter.follow(o, time.Now())
 	}
+}
+
+// agree tells whether all configs have the same configured split.
+func (s *overrideState) agree() bool {
+	for _, splitter := range s.splitters {
+		if splitter.configured != s.splitters[0].configured {
+			return false
+		}
+	}
+	return len(s.splitters) > 0
 }
 
 // judge decides what an override means for a config's splitter.
@@ -135,6 +154,6 @@ func (s *splitter) judge(o *override, now time.Time) verdict {
 	if held.key != key {
 		return v
 	}
-	_, known := o.Configured[s.instance]
-	return verdict{holds: true, joins: !known && len(o.Configured) < maxKnown}
+	known, ok := o.Configured[s.instance]
+	return verdict{holds: true, joins: ok && known != s.configured.percent || !ok && len(o.Configured) < maxKnown}
 }

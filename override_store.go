@@ -3,16 +3,10 @@ package proxyos
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
-	"slices"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,37 +17,8 @@ import (
 // overridesKey is where Caddy's storage has the splits that were set at run time.
 const overridesKey = "proxyos/overrides.json"
 
-// damagedPrefix begins the keys of documents that were set aside.
-const damagedPrefix = "proxyos/overrides.damaged-"
-
-// keptDamaged is how many of those are kept.
-const keptDamaged = 5
-
 // storageTimeout is how long a change may wait for the storage, its lock included.
 const storageTimeout = 10 * time.Second
-
-// memory is what this process knows of the stored document. The running config shares it with
-// the one that replaces it.
-type memory struct {
-	changing chan struct{} // has room while no change is made here
-
-	mu         sync.Mutex // held while a document is put in force
-	generation uint64     // grows with each document that differs from the one before
-	raw        []byte     // the latest document as it is stored; nil if this process has seen none
-	doc        document
-	reported   map[string]bool // what is wrong with the storage and logged
-}
-
-func newMemory() *memory {
-	return &memory{changing: make(chan struct{}, 1), reported: make(map[string]bool)}
-}
-
-// latest returns the latest document, which must not be changed, and its generation.
-func (m *memory) latest() (doc document, raw []byte, generation uint64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.doc, m.raw, m.generation
-}
 
 // overrideStore keeps the splits that were set at run time in Caddy's storage. All instances of
 // a cluster read them there, and so does this one after a restart. It follows each document that
@@ -69,7 +34,14 @@ type overrideStore struct {
 
 	instance string // the ID of this instance
 
+	changing chan struct{} // has room while no change is made here
+	reading  atomic.Bool   // the document is being read
+
 	applied uint64 // the generation that is in force; guarded by the memory's lock
+}
+
+func newOverrideStore(storage certmagic.Storage, instance string, apply func(document, bool), logger *zap.Logger) *overrideStore {
+	return &overrideStore{storage: storage, logger: logger, apply: apply, instance: instance, changing: make(chan struct{}, 1)}
 }
 
 // stored is a document and its bytes, which are nil if there is none.
@@ -78,20 +50,11 @@ type stored struct {
 	doc document
 }
 
-// damagedError says that the stored document cannot be read.
-type damagedError struct {
-	raw   []byte
-	cause error
-}
-
-func (e *damagedError) Error() string {
-	return fmt.Sprintf("the stored document %s is damaged: %v", overridesKey, e.cause)
-}
-
-func (e *damagedError) Unwrap() error { return e.cause }
-
 // errMissing says that a document that there was is gone.
 var errMissing = fmt.Errorf("the stored document %s is missing", overridesKey)
+
+// errNoAnswer says that the storage has not answered in time.
+var errNoAnswer = fmt.Errorf("the storage has not answered for %s", storageTimeout)
 
 // read returns the stored document, if there is one.
 func (s *overrideStore) read(ctx context.Context) (stored, error) {
@@ -116,7 +79,7 @@ func (s *overrideStore) read(ctx context.Context) (stored, error) {
 // tells whether the document must be repaired: it is missing or damaged, and this process has had one.
 func (s *overrideStore) sync(ctx context.Context) (repair bool) {
 	_, _, generation := s.memory.latest()
-	found, err := s.read(ctx)
+	found, err := s.readInTime(ctx)
 	damaged, isDamaged := errors.AsType[*damagedError](err)
 
 	s.memory.mu.Lock()
@@ -144,6 +107,34 @@ func (s *overrideStore) sync(ctx context.Context) (repair bool) {
 		}
 	}
 	return false
+}
+
+// readInTime is read for a storage that may never answer.
+func (s *overrideStore) readInTime(ctx context.Context) (stored, error) {
+	if !s.reading.CompareAndSwap(false, true) {
+		return stored{}, errNoAnswer
+	}
+	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
+	defer cancel()
+	var found stored
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		found, err = s.read(ctx)
+		s.reading.Store(false)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return found, err
+	case <-ctx.Done():
+	}
+	select { // what heeds the context says more
+	case err := <-done:
+		return found, err
+	case <-time.After(storageTimeout / 50):
+		return stored{}, errNoAnswer
+	}
 }
 
 // report logs once that something is wrong with the storage. The memory's lock must be held.
@@ -190,14 +181,14 @@ func (s *overrideStore) change(ctx context.Context, edit edit, byPerson bool) er
 	ctx, cancel := context.WithTimeout(ctx, storageTimeout)
 	defer cancel()
 	select {
-	case s.memory.changing <- struct{}{}:
+	case s.changing <- struct{}{}:
 	case <-ctx.Done():
-		return fmt.Errorf("waiting for another change of this instance, which waits for the storage: %w%s", ctx.Err(), s.holder(ctx))
+		return fmt.Errorf("waiting for another change of this instance, which waits for the storage: %w", ctx.Err())
 	}
 	var isStored atomic.Bool
 	done := make(chan error, 1)
 	go func() { // some storages do not heed the context
-		defer func() { <-s.memory.changing }()
+		defer func() { <-s.changing }()
 		done <- s.locked(ctx, func() error { return s.rewrite(ctx, edit, byPerson, &isStored) })
 	}()
 	select {
@@ -216,41 +207,6 @@ func (s *overrideStore) change(ctx context.Context, edit edit, byPerson bool) er
 	return fmt.Errorf("the storage does not answer: %w", ctx.Err())
 }
 
-// locked does something while the document is locked.
-func (s *overrideStore) locked(ctx context.Context, do func() error) error {
-	if err := s.storage.Lock(ctx, overridesKey); err != nil {
-		return fmt.Errorf("locking %s in the storage: %w%s", overridesKey, err, s.holder(ctx))
-	}
-	err := ctx.Err()
-	if err == nil {
-		err = do()
-	}
-	// unlock even if the context has ended in the meantime
-	if unlockErr := s.storage.Unlock(context.WithoutCancel(ctx), overridesKey); unlockErr != nil {
-		s.logger.Error("the stored splits could not be unlocked", zap.String("key", overridesKey), zap.Error(unlockErr))
-	}
-	return err
-}
-
-// holder says who has kept the document locked until the time was up, and what to do.
-func (s *overrideStore) holder(ctx context.Context) string {
-	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return ""
-	}
-	text := fmt.Sprintf("; another instance has kept it locked for %s", storageTimeout)
-	files, ok := s.storage.(interface{ Filename(key string) string })
-	if !ok {
-		return text + ", or one that was killed has left the lock behind; try again, or delete the lock in the storage if it stays"
-	}
-	name := files.Filename("locks/" + certmagic.StorageKeys.Safe(overridesKey) + ".lock")
-	var lock struct{ Created, Updated time.Time }
-	if raw, err := os.ReadFile(name); err == nil && json.Unmarshal(raw, &lock) == nil && !lock.Created.IsZero() {
-		text = fmt.Sprintf("; its holder has had it since %s, and last confirmed that at %s",
-			lock.Created.Local().Format(time.DateTime), lock.Updated.Local().Format(time.TimeOnly))
-	}
-	return text + fmt.Sprintf("; try again, or delete %s if no instance runs that holds it", name)
-}
-
 // rewrite reads, edits and writes the document, and puts it in force. The lock must be held.
 func (s *overrideStore) rewrite(ctx context.Context, edit edit, byPerson bool, isStored *atomic.Bool) error {
 	known, knownRaw, _ := s.memory.latest()
@@ -267,6 +223,8 @@ func (s *overrideStore) rewrite(ctx context.Context, edit edit, byPerson bool, i
 	switch {
 	case isDamaged && knownRaw == nil && !byPerson:
 		return err
+	case isDamaged && known.Format > documentFormat:
+		return errors.Join(&newerFormatError{format: known.Format}, err)
 	case isDamaged:
 		if err := s.setAside(ctx, damaged); err != nil {
 			return err
@@ -304,6 +262,7 @@ func (s *overrideStore) rewrite(ctx context.Context, edit edit, byPerson bool, i
 		s.applied = s.memory.generation
 		s.apply(found.doc, err != nil)
 	}
+	s.memory.aside = nil
 	isStored.Store(err == nil)
 	return err
 }
@@ -314,41 +273,6 @@ func (s *overrideStore) write(ctx context.Context, raw []byte) error {
 	}
 	if err := s.storage.Store(ctx, overridesKey, raw); err != nil {
 		return fmt.Errorf("writing %s to the storage: %w", overridesKey, err)
-	}
-	return nil
-}
-
-// prove checks that the storage delivers what it is given. Some report a failure to read as
-// a missing key, and what is there must not be replaced unseen.
-func (s *overrideStore) prove(ctx context.Context) error {
-	key, value := "proxyos/proof-"+s.instance, []byte(rand.Text())
-	if err := s.storage.Store(ctx, key, value); err != nil {
-		return fmt.Errorf("writing %s to the storage: %w", key, err)
-	}
-	if back, err := s.storage.Load(ctx, key); err != nil || !bytes.Equal(back, value) {
-		return fmt.Errorf("the storage does not deliver what it was given as %s: it has %d bytes, error %v", key, len(back), err)
-	}
-	_ = s.storage.Delete(ctx, key) // the next one replaces it
-	return nil
-}
-
-// setAside keeps a damaged document under another key, and deletes the oldest such ones.
-func (s *overrideStore) setAside(ctx context.Context, damaged *damagedError) error {
-	key := damagedPrefix + time.Now().UTC().Format("20060102T150405.000") + ".json"
-	if err := s.storage.Store(ctx, key, damaged.raw); err != nil {
-		return fmt.Errorf("setting %s aside as %s: %w", overridesKey, key, err)
-	}
-	s.logger.Error("the stored splits are damaged; they are set aside and replaced with the current ones",
-		zap.String("key", overridesKey), zap.String("set_aside_as", key), zap.Error(damaged.cause))
-	keys, err := s.storage.List(ctx, "proxyos", false)
-	keys = slices.DeleteFunc(keys, func(key string) bool { return !strings.HasPrefix(key, damagedPrefix) })
-	slices.Sort(keys)
-	for len(keys) > keptDamaged && err == nil {
-		err = s.storage.Delete(ctx, keys[0])
-		keys = keys[1:]
-	}
-	if err != nil {
-		s.logger.Warn("damaged documents of the past could not be deleted", zap.String("keys", damagedPrefix+"*"), zap.Error(err))
 	}
 	return nil
 }

@@ -389,13 +389,9 @@ func newOverrides(t *testing.T) (*overrideStore, *memoryStorage, *splits) {
 
 func newOverridesOn(storage *memoryStorage) (*overrideStore, *memoryStorage, *splits) {
 	s := new(splits)
-	return &overrideStore{
-		storage:  storage,
-		logger:   zap.NewNop(),
-		memory:   newMemory(),
-		apply:    func(doc document, _ bool) { s.doc = doc },
-		instance: "test",
-	}, storage, s
+	store := newOverrideStore(storage, "test", func(doc document, _ bool) { s.doc = doc }, zap.NewNop())
+	store.memory = newMemory()
+	return store, storage, s
 }
 
 func set(route string, percent float64) edit {
@@ -531,4 +527,61 @@ func (s *memoryStorage) List(ctx context.Context, prefix string, _ bool) ([]stri
 func (s *memoryStorage) Delete(ctx context.Context, key string) error {
 	s.put(key, nil)
 	return s.try(ctx, "delete")
+}
+
+// deafStorage never answers while it is deaf, and does not heed the context.
+type deafStorage struct {
+	*memoryStorage
+	deaf chan struct{} // closed once it hears again
+}
+
+func (s *deafStorage) Load(ctx context.Context, key string) ([]byte, error) {
+	<-s.deaf
+	return s.memoryStorage.Load(ctx, key)
+}
+
+// One read that hangs is reported, does not hold up the others for good, and ends.
+func TestAReadThatNeverReturnsIsReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, memory, splits := newOverrides(t)
+		storage := &deafStorage{memory, make(chan struct{})}
+		core, logs := observer.New(zap.InfoLevel)
+		store := newOverrideStore(storage, "test", func(doc document, _ bool) { splits.doc = doc }, zap.New(core))
+		store.memory = newMemory()
+		memory.put(overridesKey, []byte(`{"format":1,"routes":{"app":{"traffic_split":5}}}`))
+		for range 3 {
+			store.sync(t.Context())
+		}
+		if got := logs.FilterMessageSnippet("cannot be read").Len(); got != 1 {
+			t.Errorf("it is logged %d times", got)
+		}
+		close(storage.deaf)
+		synctest.Wait()
+		if store.sync(t.Context()); splits.doc.Routes["app"] == nil {
+			t.Error("once the storage answers, it is not followed")
+		}
+	})
+}
+
+// A document of a newer program that is damaged then is not ours to write, nor to set aside.
+func TestADamagedDocumentOfANewerProgramIsLeftAlone(t *testing.T) {
+	store, storage, splits := newOverrides(t)
+	storage.put(overridesKey, []byte(`{"format":2.0,"routes":{"app":{"traffic_split":5}}}`))
+	store.sync(t.Context())
+	if splits.doc.Routes["app"] == nil {
+		t.Fatal("a document of a newer program is not followed")
+	}
+	storage.put(overridesKey, []byte("damaged"))
+	for range 3 {
+		if !store.sync(t.Context()) {
+			t.Fatal("the damage is not seen")
+		}
+		err := store.change(t.Context(), func(*document) (bool, error) { return false, nil }, false)
+		if newer, ok := errors.AsType[*newerFormatError](err); !ok || newer.format != 2 {
+			t.Errorf("the error is %v", err)
+		}
+	}
+	if keys, _ := storage.List(t.Context(), "proxyos", false); len(keys) != 1 {
+		t.Errorf("stored is %v", keys)
+	}
 }

@@ -103,6 +103,8 @@ func TestForWhomAnOverrideHolds(t *testing.T) {
 		o.Rolled = map[string]rolled{"c": {At: now.Add(-ago), Configured: 100}}
 		return o
 	}
+	all := rolledOut(time.Minute)
+	all.Rolled["a"], all.Rolled["b"] = all.Rolled["c"], all.Rolled["c"]
 	for name, test := range map[string]struct {
 		o          override
 		instance   string
@@ -114,13 +116,14 @@ func TestForWhomAnOverrideHolds(t *testing.T) {
 		"known, and edited":                                {base, "a", 100, verdict{edited: true}},
 		"known, and edited to what another has":            {base, "a", 5, verdict{edited: true}},
 		"rolled out":                                       {rolledOut(time.Minute), "c", 100, verdict{}},
-		"rolled out, and edited back":                      {rolledOut(time.Minute), "c", 0, verdict{}},
+		"rolled out, and edited back":                      {rolledOut(time.Minute), "c", 0, verdict{edited: true}},
 		"unknown, with the old split":                      {base, "x", 0, verdict{holds: true, joins: true}},
 		"unknown, with the old split of another":           {base, "x", 5, verdict{holds: true, joins: true}},
 		"unknown, with a new split":                        {base, "x", 100, verdict{edited: true}},
 		"unknown, and another was rolled out just now":     {rolledOut(59 * time.Minute), "x", 0, verdict{holds: true, unclear: true}},
 		"unknown, and another was rolled out an hour ago":  {rolledOut(time.Hour), "x", 0, verdict{}},
 		"unknown, with a new split, in the middle of that": {rolledOut(time.Minute), "x", 100, verdict{edited: true}},
+		"unknown, and all that had it are rolled out":      {all, "x", 0, verdict{}},
 		"of an older program, not edited":                  {override{Against: 10}, "x", 10, verdict{holds: true, joins: true}},
 		"of an older program, edited":                      {override{Against: 10}, "x", 11, verdict{edited: true}},
 	} {

@@ -36,20 +36,26 @@ type plan struct {
 	written      writtenFields               // of proxy
 	openFor      time.Duration               // how long the route's breaker is open; 0 where passive checks do its work
 	retryBuffer  int                         // how much of a body is kept for a retry
+	keptOff      []string                    // why there is no short way; none if there is
+	fastPath     bool                        // whether requests may take the fast ways: a fast lane, and the short way
 }
 
 // newPlan works out what a handler means. If something is wrong with the handler, the plan
 // is as far as it got.
-func newPlan(h *Handler, httpsPorts portSet) (*plan, error) {
+func newPlan(h *Handler, defaults routeDefaults) (*plan, error) {
 	p := &plan{
 		name:        h.Name,
 		fallback:    h.StagingFallback == nil || *h.StagingFallback,
 		sticky:      h.Sticky,
 		when:        forcedConfig{StagingWhen: h.StagingWhen, ProductionWhen: h.ProductionWhen},
-		addresses:   routeOptions{httpsPorts: httpsPorts, skipTLSVerify: h.SkipTLSVerify},
+		addresses:   routeOptions{httpsPorts: defaults.httpsPorts, skipTLSVerify: h.SkipTLSVerify},
 		proxy:       new(reverseproxy.Handler),
 		retryBuffer: defaultRetryBuffer,
 		written:     h.ReverseProxy,
+		fastPath:    defaults.fastPath,
+	}
+	if h.FastPath != nil {
+		p.fastPath = *h.FastPath
 	}
 	if h.RetryBuffer != nil {
 		p.retryBuffer = int(*h.RetryBuffer)
@@ -70,6 +76,7 @@ func newPlan(h *Handler, httpsPorts portSet) (*plan, error) {
 		return p, err
 	}
 	p.setDefaults()
+	p.keptOff = p.keptOffExpress() // before loading, which takes out what it has loaded
 	return p, nil
 }
 

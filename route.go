@@ -40,6 +40,7 @@ type route struct {
 	inherited map[string]*circuit
 
 	proxy       *reverseproxy.Handler
+	express     *express // nil if there is no short way
 	provisioned bool
 	transport   *transport // nil if the route's transport is not http
 	steering    *steering
@@ -110,6 +111,7 @@ func (r *route) load(ctx caddy.Context, p *plan, lanes map[string]*lane) error {
 	if err := r.proxy.Provision(ctx); err != nil {
 		return err
 	}
+	r.express = newExpress(r, p)
 	r.inherit()
 	return nil
 }

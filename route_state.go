@@ -22,6 +22,7 @@ type routeState struct {
 
 	production, staging groupState
 	fallbacks           atomic.Uint64
+	short, full         atomic.Uint64 // requests that took the short way, and those that did not
 }
 
 // groupState counts the requests of a group.

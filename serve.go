@@ -9,8 +9,21 @@ import (
 
 // serve decides which group a request goes to, and proxies it.
 func (r *route) serve(w http.ResponseWriter, req *http.Request, next caddyhttp.Handler) (err error) {
-	j := newJourney(r, w, req, r.decide(req))
+	d := r.decide(req)
+	if r.express != nil && isPlain(req) {
+		return r.express.serve(w, req, next, d)
+	}
+	j := new(journey)
+	j.begin(r, w, req, d)
 	defer func() { j.finish(err) }()
+	return r.throughProxy(j, req, next)
+}
+
+// throughProxy has the reverse proxy make a journey, or what is left of it.
+func (r *route) throughProxy(j *journey, req *http.Request, next caddyhttp.Handler) error {
+	if j.handed != nil {
+		defer j.setDuration() // of which the reverse proxy has not seen the beginning
+	}
 	req = req.WithContext(context.WithValue(req.Context(), journeyKey{}, j))
 	if req.Body != nil && req.Body != http.NoBody {
 		j.body.ReadCloser, j.body.trailer = req.Body, req.Trailer

@@ -15,7 +15,14 @@ type routeStatus struct {
 	ConfiguredSplit float64       `json:"configured_traffic_split"` // the percentage in the config
 	Override        *setSplit     `json:"override,omitempty"`       // if one is in force
 	Fallbacks       uint64        `json:"fallbacks"`                // requests that production took over
+	Ways            waysStatus    `json:"ways"`
 	Groups          []groupStatus `json:"groups"`
+}
+
+// waysStatus counts the requests of both groups by the way that they took.
+type waysStatus struct {
+	Short        uint64 `json:"short"`
+	ReverseProxy uint64 `json:"reverse_proxy"` // those, too, that it took over
 }
 
 // setSplit is the override in force.
@@ -67,11 +74,13 @@ func (r *route) status() routeStatus {
 		TrafficSplit:    r.split.current().percent,
 		ConfiguredSplit: r.split.configured.percent,
 		Fallbacks:       r.state.fallbacks.Load(),
+		Ways:            waysStatus{Short: r.state.short.Load(), ReverseProxy: r.state.full.Load()},
 	}
 	if o := r.split.override.Load(); o != nil {
 		s.Override = &setSplit{TrafficSplit: o.TrafficSplit, Against: o.Against, SetAt: o.SetAt, SetBy: o.SetBy}
 		if r.state.override.judge(r.split, o, time.Now()).unclear {
-			until := o.firstRolled().Add(rolloutTime)
+			first, _ := o.firstRolled()
+			until := first.Add(rolloutTime)
 			s.Override.UnclearUntil = &until
 		}
 	}

@@ -152,6 +152,7 @@ func (p printer) route(route routeStatus) error {
 		}
 		unchecked = unchecked || slices.ContainsFunc(g.Upstreams, upstreamStatus.unchecked)
 	}
+	fmt.Fprintln(p.out, "\n"+wrapped("ways: ", fmt.Sprintf("%d requests took the short way, %d went through reverse_proxy", route.Ways.Short, route.Ways.ReverseProxy)))
 	if unchecked {
 		fmt.Fprintln(p.out, "\n(*) the certificate is not checked")
 	}

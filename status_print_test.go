@@ -59,7 +59,7 @@ func TestShortNamesAndAddressesArePrintedInFull(t *testing.T) {
 	if err := (printer{out: &out}).list([]routeStatus{route}); err != nil {
 		t.Fatal(err)
 	}
-	for _, text := range []string{"shop.example", "10.20.30.40:8443 ", "12.5 %", "10 %", "12 fell back"} {
+	for _, text := range []string{"shop.example", "10.20.30.40:8443 ", "12.5 %", "10 %", "12 fell back", "12 requests took the short way, 12 went through reverse_proxy"} {
 		if !strings.Contains(out.String(), text) {
 			t.Errorf("%q is missing in\n%s", text, &out)
 		}
@@ -88,7 +88,7 @@ func exampleRoute(name, address string, count uint64) routeStatus {
 	}
 	set := &setSplit{TrafficSplit: 12.5, Against: 10, SetAt: time.Now(), SetBy: "ops@host"}
 	set.SetAt = time.Date(2024, 5, 1, 10, 0, 0, 0, time.UTC)
-	return routeStatus{Name: name, TrafficSplit: 12.5, ConfiguredSplit: 10, Fallbacks: count, Groups: groups, Override: set}
+	return routeStatus{Name: name, TrafficSplit: 12.5, ConfiguredSplit: 10, Fallbacks: count, Ways: waysStatus{Short: count, ReverseProxy: count}, Groups: groups, Override: set}
 }
 
 func TestWhatIsUnclearIsShownWithTheWayOut(t *testing.T) {

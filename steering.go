@@ -16,13 +16,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// startupWait is how long the first requests after a start wait for the splits that were
-// set at run time, if the storage is slow.
-const startupWait = time.Second
-
-// startInterval is how often a config looks whether it runs.
-const startInterval = 100 * time.Millisecond
-
 // steering puts the splits that are set at run time in force: here, and through Caddy's
 // storage in all instances of a cluster.
 type steering struct {
@@ -44,7 +37,11 @@ type steering struct {
 	announced  atomic.Pointer[instanceRecord] // the latest one
 	purged     time.Time                      // when those of others were last looked through
 
+	cancel     context.CancelFunc
+	background sync.WaitGroup // what may still use the storage
+
 	mu      sync.Mutex // held while overrides are put in force
+	settled bool       // this config has read the storage while it was running
 	stopped bool
 }
 
@@ -54,7 +51,7 @@ var memories = caddy.NewUsagePool()
 func newSteering(routes *registry, storage certmagic.Storage, interval time.Duration, logger *zap.Logger) *steering {
 	s := &steering{routes: routes, interval: interval, logger: logger, instance: instanceID(), running: runningSteering,
 		synced: make(chan struct{}), wake: make(chan struct{}, 1)}
-	s.store = &overrideStore{storage: storage, logger: logger, apply: s.putInForce, instance: s.instance}
+	s.store = newOverrideStore(storage, s.instance, s.putInForce, logger)
 	return s
 }
 
@@ -74,35 +71,6 @@ func runningSteering() *steering {
 		return nil
 	}
 	return app.steering
-}
-
-// start follows the storage until the context ends. It waits until the storage has been read
-// once, or only for startupWait if the storage is slow.
-func (s *steering) start(ctx context.Context) {
-	known, _ := memories.LoadOrStore("", newMemory())
-	s.store.memory = known.(*memory)
-	go s.follow(ctx)
-	select {
-	case <-s.synced:
-	case <-time.After(startupWait):
-		s.slow.Store(true)
-		s.logger.Warn("the storage is slow; traffic splits that were set at run time apply once it answers")
-	}
-}
-
-// stop leaves the splits to the config that runs from now on. That one looks at once whether a
-// change was made here after it read the storage.
-func (s *steering) stop() {
-	s.mu.Lock()
-	s.stopped = true
-	s.mu.Unlock()
-	if successor := s.running(); successor != nil && successor != s {
-		select {
-		case successor.wake <- struct{}{}:
-		default: // it is already asked to
-		}
-	}
-	_, _ = memories.Delete("") // there is nothing to destroy
 }
 
 // isRunning tells whether this config runs. Before that, it may still fail to start.
@@ -167,6 +135,10 @@ func (s *steering) change(ctx context.Context, route *route, by string, edit fun
 		}
 		return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf("the traffic split of route %q was not changed: %w", route.name, err)}
 	}
+	select {
+	case s.wake <- struct{}{}: // to tell the others
+	default:
+	}
 	s.logger.Info("traffic split changed", zap.String("route", route.name), zap.Float64("from", was),
 		zap.Float64("to", route.split.current().percent), zap.String("by", by))
 	return nil
@@ -188,7 +160,7 @@ func (s *steering) putInForce(doc document, followed bool) {
 			continue
 		}
 		was := route.split.current().percent
-		route.state.override.put(doc.Routes[route.name])
+		route.state.override.put(doc.Routes[route.name], s.settled)
 		if now := route.split.current().percent; followed && now != was {
 			s.logger.Info("traffic split changed to match the storage", zap.String("route", route.name),
 				zap.Float64("from", was), zap.Float64("to", now))
@@ -219,6 +191,8 @@ func (s *steering) review(now time.Time) (untold bool) {
 // tell logs what has become of an override.
 func (s *steering) tell(route *route, o *override, v verdict) {
 	configured := route.split.configured.percent
+	first, _ := o.firstRolled()
+	_, isMarked := o.Rolled[s.instance]
 	switch state := &route.state.override; {
 	case v.edited && state.tells(o, isEdited):
 		s.logger.Info("the configured traffic split was edited; the one that was set at run time no longer applies",
@@ -227,8 +201,8 @@ func (s *steering) tell(route *route, o *override, v verdict) {
 	case v.unclear && state.tells(o, isUnclear):
 		s.logger.Warn("whether this instance is rolled out is not clear; the traffic split that was set at run time still applies",
 			zap.String("route", route.name), zap.Float64("configured", configured), zap.Float64("applies", o.TrafficSplit),
-			zap.Time("until", o.firstRolled().Add(rolloutTime)), zap.String("to_end_it", "caddy proxyos reset "+route.name))
-	case !v.holds && !v.edited && state.tells(o, isOver):
+			zap.Time("until", first.Add(rolloutTime)), zap.String("to_end_it", "caddy proxyos reset "+route.name))
+	case !v.holds && !v.edited && !isMarked && state.tells(o, isOver):
 		s.logger.Info("another instance was rolled out long ago; here, too, the configured traffic split applies",
 			zap.String("route", route.name), zap.Float64("configured", configured), zap.Float64("retired", o.TrafficSplit))
 	}
@@ -255,73 +229,4 @@ func (s *steering) note(doc *document) (changed bool, err error) {
 		}
 	}
 	return changed, nil
-}
-
-// tend reviews the overrides, and writes to the storage what it lacks: in the background,
-// so that a storage that is locked does not keep this instance from following.
-func (s *steering) tend(ctx context.Context, repair bool) {
-	if untold := s.review(time.Now()); !untold && !repair {
-		s.untold.Store(false)
-		return
-	}
-	if !s.isRunning() || !s.tending.CompareAndSwap(false, true) {
-		return
-	}
-	go func() {
-		defer s.tending.Store(false)
-		switch err := s.store.change(ctx, s.note, false); {
-		case err == nil:
-			s.untold.Store(false)
-		case ctx.Err() == nil && s.untold.CompareAndSwap(false, true):
-			s.logger.Error("the storage does not take what this instance has to write; the current splits still apply", zap.Error(err))
-		}
-	}()
-}
-
-// follow puts the stored overrides in force, at once and then at each interval, until the
-// context ends.
-func (s *steering) follow(ctx context.Context) {
-	repair := s.store.sync(ctx)
-	close(s.synced)
-	ticker := time.NewTicker(s.interval)
-	defer ticker.Stop()
-	start := time.NewTicker(startInterval) // until this config runs
-	defer start.Stop()
-	for {
-		select {
-		case <-start.C:
-			if !s.isRunning() {
-				continue
-			}
-			s.store.follow()
-			start.Stop()
-		case <-ticker.C:
-			repair = s.store.sync(ctx)
-		case <-s.wake:
-			s.store.follow()
-			repair = s.store.sync(ctx)
-		case <-ctx.Done():
-			return
-		}
-		s.tend(ctx, repair)
-		s.announce(ctx)
-	}
-}
-
-// await waits until the stored overrides are in force, or only for startupWait if the storage
-// is slow. Usually there is nothing to wait for.
-func (s *steering) await() {
-	select {
-	case <-s.synced:
-		return
-	default:
-	}
-	if s.slow.Load() {
-		return
-	}
-	select {
-	case <-s.synced:
-	case <-time.After(startupWait):
-		s.slow.Store(true)
-	}
 }

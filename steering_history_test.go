@@ -170,7 +170,8 @@ func (c *cluster) start(n *node) {
 	routes := []*route{one}
 	s := &steering{routes: &registry{routes: routes}, interval: historyInterval, logger: zap.NewNop(), instance: n.id,
 		running: n.running.Load, synced: make(chan struct{}), wake: make(chan struct{}, 1)}
-	s.store = &overrideStore{storage: c.storage, logger: s.logger, memory: n.memory, apply: s.putInForce, instance: n.id}
+	s.store = newOverrideStore(c.storage, n.id, s.putInForce, s.logger)
+	s.store.memory = n.memory
 	ctx, cancel := context.WithCancel(c.t.Context())
 	n.stop = cancel
 	go s.follow(ctx)
@@ -236,9 +237,25 @@ func (c *cluster) settle() {
 		if o != nil {
 			_, isRolled := o.Rolled[n.id]
 			_, isKnown := o.Configured[n.id]
-			if !isRolled && !isKnown && o.firstRolled().IsZero() {
+			if _, begun := o.firstRolled(); !isRolled && !isKnown && !begun {
 				c.fail("the document does not know %s:\n%s", n.id, raw)
 			}
+		}
+	}
+}
+
+// nextRelease checks that a share that is set once all is quiet holds on all instances, whatever
+// they have been through.
+func (c *cluster) nextRelease() {
+	const percent = 77.5
+	setter := c.nodes[c.random.IntN(len(c.nodes))]
+	if err := setter.steering.set(c.t.Context(), setter.route, percent, "ops"); err != nil {
+		c.fail("once all is quiet, %s cannot set a share: %v", setter.id, err)
+	}
+	time.Sleep(2 * historyInterval)
+	for _, n := range c.nodes {
+		if got := n.route.split.current().percent; got != percent {
+			c.fail("%s has set %v %%, and %s has %v %%; stored is\n%s", setter.id, percent, n.id, got, c.storage.document())
 		}
 	}
 }
@@ -250,6 +267,12 @@ func ruleHolds(o *override, n *node) bool {
 	}
 	if was, isKnown := o.Configured[n.id]; isKnown {
 		return n.configured == was
+	}
+	if len(o.Configured) > 0 && len(o.Rolled) > 0 && !slices.ContainsFunc(slices.Collect(maps.Keys(o.Configured)), func(id string) bool {
+		_, rolledOut := o.Rolled[id]
+		return !rolledOut
+	}) {
+		return false // all that had it are rolled out
 	}
 	return n.configured == o.Against || slices.Contains(slices.Collect(maps.Values(o.Configured)), n.configured)
 }
@@ -349,6 +372,7 @@ func TestRandomHistories(t *testing.T) {
 				c.step()
 			}
 			c.settle()
+			c.nextRelease()
 			for _, n := range c.nodes {
 				n.stop()
 			}

@@ -22,7 +22,7 @@ func testRoute(name string, state *routeState, split *splitter) *route {
 func plannedRoute(t *testing.T, percent float64) *route {
 	t.Helper()
 	h := &Handler{Name: t.Name(), Upstreams: []Upstream{{Address: "a:1"}}, TrafficSplit: &percent, Staging: &Group{Upstreams: []Upstream{{Address: "b:1"}}}}
-	p, err := newPlan(h, nil)
+	p, err := newPlan(h, routeDefaults{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestAStoppedConfigLeavesTheSplitsAlone(t *testing.T) {
 
 func TestAnOverrideAppliesToTheConfiguredShareItWasSetAgainst(t *testing.T) {
 	state := newRouteState()
-	state.override.put(newOverride(70, 10, ""))
+	state.override.put(newOverride(70, 10, ""), false)
 	for configured, want := range map[float64]float64{10: 70, 0: 0, 10.5: 10.5, 70: 70, 100: 100} {
 		if got := state.splitter(configured, "").current().percent; got != want {
 			t.Errorf("configured %v %%: %v %% applies, want %v %%", configured, got, want)
@@ -123,7 +123,7 @@ func TestWhatCannotBeToldApartHoldsForAnHour(t *testing.T) {
 		route := plannedRoute(t, 0)
 		s := newTestSteering(route)
 		s.logger = zap.New(core)
-		set := newOverride(100, 0, "").withInstance("other", 0).withRolled("other", 100, time.Now())
+		set := newOverride(100, 0, "").withInstance("other", 0).withInstance("third", 0).withRolled("other", 100, time.Now())
 		s.putInForce(document{Routes: map[string]*override{"app": set}}, false)
 		for range 60 {
 			s.review(time.Now())

@@ -16,6 +16,7 @@ type target struct {
 	group    string                 // its name
 	counts   *upstreamState         // nil for an upstream from a dynamic source
 	before   *reverseproxy.Upstream // in the config before this one, which has its health; nil if there is none
+	stop     *expressStop           // nil if the route has no short way
 	gate     *gate                  // nil if the address may stand for several servers, or a request decides its name
 
 	checkedAs string      // the address that an active health check names it by

@@ -99,6 +99,11 @@ func (t *transport) close() error {
 // RoundTrip sends req to the upstream that was chosen for it.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	j := journeyOf(req)
+	if j != nil {
+		if res, err, known := j.handed.outcome(); known {
+			return res, err
+		}
+	}
 	switch {
 	case j == nil:
 		return t.check(req)
@@ -139,6 +144,7 @@ func (t *transport) send(j *journey, at *target, req *http.Request) (*http.Respo
 			return nil, err
 		}
 		j.asked, j.reused = at.untraced, false
+		j.answering.Store(false)
 		res, err := at.roundTrip(req)
 		if err == nil || stale == maxStale {
 			return res, err

@@ -8,3 +8,7 @@ const gibibyte = 1 << 27
 
 // randomRoutes is how many routes are made at random, if nothing else is said.
 const randomRoutes = 60
+
+// samePairs is how many pairs of a request and an answer are made at random, if nothing else is
+// said.
+const samePairs = 60

@@ -127,8 +127,9 @@ func TestEverySubdirectiveOfReverseProxyMeansTheSame(t *testing.T) {
 			t.Errorf("%s: got\n%s\nwant\n%s", name, indented(got), indented(want))
 		}
 		for form, config := range map[string]string{
-			"Caddyfile": string(ours),
-			"JSON":      strings.ReplaceAll(string(stock), `"handler":"reverse_proxy"`, `"handler":"proxyos"`),
+			"Caddyfile":           string(ours),
+			"JSON":                strings.ReplaceAll(string(stock), `"handler":"reverse_proxy"`, `"handler":"proxyos"`),
+			"JSON, fast_path off": strings.ReplaceAll(string(stock), `"handler":"reverse_proxy"`, `"fast_path":false,"handler":"proxyos"`),
 		} {
 			if err := s.validate(config); err != nil {
 				t.Errorf("%s, from %s: %v", name, form, err)

@@ -11,8 +11,8 @@ import (
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
-// bothForms runs a test twice: with directives as a Caddyfile, and with the JSON that
-// their first proxyos handler adapts to.
+// bothForms runs a test with directives as a Caddyfile, and with the JSON that their first
+// proxyos handler adapts to, with the fast path on and off.
 func bothForms(t *testing.T, directives string, test func(*testing.T, *server)) {
 	t.Helper()
 	t.Run("Caddyfile", func(t *testing.T) { test(t, run(t, directives)) })
@@ -24,6 +24,19 @@ func bothForms(t *testing.T, directives string, test func(*testing.T, *server)) 
 		}
 		test(t, s)
 	})
+	t.Run("JSON, fast_path off", func(t *testing.T) {
+		s := newServer(t)
+		handler := slowed(handlerOf(t, adapt(t, s.Site(directives))))
+		if err := s.LoadJSON(s.Routes(handler)); err != nil {
+			t.Fatalf("loading %s: %v", handler, err)
+		}
+		test(t, s)
+	})
+}
+
+// slowed turns the fast path of every proxyos handler in some JSON off.
+func slowed(config string) string {
+	return strings.ReplaceAll(config, `"handler":"proxyos"`, `"fast_path":false,"handler":"proxyos"`)
 }
 
 // runQuietly is run without debug logs, for tests with very many requests.

@@ -122,6 +122,9 @@ func TestCaddysAdapterTestsLoadWithTheNameChanged(t *testing.T) {
 			if err == nil {
 				loads++
 			}
+			if slow := s.validate(slowed(ours)); (slow == nil) != (err == nil) {
+				t.Errorf("with fast_path off: %v; on: %v", slow, err)
+			}
 			adapted := adapt(t, renamed(test.caddyfile))
 			if err := s.validate(adapted); (err == nil) != (stockErr == nil) {
 				t.Errorf("from the Caddyfile: reverse_proxy: %v; proxyos: %v", stockErr, err)

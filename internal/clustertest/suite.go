@@ -52,6 +52,21 @@ func rollOut(t *testing.T, c *Cluster, storage Storage) {
 		c.Instances[2].Reload(100)
 		c.Stay(100, 3)
 	})
+	nextRelease(t, c)
+}
+
+// nextRelease swaps the groups, as docs/blue-green.md says, and begins to release the next
+// version.
+func nextRelease(t *testing.T, c *Cluster) {
+	c.Production, c.Staging = c.Staging, proxytest.Plain(t, "next", "")
+	for _, i := range c.Instances {
+		i.Reload(0)
+	}
+	for n, percent := range []float64{10, 100, 0} {
+		c.Instances[n].Set(percent)
+		c.Agree(percent)
+	}
+	c.Stay(0, 2)
 }
 
 // allKnown waits until all instances are in the document, and write it no more: one that is
@@ -222,7 +237,7 @@ func known(t *testing.T, c *Cluster, _ Storage) {
 		t.Errorf("list --cluster exits with %d:\n%s", code, output)
 	}
 	c.Instances[2].Kill()
-	if code, output := first.Command("rollback", "app", "--cluster", "--drain", "3s"); code != 4 || !strings.Contains(output, "it has 100 %") {
+	if code, output := first.Command("rollback", "app", "--cluster", "--drain", "3s"); code != 4 || !strings.Contains(output, "has 100 %") {
 		t.Errorf("with an instance that is gone, rollback --cluster exits with %d:\n%s", code, output)
 	}
 	if _, output := first.Command("list", "--cluster"); strings.Count(output, "differs") != 1 {
