@@ -26,7 +26,8 @@ func init() {
 //	DELETE /proxyos/routes/{name}/override goes back to the configured split
 //
 // A change applies from the next request on, and is in the storage before it is
-// acknowledged. A PATCH may say in "by" who makes the change.
+// acknowledged. A PATCH may say in "by" who makes the change. One that sends more requests to a
+// group that cannot serve any is refused, unless it says "force": true.
 type adminAPI struct{}
 
 // maxAdminBody is the maximum size of the body of a request.
@@ -58,7 +59,7 @@ func (a *adminAPI) serveList(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	routes := []routeStatus{}
-	for _, route := range app.routes.all() {
+	for _, route := range app.routes.inOrder() {
 		routes = append(routes, route.status())
 	}
 	return respond(w, routes)
@@ -114,6 +115,11 @@ func (*adminAPI) patch(w http.ResponseWriter, r *http.Request, steering *steerin
 	if change.By == "" {
 		change.By = caller(r)
 	}
+	if !change.Force {
+		if err := route.refuse(r.Context(), *change.TrafficSplit); err != nil {
+			return err
+		}
+	}
 	return steering.set(r.Context(), route, *change.TrafficSplit, change.By)
 }
 
@@ -121,6 +127,7 @@ func (*adminAPI) patch(w http.ResponseWriter, r *http.Request, steering *steerin
 type change struct {
 	TrafficSplit *float64 `json:"traffic_split"`
 	By           string   `json:"by"`
+	Force        bool     `json:"force,omitempty"` // even if the group that is to get more cannot serve
 }
 
 func parseChange(body []byte) (change, error) {

@@ -3,6 +3,7 @@ package proxyos
 import (
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
@@ -11,9 +12,10 @@ import (
 // it.
 type answerWriter struct {
 	caddyhttp.ResponseWriterWrapper
-	cookie   string // to set; empty if none is
-	status   int
-	withheld bool // the reverse proxy's word that the client has left is not passed on
+	cookie    string // to set; empty if none is
+	cacheable bool   // the answer may be kept by shared caches with the cookie in it
+	status    int
+	withheld  bool // the reverse proxy's word that the client has left is not passed on
 }
 
 // WriteHeader implements http.ResponseWriter. Informational statuses are not the answer's,
@@ -56,6 +58,25 @@ func (a *answerWriter) begin() {
 func (a *answerWriter) setCookie() {
 	if a.cookie != "" {
 		a.Header().Add("Set-Cookie", a.cookie)
+		if !a.cacheable {
+			keepPrivate(a.Header())
+		}
 		a.cookie = ""
 	}
+}
+
+// keepPrivate keeps an answer out of shared caches, which would hand the cookie of one client to
+// all others.
+func keepPrivate(header http.Header) {
+	written := strings.Join(header["Cache-Control"], ", ")
+	for directive := range strings.SplitSeq(written, ",") {
+		switch strings.ToLower(strings.TrimSpace(directive)) {
+		case "private", "no-store":
+			return
+		}
+	}
+	if written != "" {
+		written += ", "
+	}
+	header.Set("Cache-Control", written+"private")
 }

@@ -27,3 +27,39 @@ func TestInformationalAnswersWhileTheJourneyEnds(t *testing.T) {
 		t.Errorf("%d was passed on", j.answer.status)
 	}
 }
+
+// A shared cache that keeps an answer with a cookie hands one client's place to all others.
+func TestAnAnswerWithACookieIsKeptOutOfSharedCaches(t *testing.T) {
+	for written, want := range map[string]string{
+		"":                        "private",
+		"max-age=60":              "max-age=60, private",
+		"public, max-age=60":      "public, max-age=60, private",
+		"s-maxage=5":              "s-maxage=5, private",
+		"no-cache":                "no-cache, private",
+		"no-store":                "no-store",
+		"No-Store, max-age=0":     "No-Store, max-age=0",
+		"max-age=60,private":      "max-age=60,private",
+		"private":                 "private",
+		`private="set-cookie"`:    `private="set-cookie", private`,
+		"x-private, y=no-storage": "x-private, y=no-storage, private",
+	} {
+		for _, cookie := range []string{"a=b", ""} {
+			for _, cacheable := range []bool{false, true} {
+				recorder := httptest.NewRecorder()
+				if written != "" {
+					recorder.Header().Set("Cache-Control", written)
+				}
+				var a answerWriter
+				a.ResponseWriter, a.cookie, a.cacheable = recorder, cookie, cacheable
+				a.WriteHeader(http.StatusOK)
+				expected := want
+				if cookie == "" || cacheable {
+					expected = written
+				}
+				if got := recorder.Header().Get("Cache-Control"); got != expected {
+					t.Errorf("%q with the cookie %q, cacheable %v: %q, want %q", written, cookie, cacheable, got, expected)
+				}
+			}
+		}
+	}
+}

@@ -38,5 +38,5 @@ func (r *route) logAvailability(g *group, up bool) {
 	if up {
 		message = "an upstream of the group is available again"
 	}
-	r.logger.Info(message, zap.String("route", r.name), zap.String("group", g.name))
+	r.logger.Info(message, zap.String("route", r.title), zap.String("group", g.name))
 }

@@ -27,7 +27,7 @@ var directiveBlock = block[Handler]{
 	{"upstream <address> {...}", repeatable, func(p *parser, h *Handler) error { return p.upstream(&h.Upstreams) }},
 	{"staging [<addresses...>] {...}", once, readStaging},
 	{"traffic_split <percent>[%]", once, readTrafficSplit},
-	{"sticky cookie [<name>] | sticky key <placeholder>", once, readSticky},
+	{"sticky cookie [<name> [cacheable]] | sticky key <placeholder>", once, readSticky},
 	{"staging_when <matcher>", repeatable, func(p *parser, h *Handler) error { return p.when(&h.StagingWhen) }},
 	{"production_when <matcher>", repeatable, func(p *parser, h *Handler) error { return p.when(&h.ProductionWhen) }},
 	{"staging_fallback [on|off]", once, func(p *parser, h *Handler) error { return p.onOff(&h.StagingFallback) }},

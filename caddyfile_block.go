@@ -74,10 +74,29 @@ func (b block[T]) subdirective(p *parser, into *T) error {
 		}
 		return err
 	}
+	if near := b.mistyped(name); near != "" {
+		return p.Errf("unrecognized subdirective %q; did you mean %s?", name, near)
+	}
 	if p.of != "" {
 		return p.Errf("unrecognized subdirective %q of %s; it takes %s", name, p.of, b.names())
 	}
 	return forward(p, into)
+}
+
+// mistyped returns the subdirective that is probably meant by a name, or nothing. None of
+// reverse_proxy's is so near.
+func (b block[T]) mistyped(name string) string {
+	if len(name) < 4 {
+		return ""
+	}
+	var all []string
+	for _, s := range b {
+		if strings.HasPrefix(s.name(), name) {
+			return s.name()
+		}
+		all = append(all, s.name())
+	}
+	return nearest(name, all)
 }
 
 // names returns the names as a phrase: "a, b and c".

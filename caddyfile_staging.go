@@ -44,10 +44,12 @@ func readSticky(p *parser, h *Handler) error {
 		s.Cookie = defaultCookie
 	case len(args) == 2 && args[0] == "cookie":
 		s.Cookie = args[1]
+	case len(args) == 3 && args[0] == "cookie" && args[2] == "cacheable":
+		s.Cookie, s.Cacheable = args[1], true
 	case len(args) == 2 && args[0] == "key":
 		s.Key = args[1]
 	default:
-		return p.Errf("sticky takes `cookie [<name>]` or `key <placeholder>`, not %q", strings.Join(args, " "))
+		return p.Errf("sticky takes `cookie [<name> [cacheable]]` or `key <placeholder>`, not %q", strings.Join(args, " "))
 	}
 	if err := s.check(); err != nil {
 		return p.WrapErr(err)

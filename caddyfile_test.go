@@ -266,9 +266,12 @@ func TestWrongCaddyfilesAreRejected(t *testing.T) {
 		{"two policies in staging", "proxyos a:1 {\nstaging b:1 {\nlb_policy first\nlb_policy random\n}\n}", "lb_policy" + again, 5},
 		{"two weights", "proxyos {\nupstream a:1 {\nweight 1\nweight 2\n}\n}", "weight" + again, 5},
 
-		{"an unknown subdirective", "proxyos a:1 {\ntraffic 10\n}", "unrecognized subdirective traffic", 3},
+		{"an unknown subdirective", "proxyos a:1 {\ntraffic 10\n}", `unrecognized subdirective "traffic"; did you mean traffic_split?`, 3},
+		{"a mistyped subdirective", "proxyos a:1 {\nstagging b:1\n}", `unrecognized subdirective "stagging"; did you mean staging?`, 3},
+		{"sticky cookie with something else", "proxyos a:1 {\nstaging b:1\nsticky cookie a b\n}", "sticky takes `cookie [<name> [cacheable]]` or `key <placeholder>`, not \"cookie a b\"", 4},
 		{"an unknown subdirective of staging", "proxyos a:1 {\nstaging b:1 {\nweight 3\n}\n}", `unrecognized subdirective "weight" of staging; it takes to, upstream, dynamic, lb_policy and skip_tls_verify`, 4},
-		{"an unknown option of an upstream", "proxyos {\nupstream a:1 {\nwieght 3\n}\n}", `unrecognized subdirective "wieght" of upstream "a:1"; it takes ` + upstreamBlock.names(), 4},
+		{"an unknown option of an upstream", "proxyos {\nupstream a:1 {\nwieght 3\n}\n}", `unrecognized subdirective "wieght"; did you mean weight?`, 4},
+		{"an option that an upstream does not have", "proxyos {\nupstream a:1 {\ntimeout 3s\n}\n}", `unrecognized subdirective "timeout" of upstream "a:1"; it takes ` + upstreamBlock.names(), 4},
 		{"an unknown option of the transport", "proxyos a:1 {\ntransport http {\ntimeout 3s\n}\n}", "unrecognized subdirective timeout", 4},
 
 		{"skip_tls_verify neither on nor off", "proxyos a:1 {\nskip_tls_verify maybe\n}", `skip_tls_verify takes on or off, not "maybe"`, 3},

@@ -3,12 +3,11 @@ package proxyos
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
-	"text/tabwriter"
+	"unicode"
+	"unicode/utf16"
 
 	"github.com/spf13/cobra"
 
@@ -27,68 +26,33 @@ upstream does not answer.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.AddCommand(explainCommand(), probeCommand())
 			cmd.AddCommand(steerCommands()...)
+			cmd.SetFlagErrorFunc(wrongFlag)
+			// cobra would print the help for a name that it does not know, and exit with 0
+			cmd.DisableFlagParsing = true
+			cmd.RunE = unknownCommand
 		},
 	})
 }
 
-// errFailed ends a command with exit code 1 if its output has already said why.
-var errFailed = errors.New("failed")
-
-// runQuietly keeps cobra from printing errFailed.
-func runQuietly(run func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, args []string) error {
-		err := run(cmd, args)
-		cmd.SilenceErrors = errors.Is(err, errFailed)
-		return err
-	}
-}
-
-// printJSON prints a value for scripts.
+// printJSON prints a value for scripts. What a terminal might obey is escaped, as JSON can.
 func printJSON(w io.Writer, value any) error {
-	encoder := json.NewEncoder(w)
+	var encoded bytes.Buffer
+	encoder := json.NewEncoder(&encoded)
 	encoder.SetIndent("", "  ")
 	encoder.SetEscapeHTML(false)
-	return encoder.Encode(value)
-}
-
-// lineWidth is the width at which output is wrapped.
-const lineWidth = 80
-
-// wrapped returns text in lines of at most lineWidth columns. The first line begins with
-// first, the others with as many spaces. It never breaks a word.
-func wrapped(first, text string) string {
-	var b strings.Builder
-	b.WriteString(first)
-	indent := len([]rune(first))
-	column := indent
-	for i, word := range strings.Fields(text) {
-		width := len([]rune(word))
-		switch {
-		case i == 0:
-		case column+1+width > lineWidth:
-			b.WriteString("\n" + strings.Repeat(" ", indent))
-			column = indent
-		default:
-			b.WriteByte(' ')
-			column++
+	if err := encoder.Encode(value); err != nil {
+		return err
+	}
+	var safe strings.Builder
+	for _, r := range encoded.String() { // the encoder has escaped what is below a space
+		if r == '\n' || unicode.IsPrint(r) {
+			safe.WriteRune(r)
+			continue
 		}
-		b.WriteString(word)
-		column += width
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&safe, `\u%04x`, unit)
+		}
 	}
-	return b.String()
-}
-
-// table prints rows in columns as wide as their widest cells. The last column is wrapped.
-func table(w io.Writer, indent string, rows [][]string) {
-	var aligned bytes.Buffer
-	columns := tabwriter.NewWriter(&aligned, 0, 0, 2, ' ', 0)
-	for _, row := range rows {
-		fmt.Fprintln(columns, indent+strings.Join(row, "\t"))
-	}
-	columns.Flush()
-	for i, line := range slices.Collect(strings.Lines(aligned.String())) {
-		last := rows[i][len(rows[i])-1]
-		first := strings.TrimSuffix(line, last+"\n")
-		fmt.Fprintln(w, strings.TrimRight(wrapped(first, last), " "))
-	}
+	_, err := io.WriteString(w, safe.String())
+	return err
 }

@@ -1,6 +1,9 @@
 package proxyos
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -46,6 +49,9 @@ func newDiagnostician(route string, logger *zap.Logger) *diagnostician {
 func (d *diagnostician) explain(b backend, err error) error {
 	c := diagnose.Of(err)
 	if c == diagnose.Unknown {
+		if !errors.Is(err, context.Canceled) {
+			d.log(b, c, "", err)
+		}
 		return err
 	}
 	return d.hint(b, c, c.Hint(b.diagnosed(), err), err)
@@ -85,11 +91,66 @@ func (d *diagnostician) log(b backend, c diagnose.Cause, hint string, err error)
 	if !d.isDue(hintKey{b.dial, c}) {
 		return
 	}
-	fields := []zap.Field{zap.String("upstream", b.address.String()), zap.String("route", d.route), zap.String("hint", hint)}
+	fields := []zap.Field{zap.String("upstream", b.address.String()), zap.String("route", d.route)}
+	if hint != "" {
+		fields = append(fields, zap.String("hint", hint))
+	}
 	if err != nil {
 		fields = append(fields, zap.Error(err))
 	}
 	d.logger.Warn("an upstream does not answer as it should", fields...)
+}
+
+// nobody adds a hint to the error that a group had no upstream for a request.
+func (d *diagnostician) nobody(g *group, err error) error {
+	hint := g.whyNobody()
+	if d.isDue(hintKey{g.name, "no_upstream"}) {
+		d.logger.Warn("no upstream could take a request", zap.String("route", d.route), zap.String("group", g.name),
+			zap.Error(err), zap.String("hint", hint))
+	}
+	return diagnose.WithHint(err, hint)
+}
+
+// whyNobody says why no upstream of the group took a request, and what to do.
+func (g *group) whyNobody() string {
+	full, down := 0, 0
+	for _, t := range g.targets {
+		switch {
+		case t.upstream.Full():
+			full++
+		case t.unhealthy.Load():
+			down++
+		}
+	}
+	switch all := len(g.targets); {
+	case all == 0:
+		return "its dynamic source names no upstream; check the source"
+	case full == 0 && down > 0:
+		return "its upstreams fail their active health checks; check the services, and what the checks ask for"
+	case full == 0:
+		return "its policy chose none; check its weights and its policy"
+	case down > 0:
+		return fmt.Sprintf("%d of its %d upstreams have reached their max_requests, and the others fail their active health checks; raise max_requests, or add upstreams", full, all)
+	}
+	return "all its upstreams have reached their max_requests; raise it, or add upstreams"
+}
+
+// warnPlaceholders warns of upstreams whose placeholders have no value, or one that Caddy cannot
+// connect to. Caddy would take an empty host for localhost, without a word.
+func (r *route) warnPlaceholders() {
+	for _, g := range r.groups {
+		for _, t := range g.targets {
+			b := t.backend
+			cause, err := diagnose.EmptyPlaceholder, diagnose.FindEmptyPlaceholder(b.address)
+			if err == nil {
+				cause, err = diagnose.SchemeInValue, diagnose.FindSchemeInValue(b.address)
+			}
+			if err != nil {
+				r.logger.Warn("a placeholder of an upstream has no usable value", zap.String("upstream", b.address.String()),
+					zap.String("route", r.title), zap.String("hint", cause.Hint(b.diagnosed(), err)))
+			}
+		}
+	}
 }
 
 func (d *diagnostician) isDue(key hintKey) bool {

@@ -1,7 +1,6 @@
 package proxyos
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -10,16 +9,18 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/printable"
 )
 
 // explanation says how an address is understood, or what is wrong with it.
 type explanation struct {
-	Address   string `json:"address"`
-	Scheme    string `json:"scheme,omitempty"`
-	Dial      string `json:"dial,omitempty"`
-	TLSVerify *bool  `json:"tls_verify,omitempty"` // only for https
-	Reason    string `json:"reason,omitempty"`
-	Error     string `json:"error,omitempty"`
+	Address   string   `json:"address"`
+	Scheme    string   `json:"scheme,omitempty"`
+	Dial      string   `json:"dial,omitempty"`
+	TLSVerify *bool    `json:"tls_verify,omitempty"` // only for https
+	Reason    string   `json:"reason,omitempty"`
+	Warnings  []string `json:"warnings,omitempty"` // only of an address that is explained by itself
+	Error     string   `json:"error,omitempty"`
 }
 
 // explain explains an address, and a port range with one explanation for each port.
@@ -31,6 +32,10 @@ func explain(text string, route routeOptions) []explanation {
 	all := make([]explanation, 0, len(backends))
 	for _, b := range backends {
 		e := b.explain()
+		e.Warnings = b.lint(route)
+		if len(backends) > manyPorts && len(all) == 0 {
+			e.Warnings = append(e.Warnings, lintRange(text, len(backends)))
+		}
 		if len(backends) == 1 {
 			e.Address = text
 		}
@@ -70,28 +75,29 @@ func explainCommand() *cobra.Command {
 	var asJSON bool
 	var config, adapter string
 	cmd := &cobra.Command{
-		Use:   "explain <address>... | --config <path> [--adapter <name>]",
+		Use:   "explain <address>... | --config <path>",
 		Short: "Says how addresses are understood, without touching the network",
 		Long: `
 Says how proxyos understands each address: HTTP or HTTPS, what it dials, whether
-the certificate is checked, and which rule decides.
+the certificate is checked, and which rule decides. Warns of what is often a
+mistake. Each warning says what to write, and that ends it.
 
-With --config, explains every proxyos route of a config instead, and warns of
-what looks wrong. Placeholders are left as they are.
+With --config, explains every proxyos route of a config instead. Placeholders
+are left as they are.
 
 Exits with 1 if an address, or a route, has an error.`,
 		Example: "  caddy proxyos explain pve:8006 https://app:3000 db:8440-8445\n" +
 			"  caddy proxyos explain --config /etc/caddy/Caddyfile",
-		RunE: runQuietly(func(cmd *cobra.Command, args []string) error {
+		RunE: runs(func(cmd *cobra.Command, args []string) (int, error) {
 			switch {
 			case config != "" && len(args) > 0:
-				return errors.New("explain takes addresses or --config, not both")
+				return exitUsage, usageErrorf("explain takes addresses or --config, not both")
 			case config != "":
-				return explainConfig(cmd.OutOrStdout(), config, adapter, asJSON)
+				return exitFailed, explainConfig(cmd.OutOrStdout(), config, adapter, asJSON)
 			case len(args) == 0:
-				return errors.New("explain takes addresses, such as pve:8006, or --config <path>")
+				return exitUsage, usageErrorf("explain takes addresses, such as pve:8006, or --config <path>")
 			}
-			return explainAddresses(cmd.OutOrStdout(), args, asJSON)
+			return exitFailed, explainAddresses(cmd.OutOrStdout(), args, asJSON)
 		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "Print JSON")
@@ -125,8 +131,11 @@ func explainAddresses(w io.Writer, addresses []string, asJSON bool) error {
 func (e explanation) print(w io.Writer) {
 	if e.Error != "" {
 		reason := strings.TrimPrefix(e.Error, fmt.Sprintf("upstream %q: ", e.Address))
-		fmt.Fprintf(w, "%s\n%s\n", e.Address, wrapped("  error: ", reason))
+		fmt.Fprintf(w, "%s\n%s\n", printable.Escape(e.Address), wrapped("  error: ", reason))
 		return
 	}
-	fmt.Fprintf(w, "%s\n%s\n  dials %s\n", e.Address, wrapped("  ", e.Reason), e.Dial)
+	fmt.Fprintf(w, "%s\n%s\n  dials %s\n", printable.Escape(e.Address), wrapped("  ", e.Reason), printable.Escape(e.Dial))
+	for _, warning := range e.Warnings {
+		fmt.Fprintln(w, wrapped("  warning: ", strings.TrimPrefix(warning, e.Address+": ")))
+	}
 }

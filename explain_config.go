@@ -2,6 +2,7 @@ package proxyos
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,18 +15,19 @@ import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 
 	"github.com/proxyos/caddy-proxyos/internal/address"
+	"github.com/proxyos/caddy-proxyos/internal/printable"
 )
 
 // configuredRoute is a proxyos handler found in a configuration.
 type configuredRoute struct {
-	server  string
-	hosts   []string // of the innermost route around it that has a host matcher
+	place
 	handler json.RawMessage
 }
 
 // routeExplanation explains one route.
 type routeExplanation struct {
 	Name      string                `json:"name,omitempty"`
+	Label     string                `json:"label"` // the name, or what stands for it
 	Server    string                `json:"server"`
 	Hosts     []string              `json:"hosts,omitempty"`
 	Split     float64               `json:"traffic_split"`
@@ -33,6 +35,7 @@ type routeExplanation struct {
 	KeptOff   []string              `json:"kept_off,omitempty"` // the short way, by these
 	Upstreams []upstreamExplanation `json:"upstreams,omitempty"`
 	Warnings  []string              `json:"warnings,omitempty"`
+	Notes     []string              `json:"notes,omitempty"`
 	Error     string                `json:"error,omitempty"`
 }
 
@@ -68,7 +71,7 @@ func explainConfig(w io.Writer, path, adapter string, asJSON bool) error {
 			route.print(w)
 		}
 		if len(all) == 0 {
-			fmt.Fprintf(w, "%s has no proxyos route.\n", path)
+			fmt.Fprintln(w, printable.Escape(path)+" has no proxyos route.")
 		}
 	}
 	if slices.ContainsFunc(all, func(r routeExplanation) bool { return r.Error != "" }) {
@@ -95,9 +98,9 @@ func explainRoutes(config []byte) ([]routeExplanation, error) {
 	defaults := decoded.Apps.Proxyos.forRoutes()
 	all := []routeExplanation{}
 	taken := make(names)
-	for _, server := range slices.Sorted(maps.Keys(decoded.Apps.HTTP.Servers)) {
+	for _, server := range slices.SortedFunc(maps.Keys(decoded.Apps.HTTP.Servers), compareServers) {
 		var routes []configuredRoute
-		findRoutes(decoded.Apps.HTTP.Servers[server], configuredRoute{server: server}, &routes)
+		findRoutes(decoded.Apps.HTTP.Servers[server], configuredRoute{place: place{server: server}}, &routes)
 		for _, route := range routes {
 			all = append(all, explainRoute(route, defaults, taken))
 		}
@@ -113,9 +116,7 @@ func findRoutes(piece any, around configuredRoute, found *[]configuredRoute) {
 			findRoutes(inner, around, found)
 		}
 	case map[string]any:
-		if hosts := hostsOf(piece["match"]); len(hosts) > 0 {
-			around.hosts = hosts
-		}
+		around.narrow(matched(piece["match"], "host"), matched(piece["match"], "path"))
 		if piece["handler"] == "proxyos" {
 			fields := maps.Clone(piece)
 			delete(fields, "handler")
@@ -128,24 +129,25 @@ func findRoutes(piece any, around configuredRoute, found *[]configuredRoute) {
 	}
 }
 
-// hostsOf returns the hosts of a route's matchers.
-func hostsOf(matchers any) []string {
-	var hosts []string
+// matched returns what a route's matchers of a name match.
+func matched(matchers any, name string) []string {
+	var all []string
 	sets, _ := matchers.([]any)
 	for _, set := range sets {
 		fields, _ := set.(map[string]any)
-		names, _ := fields["host"].([]any)
-		for _, name := range names {
-			hosts = append(hosts, fmt.Sprint(name))
+		values, _ := fields[name].([]any)
+		for _, value := range values {
+			all = append(all, fmt.Sprint(value))
 		}
 	}
-	return hosts
+	return all
 }
 
 // explainRoute explains a route by the plan that loading makes of its handler. It loads no
 // modules.
 func explainRoute(found configuredRoute, defaults routeDefaults, taken names) routeExplanation {
 	e := routeExplanation{Server: found.server, Hosts: found.hosts}
+	e.Label = found.label("of unknown upstreams")
 	h := new(Handler)
 	if err := json.Unmarshal(found.handler, h); err != nil {
 		e.Error = err.Error()
@@ -153,6 +155,7 @@ func explainRoute(found configuredRoute, defaults routeDefaults, taken names) ro
 	}
 	p, err := newPlan(h, defaults)
 	e.describe(p)
+	e.Label = cmp.Or(p.name, found.label(p.firstAddress()))
 	if err == nil {
 		e.describeWay(p)
 	}
@@ -176,7 +179,7 @@ func (e *routeExplanation) describe(p *plan) {
 			})
 		}
 	}
-	e.Warnings = p.lint()
+	e.Warnings, e.Notes = p.lint(), p.notes()
 }
 
 // The ways of plain requests.
@@ -229,7 +232,10 @@ func (e routeExplanation) print(w io.Writer) {
 		rows = append(rows, []string{u.Group, u.Address, u.speaks, u.certificate, strconv.Itoa(u.Weight)})
 	}
 	if len(rows) > 1 {
-		table(w, "  ", rows)
+		table(w, "  ", rows, nil)
+	}
+	for _, note := range e.Notes {
+		fmt.Fprintln(w, wrapped("  note: ", note))
 	}
 	switch e.Way {
 	case wayShort:
@@ -247,11 +253,12 @@ func (e routeExplanation) print(w io.Writer) {
 
 // title names the route and says where it is.
 func (e routeExplanation) title() string {
-	title := "route without a name"
-	if e.Name != "" {
-		title = "route " + e.Name
+	title := "route " + e.Label
+	where := append([]string{"server " + e.Server}, e.Hosts...)
+	if e.Name == "" {
+		where = append([]string{"without a name"}, where...)
 	}
-	title += " (" + strings.Join(append([]string{"server " + e.Server}, e.Hosts...), ", ") + ")"
+	title += " (" + strings.Join(where, ", ") + ")"
 	if e.Split > 0 {
 		title += fmt.Sprintf(", %v %% to staging", e.Split)
 	}

@@ -61,6 +61,7 @@ func (j *journey) begin(route *route, w http.ResponseWriter, r *http.Request, d 
 	j.route, j.toStaging, j.started = route, d.toStaging, time.Now()
 	j.tried = j.first[:0]
 	j.answer.ResponseWriter, j.answer.cookie = w, d.cookie
+	j.answer.cacheable = d.cookie != "" && route.cohorts.sticky.Cacheable
 	j.repl = r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	j.repl.Set("http.proxyos.route", route.label)
 	j.group = route.production
@@ -266,7 +267,7 @@ func (j *journey) finish(err error) {
 		j.route.state.full.Add(1)
 	}
 	if c := j.route.logger.Check(zapcore.DebugLevel, "request served"); c != nil {
-		c.Write(zap.String("route", j.route.name), zap.String("group", j.group.name), zap.Bool("fallback", j.fellBack),
+		c.Write(zap.String("route", j.route.title), zap.String("group", j.group.name), zap.Bool("fallback", j.fellBack),
 			zap.Int("attempts", len(j.tried)), zap.Int("status", status), zap.Duration("duration", elapsed))
 	}
 }
@@ -308,6 +309,10 @@ func (j *journey) outcomeOf(err error) error {
 	}
 	// for whoever answers instead
 	j.answer.setCookie()
+	if failure, ok := err.(caddyhttp.HandlerError); ok && len(j.tried) == 0 && failure.StatusCode == http.StatusServiceUnavailable && j.route.transport != nil { //nolint:errorlint // as reverse_proxy returns it
+		failure.Err = j.route.transport.failures.nobody(j.group, failure.Err)
+		return failure
+	}
 	if failure, ok := err.(caddyhttp.HandlerError); ok && j.target != nil && !j.judged && j.route.transport != nil { //nolint:errorlint // as reverse_proxy returns it
 		failure.Err = j.route.transport.failures.explain(j.target.backend, failure.Err) // the address it would have been sent to
 		return failure

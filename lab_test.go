@@ -34,3 +34,13 @@ func (c labCaddy) hints() string {
 	}
 	return strings.Join(hints, "\n")
 }
+
+// adapted returns the JSON of a Caddyfile.
+func (labCaddy) adapted(t testing.TB, config string) string {
+	t.Helper()
+	adapted, err := proxytest.AdaptCaddyfile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(adapted)
+}

@@ -158,6 +158,8 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.route = newRoute(p, app.steering, ctx.Logger())
+	h.route.place = placeOf(ctx)
+	h.route.title = app.routes.title(h.route, p.firstAddress())
 	if twin := app.routes.named(h.Name); twin != nil {
 		h.route.isNew = twin.isNew
 	}
@@ -165,8 +167,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.route.warnUnchecked(p.unchecked()...)
+	h.route.warnPlaceholders()
 	if p.idleChecks() {
-		ctx.Logger().Warn(idleChecksWarning, zap.String("route", h.Name))
+		ctx.Logger().Warn(idleChecksWarning, zap.String("route", h.route.title))
 	}
 	return app.routes.add(h.route, h, p.firstAddress())
 }

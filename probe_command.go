@@ -3,7 +3,6 @@ package proxyos
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -31,7 +30,7 @@ type probeReport struct {
 
 func probeCommand() *cobra.Command {
 	var asJSON bool
-	var timeout time.Duration
+	timeout := seconds(5 * time.Second)
 	cmd := &cobra.Command{
 		Use:   "probe <address>...",
 		Short: "Finds out why an upstream does not answer, and what to write",
@@ -43,21 +42,21 @@ Caddyfile.
 
 Exits with 0 only if every address works as written.`,
 		Example: "  caddy proxyos probe pve:8006\n  caddy proxyos probe --json --timeout 2s https://app:3000",
-		RunE: runQuietly(func(cmd *cobra.Command, args []string) error {
+		RunE: runs(func(cmd *cobra.Command, args []string) (int, error) {
 			if len(args) == 0 {
-				return errors.New("probe takes addresses, such as pve:8006")
+				return exitUsage, usageErrorf("probe takes addresses, such as pve:8006")
 			}
 			if timeout <= 0 {
-				return fmt.Errorf("--timeout %v: write a time longer than 0, such as 5s", timeout)
+				return exitUsage, usageErrorf("--timeout %v: write a time longer than 0, such as 5s", time.Duration(timeout))
 			}
 			// net/http logs what a server sends unasked; the steps show it anyway
 			defer log.SetOutput(log.Writer())
 			log.SetOutput(io.Discard)
-			return probeAddresses(cmd.Context(), cmd.OutOrStdout(), args, timeout, asJSON)
+			return exitFailed, probeAddresses(cmd.Context(), cmd.OutOrStdout(), args, time.Duration(timeout), asJSON)
 		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "Print JSON")
-	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "How long to look at one address")
+	cmd.Flags().Var(&timeout, "timeout", "How long to look at one address")
 	return cmd
 }
 
@@ -113,7 +112,10 @@ func probeBackend(ctx context.Context, b backend, p *probe.Prober, w io.Writer) 
 	r.Certificate, r.Works, r.Cause, r.Verdict, r.Caddyfile = found.Certificate, v.Works, v.Cause, v.Text, v.Caddyfile
 	fmt.Fprintf(w, "\n%s\n", wrapped("  ", v.Text))
 	if v.Caddyfile != "" {
-		fmt.Fprintf(w, "\n      %s\n", strings.ReplaceAll(strings.ReplaceAll(v.Caddyfile, "\t", "    "), "\n", "\n      "))
+		fmt.Fprintln(w)
+		for line := range strings.SplitSeq(v.Caddyfile, "\n") {
+			fmt.Fprintln(w, "      "+printable.Escape(strings.ReplaceAll(line, "\t", "    ")))
+		}
 	}
 	return r
 }

@@ -34,6 +34,28 @@ func (r *registry) add(one *route, config json.Marshaler, address string) error 
 	return nil
 }
 
+// title returns what stands for a route in lists and logs: its name, or the label of its place, with
+// its first upstream if another route has that label, too.
+func (r *registry) title(one *route, firstUpstream string) string {
+	if one.name != "" {
+		return one.name
+	}
+	label := one.place.label(firstUpstream)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if slices.ContainsFunc(r.routes, func(other *route) bool { return other.title == label }) && label != firstUpstream {
+		return label + " (" + firstUpstream + ")"
+	}
+	return label
+}
+
+// inOrder returns the routes in the order in which the configuration has them.
+func (r *registry) inOrder() []*route {
+	all := r.all()
+	slices.SortStableFunc(all, func(a, b *route) int { return comparePlaces(a.place, b.place) })
+	return all
+}
+
 // all returns the routes in the order in which they were loaded, each name once.
 func (r *registry) all() []*route {
 	r.mu.Lock()

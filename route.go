@@ -1,6 +1,7 @@
 package proxyos
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -16,6 +17,8 @@ import (
 // has Caddy's reverse proxy send it to one of the group's upstreams.
 type route struct {
 	name       string
+	title      string // the name, or what stands for it in lists and logs
+	place      place
 	label      any // the name, as a placeholder's value
 	production *group
 	staging    *group   // nil if there is none
@@ -47,7 +50,7 @@ type route struct {
 // newRoute returns a planned route that is yet to be loaded. It must be closed, whether
 // loading succeeds or not.
 func newRoute(p *plan, steering *steering, logger *zap.Logger) *route {
-	r := &route{name: p.name, label: p.name, fallback: p.fallback, proxy: p.proxy, steering: steering, logger: logger}
+	r := &route{name: p.name, title: cmp.Or(p.name, p.firstAddress()), label: p.name, fallback: p.fallback, proxy: p.proxy, steering: steering, logger: logger}
 	r.state, r.isNew = acquireRouteState(p.name)
 	r.breaker = &r.state.breaker
 	r.split = r.state.splitter(p.percent, instanceID())
@@ -79,7 +82,7 @@ func (r *route) load(ctx caddy.Context, p *plan, lanes map[string]*lane) error {
 	if r.forced, err = p.when.load(ctx); err != nil {
 		return err
 	}
-	r.forced.failures = newMatcherFailures(r.name, r.logger)
+	r.forced.failures = newMatcherFailures(r.title, r.logger)
 	for i, g := range p.groups() {
 		if err := r.groups[i].loadModules(ctx, g); err != nil {
 			if g == p.staging {
@@ -186,5 +189,5 @@ func (r *route) warnUnchecked(upstreams ...string) {
 		return
 	}
 	r.logger.Warn("certificates of upstreams on well-known HTTPS ports are not checked; write `skip_tls_verify off` to check them, or `skip_tls_verify` to say that this is meant",
-		zap.String("route", r.name), zap.Strings("upstreams", upstreams))
+		zap.String("route", r.title), zap.Strings("upstreams", upstreams))
 }

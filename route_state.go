@@ -29,6 +29,7 @@ type routeState struct {
 type groupState struct {
 	inFlight  atomic.Int64
 	byClass   [6]atomic.Uint64 // by the first digit of the status; 0 for any other
+	failing   atomic.Uint64    // errors since the latest answer that was none
 	durations durationHistogram
 
 	mu        sync.Mutex
@@ -132,6 +133,12 @@ func (g *groupState) served(status int, took time.Duration) {
 		class = 0
 	}
 	g.byClass[class].Add(1)
+	switch {
+	case class == 5:
+		g.failing.Add(1)
+	case status != statusClientGone && g.failing.Load() != 0:
+		g.failing.Store(0)
+	}
 	g.durations.observe(took)
 }
 

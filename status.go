@@ -10,6 +10,7 @@ import (
 // routeStatus is what the admin API tells of a route.
 type routeStatus struct {
 	Name            string        `json:"name"`                     // empty: the route cannot be steered
+	Label           string        `json:"label"`                    // the name, or what stands for it
 	TrafficSplit    float64       `json:"traffic_split"`            // the percentage in force
 	ConfiguredSplit float64       `json:"configured_traffic_split"` // the percentage in the config
 	Override        *setSplit     `json:"override,omitempty"`       // if one is in force
@@ -43,6 +44,7 @@ type groupStatus struct {
 	Dynamic   bool             `json:"dynamic,omitempty"` // it has upstreams that are not listed here
 	Requests  uint64           `json:"requests"`
 	Errors    uint64           `json:"errors"`
+	Failing   uint64           `json:"failing,omitempty"` // how many errors there have been since the latest answer that was none
 	InFlight  int64            `json:"in_flight"`
 	Upstreams []upstreamStatus `json:"upstreams"`
 }
@@ -68,6 +70,7 @@ type upstreamStatus struct {
 func (r *route) status() routeStatus {
 	s := routeStatus{
 		Name:            r.name,
+		Label:           r.title,
 		TrafficSplit:    r.split.current().percent,
 		ConfiguredSplit: r.split.configured.percent,
 		Fallbacks:       r.state.fallbacks.Load(),
@@ -84,6 +87,7 @@ func (r *route) status() routeStatus {
 	for _, g := range r.groups {
 		group := groupStatus{Name: g.name, Dynamic: g.dynamic != nil, InFlight: g.state.inFlight.Load(), Upstreams: []upstreamStatus{}}
 		group.Requests, group.Errors = g.state.totals()
+		group.Failing = g.state.failing.Load()
 		for _, t := range g.targets {
 			group.Upstreams = append(group.Upstreams, r.upstreamStatus(g, t))
 		}
@@ -98,7 +102,7 @@ func (r *route) upstreamStatus(g *group, t *target) upstreamStatus {
 		Dial:     t.backend.dial,
 		Scheme:   t.backend.scheme,
 		Weight:   t.backend.weight,
-		Health:   "up",
+		Health:   g.stateOf(t),
 		InFlight: int(t.counts.inFlight.Load()),
 		Requests: t.counts.requests.Load(),
 		Errors:   t.counts.errors.Load(),
@@ -111,13 +115,26 @@ func (r *route) upstreamStatus(g *group, t *target) upstreamStatus {
 			s.Certificate = &shown
 		}
 	}
+	return s
+}
+
+// What is known of an upstream.
+const (
+	healthUp    = "up"
+	healthDown  = "down"
+	healthTrial = "on trial" // it was down, and is tried by one request at a time
+	healthFull  = "full"
+)
+
+// stateOf tells what is known of an upstream of the group.
+func (g *group) stateOf(t *target) string {
 	switch {
 	case !g.isHealthy(t.upstream):
-		s.Health = "down"
+		return healthDown
 	case g.breaker.isHalfOpen(t.backend.dial):
-		s.Health = "on trial"
+		return healthTrial
 	case t.upstream.Full():
-		s.Health = "full"
+		return healthFull
 	}
-	return s
+	return healthUp
 }

@@ -10,13 +10,16 @@ import (
 
 // printer prints responses of the admin API: for people, in 80 columns, or as JSON.
 type printer struct {
-	out  io.Writer
-	json bool
+	out   io.Writer
+	notes io.Writer // what is to be read while a command runs, and belongs to no output
+	json  bool
+
+	colors bool
 }
 
 func (p printer) orError(route routeStatus, err error) (int, error) {
 	if err != nil {
-		return 1, err
+		return exitFailed, err
 	}
 	return 0, p.route(route)
 }
@@ -30,14 +33,14 @@ func (p printer) list(routes []routeStatus) error {
 	}
 	rows := [][]string{{"NAME", "STAGING", "CONFIGURED", "PRODUCTION UP", "STAGING UP", "IN FLIGHT"}}
 	for _, route := range routes {
-		name := route.Name
-		if name == "" {
-			name = "-"
-		}
-		row := []string{name, percentText(route.TrafficSplit), percentText(route.ConfiguredSplit)}
+		row := []string{route.shown(), percentText(route.TrafficSplit), percentText(route.ConfiguredSplit)}
 		var inFlight int64
 		for _, g := range route.Groups {
-			row = append(row, g.up())
+			cell := g.up()
+			if g.isFailing() {
+				cell += ", failing"
+			}
+			row = append(row, cell)
 			inFlight += g.InFlight
 		}
 		if len(route.Groups) < 2 {
@@ -46,8 +49,14 @@ func (p printer) list(routes []routeStatus) error {
 		rows = append(rows, append(row, fmt.Sprint(inFlight)))
 	}
 	fit(0, rows)
-	table(p.out, "", rows)
+	table(p.out, "", rows, p.paint)
 	for _, route := range routes {
+		for _, g := range route.Groups {
+			if g.isFailing() {
+				note := fmt.Sprintf("%s %s, %s", g.Name, g.up(), g.failing())
+				fmt.Fprintln(p.out, p.color(red, wrapped(clip(route.shown(), 30)+": ", note)))
+			}
+		}
 		if route.Override != nil && route.Override.UnclearUntil != nil {
 			fmt.Fprintln(p.out)
 			p.unclear(route)
@@ -84,7 +93,7 @@ func (p printer) cluster(routes []routeStatus, records []instanceRecord, now tim
 		return errors.New("no instance has been heard of yet; the first record is written within a few seconds")
 	}
 	fit(0, rows)
-	table(p.out, "", rows)
+	table(p.out, "", rows, p.paint)
 	return nil
 }
 
@@ -92,7 +101,15 @@ func (p printer) cluster(routes []routeStatus, records []instanceRecord, now tim
 func (p printer) unclear(route routeStatus) {
 	fmt.Fprintln(p.out, wrapped(route.Name+": ", fmt.Sprintf("another instance was rolled out, and whether this one was is not clear; the share that was set applies until %s",
 		route.Override.UnclearUntil.Local().Format(time.DateTime))))
-	fmt.Fprintln(p.out, "  to end it now: caddy proxyos reset "+route.Name)
+	fmt.Fprintln(p.out, clip("  to end it now: caddy proxyos reset "+route.Name, lineWidth))
+}
+
+// shown is how the route is called in a list. One without a name cannot be steered.
+func (s routeStatus) shown() string {
+	if s.Name == "" {
+		return "(" + s.Label + ")"
+	}
+	return s.Name
 }
 
 func (p printer) route(route routeStatus) error {
@@ -114,17 +131,24 @@ func (p printer) route(route routeStatus) error {
 			counts += fmt.Sprintf(", %d fell back", route.Fallbacks)
 		}
 		fmt.Fprintln(p.out, "\n"+wrapped(g.Name+": ", counts))
+		if g.isFailing() {
+			fmt.Fprintln(p.out, p.color(red, "  "+g.failing()))
+		}
 		if g.Dynamic {
 			fmt.Fprintln(p.out, "  dynamic upstreams, known only at request time")
 		}
 		rows := [][]string{{"UPSTREAM", "SPEAKS", "WEIGHT", "HEALTH", "IN FLIGHT", "REQUESTS", "ERRORS"}}
 		for _, u := range g.Upstreams {
-			rows = append(rows, []string{u.Dial, u.speaks(), fmt.Sprint(u.Weight), u.Health,
+			health := u.Health
+			if health == healthUp && len(g.Upstreams) == 1 && g.isFailing() {
+				health = "up, failing" // a single one is never marked as down
+			}
+			rows = append(rows, []string{u.Dial, u.speaks(), fmt.Sprint(u.Weight), health,
 				fmt.Sprint(u.InFlight), fmt.Sprint(u.Requests), fmt.Sprint(u.Errors)})
 		}
 		if len(rows) > 1 {
 			fit(2, rows)
-			table(p.out, "  ", rows)
+			table(p.out, "  ", rows, p.paint)
 		}
 		unchecked = unchecked || slices.ContainsFunc(g.Upstreams, upstreamStatus.unchecked)
 	}
@@ -135,21 +159,41 @@ func (p printer) route(route routeStatus) error {
 	return nil
 }
 
+// up says how many upstreams are up. One that is on trial is not: it may still be down.
 func (g groupStatus) up() string {
-	up := 0
+	up, onTrial := 0, 0
 	for _, u := range g.Upstreams {
-		if u.Health != "down" {
+		switch u.Health {
+		case healthUp, healthFull:
 			up++
+		case healthTrial:
+			onTrial++
 		}
 	}
-	switch text := fmt.Sprintf("%d of %d", up, len(g.Upstreams)); {
-	case !g.Dynamic:
-		return text
-	case len(g.Upstreams) == 0:
+	text := fmt.Sprintf("%d of %d", up, len(g.Upstreams))
+	switch {
+	case g.Dynamic && len(g.Upstreams) == 0:
 		return "dynamic"
-	default:
-		return text + " +dyn"
+	case g.Dynamic:
+		text += " +dyn"
 	}
+	if up == 0 && onTrial > 0 {
+		text += ", " + healthTrial
+	}
+	return text
+}
+
+// enoughFailures is how many of the latest requests have to have failed for a group to be shown
+// as failing, if it has ever served one.
+const enoughFailures = 3
+
+// isFailing tells whether the group has answered nothing but errors for a while.
+func (g groupStatus) isFailing() bool {
+	return g.Failing >= enoughFailures || g.Failing > 0 && g.Failing == g.Requests
+}
+
+func (g groupStatus) failing() string {
+	return fmt.Sprintf("failing: %d of the last %d", g.Failing, g.Failing)
 }
 
 func (u upstreamStatus) unchecked() bool { return u.TLSVerify != nil && !*u.TLSVerify }
@@ -162,30 +206,3 @@ func (u upstreamStatus) speaks() string {
 }
 
 func percentText(percent float64) string { return fmt.Sprintf("%.6g %%", percent) }
-
-// minClipped is how many columns of a name or an address to show at least.
-const minClipped = 10
-
-// fit shortens the cells of the first column to the space that the others leave.
-func fit(indent int, rows [][]string) {
-	left := lineWidth - indent
-	for column := 1; column < len(rows[0]); column++ {
-		width := 0
-		for _, row := range rows {
-			width = max(width, len([]rune(row[column])))
-		}
-		left -= width + 2
-	}
-	for _, row := range rows {
-		row[0] = clip(row[0], max(left, minClipped))
-	}
-}
-
-// clip shortens text to a width, and marks the cut.
-func clip(text string, width int) string {
-	runes := []rune(text)
-	if len(runes) <= width {
-		return text
-	}
-	return string(runes[:width-1]) + "…"
-}

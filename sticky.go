@@ -26,6 +26,12 @@ type Sticky struct {
 	// that does not name one.
 	Cookie string `json:"cookie,omitempty"`
 
+	// Whether shared caches may keep an answer that sets the cookie, if its other headers allow
+	// it. They would then hand one client's cookie to all others. Otherwise such an answer gets
+	// "Cache-Control: private", unless it says private or no-store already. Only with a Cookie.
+	// Default: false.
+	Cacheable bool `json:"cacheable,omitempty"`
+
 	// A text with placeholders. Its hash, together with the route's name, is the client's
 	// position: the same text, the same group. A text without a placeholder is rejected. A
 	// request for which it is empty is decided by the split, as if there were no Sticky.
@@ -43,6 +49,8 @@ func (s *Sticky) check() error {
 		return errors.New("sticky: neither a cookie nor a key is given; write `sticky cookie` or `sticky key <placeholder>`")
 	case s.Cookie != "" && s.Key != "":
 		return fmt.Errorf("sticky: both a cookie (%q) and a key (%q) are given; keep one of them", s.Cookie, s.Key)
+	case s.Key != "" && s.Cacheable:
+		return errors.New("sticky: cacheable is about the answers that set a cookie, and a key sets none; remove it")
 	case s.Key != "" && !strings.Contains(s.Key, "{"):
 		return fmt.Errorf("sticky: the key %q is the same for every client; write a placeholder, such as {http.request.header.X-User}", s.Key)
 	case s.Cookie != "" && (&http.Cookie{Name: s.Cookie, Value: "0"}).Valid() != nil:

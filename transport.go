@@ -48,8 +48,8 @@ func newTransport(r *route, p *plan) *transport {
 		proxyProtocol: p.base != nil && p.base.ProxyProtocol != "",
 		breaker:       r.breaker,
 		lanes:         make(map[string]*lane),
-		certs:         &certWatchers{route: r.name, logger: r.logger},
-		failures:      newDiagnostician(r.name, r.logger),
+		certs:         &certWatchers{route: r.title, logger: r.logger},
+		failures:      newDiagnostician(r.title, r.logger),
 		logger:        r.logger,
 		warnUnchecked: r.warnUnchecked,
 		literal:       make(map[string]*target),
@@ -181,7 +181,7 @@ func (t *transport) failed(j *journey, at *target, req *http.Request, err error)
 		err = t.failures.explainStale(at.backend, err)
 	}
 	if c := t.logger.Check(zapcore.DebugLevel, "an attempt ended by no fault of the upstream"); c != nil {
-		c.Write(zap.String("upstream", at.backend.address.String()), zap.String("route", j.route.name), zap.Int("status", status), zap.Error(err))
+		c.Write(zap.String("upstream", at.backend.address.String()), zap.String("route", j.route.title), zap.Int("status", status), zap.Error(err))
 	}
 	return j.stop(status, err)
 }

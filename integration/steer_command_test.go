@@ -22,7 +22,7 @@ func (c *child) steer(args ...string) (code int, stdout, stderr string) {
 	} else if err != nil {
 		c.t.Fatal(err)
 	}
-	for line := range strings.Lines(out.String()) {
+	for line := range strings.Lines(out.String() + diagnostics.String()) {
 		if width := len([]rune(strings.TrimSuffix(line, "\n"))); width > 80 {
 			c.t.Errorf("%v prints a line of %d columns: %s", args, width, line)
 		}
@@ -30,10 +30,20 @@ func (c *child) steer(args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), diagnostics.String()
 }
 
+// exitCode returns the exit code of a command that failed, or -1 if it did not run.
+func exitCode(err error) int {
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	return -1
+}
+
+// wantsSteer also finds what is broken into lines.
 func (c *child) wantsSteer(code int, output string, args ...string) {
 	c.t.Helper()
 	got, stdout, stderr := c.steer(args...)
-	if got != code || !strings.Contains(stdout+stderr, output) {
+	flat := strings.Join(strings.Fields(stderr), " ")
+	if got != code || !strings.Contains(stdout+stderr, output) && !strings.Contains(flat, output) {
 		c.t.Errorf("caddy proxyos %s exits with %d, want %d with %q:\n%s%s", strings.Join(args, " "), got, code, output, stdout, stderr)
 	}
 }
@@ -69,19 +79,13 @@ func TestTheSteeringCommands(t *testing.T) {
 	c.wantsSteer(1, "no staging group", "split", "single", "10")
 	c.wantsSteer(2, "is not a percentage", "split", "app", "half")
 	c.wantsSteer(2, "is outside 0 to 100", "split", "app", "101")
-	c.wantsSteer(1, "accepts 2 arg", "split", "app")
+	c.wantsSteer(2, "split: <percent> is missing", "split", "app")
 	c.wantsSteer(2, "is negative", "promote", "app", "--drain", "-1s")
 	if r := c.route(); r.TrafficSplit != 10 {
 		t.Errorf("a command that failed has made the split %v %%", r.TrafficSplit)
 	}
 	c.kill()
-	c.wantsSteer(1, "admin API", "list")
-	for _, command := range []string{"list", "show", "split", "promote", "rollback", "reset"} {
-		output, err := c.cli("proxyos", command, "--help").CombinedOutput()
-		if err != nil || !strings.Contains(string(output), "Examples:\n  caddy proxyos "+command) {
-			t.Errorf("%s --help, %v:\n%s", command, err, output)
-		}
-	}
+	c.wantsSteer(1, "is Caddy running? `--address` or `--config` says where", "list")
 }
 
 func TestPromoteWaitsUntilProductionIsDrained(t *testing.T) {
@@ -101,7 +105,7 @@ func TestPromoteWaitsUntilProductionIsDrained(t *testing.T) {
 	}()
 	eventually(t, "the request is in flight", func() bool { return c.route().Groups[production].InFlight == 1 })
 
-	c.wantsSteer(4, "still has 1 requests in flight", "promote", "app", "--drain", "300ms")
+	c.wantsSteer(4, "still has 1 request in flight", "promote", "app", "--drain", "300ms")
 	c.Wants(http.StatusOK, "staging") // the split stays
 	c.wantsSteer(0, "1 in flight", "promote", "app", "--drain", "0")
 	c.wantsSteer(0, "staging: ", "rollback", "app") // staging has nothing in flight

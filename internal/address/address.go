@@ -100,9 +100,8 @@ func (a Address) Expand() []Address {
 	return all
 }
 
-// As returns the address with another scheme, as advice for a person. Parse may not accept it:
-// instead of a placeholder, which cannot follow a scheme, it has "<host>" or "<port>", and it
-// describes a socket with HTTPS in words.
+// As returns the address with another scheme, as advice for a person. It says in words what no
+// address can say: a socket with HTTPS, and placeholders, which cannot follow a scheme.
 func (a Address) As(scheme string) string {
 	if a.Network == "unix" || strings.HasPrefix(a.Network, "fd") {
 		switch scheme {
@@ -113,15 +112,21 @@ func (a Address) As(scheme string) string {
 		}
 		return a.Network + "/" + a.Host
 	}
-	if strings.Contains(a.Host, "{") {
-		a.Host = "<host>" // a placeholder cannot follow a scheme
-	}
-	if strings.Contains(a.Port, "{") {
-		a.Port = "<port>"
+	if a.HasPlaceholder() { // which cannot follow a scheme
+		switch scheme {
+		case HTTPS:
+			return a.WithoutScheme() + " with `transport http { tls }`"
+		case H2C:
+			return a.WithoutScheme() + " with `transport http { versions h2c }`"
+		}
+		return "one placeholder for host and port together, such as {env.APP}"
 	}
 	a.Scheme = scheme
 	return a.String()
 }
+
+// HasPlaceholder tells whether the host or the port is a placeholder, or has one.
+func (a Address) HasPlaceholder() bool { return strings.Contains(a.Host+a.Port, "{") }
 
 // WithoutScheme returns the address as written, but without its scheme.
 func (a Address) WithoutScheme() string {

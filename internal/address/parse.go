@@ -43,7 +43,7 @@ func splitAddress(text string) (Address, error) {
 			return Address{}, err
 		}
 		if strings.Contains(rest, "{") {
-			return Address{}, errors.New("a placeholder cannot follow a scheme; write the address without the scheme, and `transport http { tls }` for HTTPS")
+			return Address{}, errPlaceholder(a.Scheme)
 		}
 	} else if network, after, ok := strings.Cut(text, "/"); ok && isNetwork(network) {
 		a.Network, rest = strings.ToLower(network), after
@@ -183,6 +183,18 @@ func checkHost(host string) error {
 		}
 	}
 	return nil
+}
+
+// errPlaceholder says how to write an address with a placeholder and a scheme.
+func errPlaceholder(scheme string) error {
+	advice := "and `transport http { tls }` for HTTPS"
+	switch scheme {
+	case HTTP:
+		advice = "and put a well-known HTTPS port into the value, since a written one means HTTPS"
+	case H2C:
+		advice = "and `transport http { versions h2c }`"
+	}
+	return errors.New("a placeholder cannot follow a scheme; write the address without the scheme, " + advice)
 }
 
 // checkPort accepts a number, a range of numbers, and a placeholder.

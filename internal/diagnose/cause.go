@@ -64,6 +64,9 @@ func Of(err error) Cause {
 	if _, ok := errors.AsType[*PlaceholderError](err); ok {
 		return EmptyPlaceholder
 	}
+	if _, ok := errors.AsType[*SchemeError](err); ok {
+		return SchemeInValue
+	}
 	if isProxyError(err) { // first, so that the proxy's failure is not taken for the upstream's
 		return ProxyFailed
 	}

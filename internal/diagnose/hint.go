@@ -55,7 +55,7 @@ func (c Cause) Tell(u Upstream, err error) (what, advice string) {
 	case SpeaksTLS:
 		return "it wants HTTPS, but Caddy speaks plain HTTP to it" + since(u.SchemeReason), "write " + u.Address.As(address.HTTPS)
 	case SchemeInValue:
-		return "the value of its placeholder has a scheme", "put only host and port into the value; for HTTPS, write `transport http { tls }`"
+		return "the value of its placeholder has a scheme", "put only host and port into the value, such as app:3000; for HTTPS, write `transport http { tls }` in the route"
 	case Stale:
 		return "it closed a connection that was idle here, just as a request was sent over it", "set `keepalive` in `transport http` to less than the upstream's own idle time-out, such as `keepalive 4s`"
 	case RedirectLoop:

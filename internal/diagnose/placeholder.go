@@ -33,6 +33,20 @@ func FindEmptyPlaceholder(a address.Address) error {
 	}
 }
 
+// SchemeError says that the value of a placeholder in an address has a scheme, such as http://.
+type SchemeError struct{ Address address.Address }
+
+// FindSchemeInValue returns a *SchemeError if the value of an address, as far as it is known, has a
+// scheme. Caddy cannot connect to that.
+func FindSchemeInValue(a address.Address) error {
+	if !a.HasPlaceholder() || !strings.Contains(caddy.NewReplacer().ReplaceKnown(a.Dial(), ""), "://") {
+		return nil
+	}
+	return &SchemeError{a}
+}
+
+func (e *SchemeError) Error() string { return "the value of " + e.Address.String() + " has a scheme" }
+
 func (e *PlaceholderError) Error() string {
 	kind, name, _ := strings.Cut(e.Name, ".")
 	_, set := os.LookupEnv(name)
@@ -61,5 +75,8 @@ func tellPlaceholder(e *PlaceholderError) (what, advice string) {
 	return what, "give it a value, or write the address instead"
 }
 
-// Interface guard
-var _ error = (*PlaceholderError)(nil)
+// Interface guards
+var (
+	_ error = (*PlaceholderError)(nil)
+	_ error = (*SchemeError)(nil)
+)

@@ -107,6 +107,11 @@ func (p *Prober) Run(ctx context.Context) Findings {
 		p.show(Step{Name: "resolve", Detail: inShort(err)})
 		return f
 	}
+	if err := diagnose.FindSchemeInValue(p.Target.Address); err != nil {
+		f.lookup = err
+		p.show(Step{Name: "resolve", Detail: inShort(err)})
+		return f
+	}
 	dial, err := caddy.ParseNetworkAddress(caddy.NewReplacer().ReplaceKnown(p.Target.Address.Dial(), ""))
 	if err == nil && strings.Contains(dial.String(), "{") {
 		err = errors.New("a placeholder has no value here; write the address that it stands for")

@@ -55,9 +55,9 @@ func (f Findings) judgeHTTPS() Verdict {
 	case f.https.worked(), f.refusesUnknownClients():
 		return f.suggestHTTPS(handshake)
 	case f.plain.worked():
-		return f.suggest(diagnose.PlainHTTP, f.target.Address.As(address.HTTP))
+		return f.suggest(diagnose.PlainHTTP, address.HTTP)
 	case f.h2c.worked():
-		return f.suggest(diagnose.SpeaksH2C, f.target.Address.As(address.H2C))
+		return f.suggest(diagnose.SpeaksH2C, address.H2C)
 	case f.https.made:
 		return f.blame(f.https.cause(), f.https.err)
 	case f.handshake.made:
@@ -84,12 +84,12 @@ func (f Findings) judgeCleartext(asWritten trial) Verdict {
 	case f.https.worked(), f.refusesUnknownClients():
 		return f.suggestHTTPS(asWritten)
 	case f.h2c.worked():
-		return f.suggest(diagnose.SpeaksH2C, f.target.Address.As(address.H2C))
+		return f.suggest(diagnose.SpeaksH2C, address.H2C)
 	case f.plain.worked():
-		return f.suggest(diagnose.SpeaksHTTP1, f.target.Address.As(address.HTTP))
+		return f.suggest(diagnose.SpeaksHTTP1, address.HTTP)
 	case f.plain.made && f.plain.cause() == diagnose.RedirectLoop && f.target.Address.Port == "":
 		// port 80 of a host whose HTTPS is elsewhere: 443, most likely
-		return f.suggest(diagnose.RedirectLoop, f.target.Address.As(address.HTTPS))
+		return f.suggest(diagnose.RedirectLoop, address.HTTPS)
 	case f.handshake.worked():
 		v := f.blame(f.https.cause(), f.https.err)
 		v.Text = "It does not work: it speaks TLS, but does not answer HTTP requests over it."
@@ -104,8 +104,8 @@ func (f Findings) praise() Verdict {
 	if f.target.Verify || f.Certificate == nil {
 		return v
 	}
-	address, options := f.target.Address.String(), f.certificateOptions()
-	v.Caddyfile = directive(address, options)
+	options := f.certificateOptions()
+	v.Caddyfile = directive(f.target.Address, "", options)
 	v.Text = "It works as written, but its certificate is not checked. These lines accept no other, not even its renewal:"
 	if !strings.HasPrefix(options[0], "tls_pin") {
 		v.Text = "It works as written, but its certificate is not checked. It would pass; these lines have it checked:"
@@ -113,10 +113,14 @@ func (f Findings) praise() Verdict {
 	return v
 }
 
-// suggest is the verdict that another address would work.
-func (f Findings) suggest(c diagnose.Cause, address string) Verdict {
+// suggest is the verdict that another scheme would work.
+func (f Findings) suggest(c diagnose.Cause, scheme string) Verdict {
 	what, _ := c.Tell(f.target.Upstream, nil)
-	return Verdict{Cause: c, Text: fmt.Sprintf("It does not work as written: %s. Write:", what), Caddyfile: "proxyos " + address}
+	a := f.target.Address
+	if a.HasPlaceholder() && scheme == address.HTTP {
+		return Verdict{Cause: c, Text: fmt.Sprintf("It does not work as written: %s. Write %s.", what, a.As(scheme))}
+	}
+	return Verdict{Cause: c, Text: fmt.Sprintf("It does not work as written: %s. Write:", what), Caddyfile: directive(a, scheme, nil)}
 }
 
 // suggestHTTPS is the verdict that HTTPS works if the certificate is handled in its way.
@@ -125,9 +129,9 @@ func (f Findings) suggestHTTPS(asWritten trial) Verdict {
 	if f.target.Scheme != address.HTTPS && c != diagnose.RedirectLoop {
 		c = diagnose.SpeaksTLS
 	}
-	a := f.target.Address
+	a, scheme := f.target.Address, ""
 	if a.Scheme != address.HTTPS && f.target.Scheme != address.HTTPS {
-		a.Scheme, a.Network = address.HTTPS, ""
+		scheme = address.HTTPS
 	}
 	options := f.certificateOptions()
 	if f.refusesUnknownClients() {
@@ -150,7 +154,7 @@ func (f Findings) suggestHTTPS(asWritten trial) Verdict {
 	default:
 		text += "If this is its certificate, write these lines, which accept no other, not even its renewal:"
 	}
-	return Verdict{Cause: c, Text: text, Caddyfile: directive(a.String(), options)}
+	return Verdict{Cause: c, Text: text, Caddyfile: directive(a, scheme, options)}
 }
 
 // certificateOptions returns the options by which an HTTPS upstream's certificate is
@@ -169,10 +173,30 @@ func (f Findings) certificateOptions() []string {
 	return []string{"tls_pin " + f.Certificate.SHA256}
 }
 
-// directive returns the directive for one upstream with options.
-func directive(address string, options []string) string {
-	if len(options) == 0 {
-		return "proxyos " + address
+// directive returns the directive for one upstream with options, that is to be spoken to by another
+// scheme, if one is given.
+func directive(a address.Address, scheme string, options []string) string {
+	var transport string
+	switch {
+	case scheme != "" && a.HasPlaceholder(): // which cannot follow a scheme
+		a.Scheme = ""
+		transport = map[string]string{address.HTTPS: "tls", address.H2C: "versions h2c"}[scheme]
+	case scheme == address.HTTPS && a.IsSocket():
+		transport = "tls"
+	case scheme != "" && a.IsSocket():
+		a, _ = address.Parse(a.As(scheme))
+	case scheme != "":
+		a.Scheme, a.Network = scheme, ""
 	}
-	return fmt.Sprintf("proxyos {\n\tupstream %s {\n\t\t%s\n\t}\n}", address, strings.Join(options, "\n\t\t"))
+	if transport == "" && len(options) == 0 {
+		return "proxyos " + a.String()
+	}
+	lines := "upstream " + a.String()
+	if len(options) > 0 {
+		lines += " {\n\t\t" + strings.Join(options, "\n\t\t") + "\n\t}"
+	}
+	if transport != "" {
+		lines = "transport http {\n\t\t" + transport + "\n\t}\n\t" + lines
+	}
+	return "proxyos {\n\t" + lines + "\n}"
 }

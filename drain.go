@@ -1,0 +1,107 @@
+package proxyos
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+const defaultDrain = 30 * time.Second
+
+// drain sets the split, then waits until the other group has nothing in flight.
+func drain(c adminClient, out printer, o *steerOptions, name string, percent float64, leaving string) (int, error) {
+	limit := time.Duration(o.drain)
+	if limit < 0 {
+		return exitUsage, usageErrorf("--drain %s is negative; write how long to wait, or 0 to not wait", limit)
+	}
+	route, err := c.split(name, percent, o.force)
+	if err != nil {
+		return exitFailed, err
+	}
+	line := newProgress(out.notes)
+	defer line.end()
+	for deadline := time.Now().Add(limit); limit > 0 && route.inFlight(leaving) > 0; {
+		if !time.Now().Before(deadline) {
+			line.end()
+			_ = out.route(route)
+			return exitNotDrained, fmt.Errorf("route %q is at %g %%, but %s still has %s in flight after %s",
+				name, percent, leaving, requests(route.inFlight(leaving)), limit)
+		}
+		line.show(fmt.Sprintf("%s: waiting for %s in flight in %s, %s left", name, requests(route.inFlight(leaving)), leaving,
+			time.Until(deadline).Round(time.Second)))
+		time.Sleep(min(100*time.Millisecond, time.Until(deadline)))
+		if route, err = c.show(name); err != nil {
+			return exitFailed, err
+		}
+	}
+	line.end()
+	if o.cluster {
+		if err := awaitCluster(c, name, percent, max(limit, clusterWait)); err != nil {
+			_ = out.route(route)
+			return exitNotDrained, fmt.Errorf("route %q is at %g %% here, but not everywhere: %w", name, percent, err)
+		}
+	}
+	return 0, out.route(route)
+}
+
+// clusterWait is how long promote and rollback wait for other instances at least: two intervals
+// of the default sync_interval, and a moment.
+const clusterWait = 11 * time.Second
+
+// awaitCluster waits until all instances have a share. It does not wait for those that are
+// silent, but they are late, too.
+func awaitCluster(c adminClient, name string, percent float64, limit time.Duration) error {
+	for deadline := time.Now().Add(limit); ; time.Sleep(200 * time.Millisecond) {
+		records, err := c.instances()
+		late, worthwhile := lateInstances(records, name, percent, time.Now())
+		switch {
+		case err == nil && len(late) == 0 && len(records) > 0:
+			return nil
+		case time.Now().Before(deadline) && (worthwhile || err != nil || len(records) == 0):
+			continue
+		case err != nil:
+			return err
+		case len(records) == 0:
+			return errors.New("no instance has written of itself yet")
+		}
+		return errors.New(strings.Join(late, "; "))
+	}
+}
+
+// lateInstances says which instances do not have a share, and whether that is worth waiting for.
+func lateInstances(records []instanceRecord, name string, percent float64, now time.Time) (late []string, worthwhile bool) {
+	for _, record := range records {
+		share, ok := record.Shares[name]
+		switch {
+		case record.Heard.IsZero():
+			late = append(late, fmt.Sprintf("what instance %s wrote of itself cannot be read", record.ID))
+			worthwhile = true
+		case !ok || share == percent:
+		case record.silent(now):
+			late = append(late, fmt.Sprintf("instance %s (%s) had %s, and is silent since %s; if it is gone for good, delete %s/%s in the storage",
+				record.Name, record.ID, percentText(share), record.Heard.Local().Format(time.DateTime), instancesFolder, record.ID))
+		default:
+			late = append(late, fmt.Sprintf("instance %s (%s) has %s, as of %s", record.Name, record.ID, percentText(share), record.Heard.Local().Format(time.TimeOnly)))
+			worthwhile = true
+		}
+	}
+	return late, worthwhile
+}
+
+func (s routeStatus) inFlight(group string) int64 {
+	for _, g := range s.Groups {
+		if g.Name == group {
+			return g.InFlight
+		}
+	}
+	return 0
+}
+
+// requests says how many requests.
+func requests(n int64) string {
+	if n == 1 {
+		return "1 request"
+	}
+	return fmt.Sprintf("%d requests", n)
+}

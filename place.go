@@ -1,0 +1,113 @@
+package proxyos
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+)
+
+// place is where a route is in the configuration.
+type place struct {
+	server string
+	hosts  []string // of the innermost matcher around it that has some
+	paths  []string // likewise
+	order  []int    // which of the server's routes, which of the routes inside that, and so on
+}
+
+// placeOf finds out where a handler is that is being provisioned. Caddy does not say; but it drops
+// the JSON of a route's handlers when it has loaded them all, one route after the other. So the
+// first route that still has its JSON is the one that is being loaded.
+func placeOf(ctx caddy.Context) place {
+	var p place
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		p.server = server.Name()
+		if !p.enter(server.Routes, 0) && server.Errors != nil {
+			p.enter(server.Errors.Routes, len(server.Routes))
+		}
+	}
+	for _, module := range ctx.Modules() {
+		sub, ok := module.(*caddyhttp.Subroute)
+		if !ok {
+			continue
+		}
+		if !p.enter(sub.Routes, 0) && sub.Errors != nil {
+			p.enter(sub.Errors.Routes, len(sub.Routes))
+		}
+	}
+	return p
+}
+
+// enter goes into the route that is being loaded, if there is one.
+func (p *place) enter(routes caddyhttp.RouteList, before int) bool {
+	i := slices.IndexFunc(routes, func(r caddyhttp.Route) bool { return len(r.HandlersRaw) > 0 })
+	if i < 0 {
+		return false
+	}
+	var hosts, paths []string
+	for _, set := range routes[i].MatcherSets {
+		for _, matcher := range set {
+			switch matcher := matcher.(type) {
+			case *caddyhttp.MatchHost:
+				hosts = append(hosts, *matcher...)
+			case *caddyhttp.MatchPath:
+				paths = append(paths, *matcher...)
+			}
+		}
+	}
+	p.narrow(hosts, paths)
+	p.order = append(p.order, before+i)
+	return true
+}
+
+// narrow goes into a route with these matchers.
+func (p *place) narrow(hosts, paths []string) {
+	if len(hosts) > 0 {
+		p.hosts = hosts
+	}
+	if len(paths) > 0 {
+		p.paths = paths
+	}
+}
+
+// label stands for a route that has no name: its site and path, or the address of its first
+// upstream.
+func (p *place) label(firstUpstream string) string {
+	if len(p.hosts) == 0 && len(p.paths) == 0 {
+		return firstUpstream
+	}
+	host, path := brief(p.hosts), brief(p.paths)
+	if path != "" && !strings.HasPrefix(path, "/") {
+		path = " " + path // such as *.php
+	}
+	return strings.TrimSpace(host + path)
+}
+
+// brief names the first of several, and says how many more there are.
+func brief(all []string) string {
+	switch len(all) {
+	case 0:
+		return ""
+	case 1:
+		return all[0]
+	}
+	return all[0] + " +" + strconv.Itoa(len(all)-1)
+}
+
+// comparePlaces orders routes as the configuration has them. Caddy names its servers srv0, srv1
+// and so on.
+func comparePlaces(a, b place) int {
+	return cmp.Or(compareServers(a.server, b.server), slices.Compare(a.order, b.order))
+}
+
+func compareServers(a, b string) int {
+	numberA, errA := strconv.Atoi(strings.TrimPrefix(a, "srv"))
+	numberB, errB := strconv.Atoi(strings.TrimPrefix(b, "srv"))
+	if errA == nil && errB == nil && numberA != numberB {
+		return cmp.Compare(numberA, numberB)
+	}
+	return strings.Compare(a, b)
+}
