@@ -21,7 +21,9 @@ const (
 )
 
 // refuse returns an error if a change of the share would send requests to a group that cannot
-// serve any. A change that does not raise that group's share is never refused.
+// serve any. A change that does not raise that group's share is never refused. The way back to
+// production must not depend on what a short while has shown: it is refused only if nothing
+// listens there now.
 func (r *route) refuse(ctx context.Context, percent float64) error {
 	now := r.split.current().percent
 	if percent == now || r.staging == nil {
@@ -31,7 +33,12 @@ func (r *route) refuse(ctx context.Context, percent float64) error {
 	if percent < now {
 		receiving, isIdle = r.production, now == 100
 	}
-	reason := receiving.whyUnable(ctx, isIdle)
+	reason := ""
+	if percent > 0 {
+		reason = receiving.whyUnable(ctx, isIdle)
+	} else if receiving.dynamic == nil {
+		reason = receiving.whyNothingListens(ctx)
+	}
 	if reason == "" {
 		return nil
 	}
@@ -72,6 +79,11 @@ func (g *group) whyUnable(ctx context.Context, isIdle bool) string {
 	for _, i := range able {
 		reasons[i] = "refuses connections"
 	}
+	return g.named(reasons)
+}
+
+// named says what is wrong with which upstream.
+func (g *group) named(reasons []string) string {
 	var named []string
 	for i, reason := range reasons[:min(len(reasons), maxNamed)] {
 		named = append(named, printable.Short(g.targets[i].backend.address.String())+" "+reason)
@@ -80,6 +92,19 @@ func (g *group) whyUnable(ctx context.Context, isIdle bool) string {
 		named = append(named, fmt.Sprintf("and so on for %d more", more))
 	}
 	return strings.Join(named, ", ")
+}
+
+// whyNothingListens says that nothing listens at any upstream of the group. It is empty if that
+// is not so.
+func (g *group) whyNothingListens(ctx context.Context) string {
+	all, reasons := make([]int, len(g.targets)), make([]string, len(g.targets))
+	for i := range g.targets {
+		all[i], reasons[i] = i, "refuses connections"
+	}
+	if !g.refuseAll(ctx, all) {
+		return ""
+	}
+	return g.named(reasons)
 }
 
 // dialTime is how long to wait for a connection that only shows whether anything listens.
