@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"strings"
 	"time"
 )
@@ -170,10 +171,17 @@ func (s *soak) caddyfile() string {
 		return strings.Join(all, " ")
 	}
 	_, port, _ := strings.Cut(s.listen, ":")
+	fastPath := "on"
+	if os.Getenv("PROXYOS_FAST_PATH") == "off" {
+		fastPath = "off"
+	}
 	return fmt.Sprintf(`{
 	admin %s
 	auto_https off
 	persist_config off
+	proxyos {
+		fast_path %s
+	}
 }
 http://:%s {
 	bind 127.0.0.1
@@ -188,7 +196,7 @@ http://:%s {
 		}
 	}
 }
-`, s.admin, port, list(production), soakRoute, list(staging), s.written, soakFailDuration, soakKeepAlive)
+`, s.admin, fastPath, port, list(production), soakRoute, list(staging), s.written, soakFailDuration, soakKeepAlive)
 }
 
 // restart starts an upstream, for the first time or again.
