@@ -37,12 +37,31 @@ func (a *alpn) RoundTrip(req *http.Request) (*http.Response, error) {
 			return res, err
 		}
 		a.forget(where) // another server, or the same one after a change
+		if req, err = fresh(req); err != nil {
+			return nil, err
+		}
 	}
 	res, err := a.either.RoundTrip(req)
 	if err == nil && res.ProtoMajor == 1 && !speaksHTTP1 {
 		a.remember(where)
 	}
 	return res, err
+}
+
+// fresh returns the request with its body at its beginning: h1 may have sent it in vain, over a
+// connection that had ended.
+func fresh(req *http.Request) (*http.Request, error) {
+	if req.GetBody == nil {
+		return req, nil
+	}
+	_ = req.Body.Close()
+	body, err := req.GetBody()
+	if err != nil {
+		return nil, err
+	}
+	again := *req
+	again.Body = body
+	return &again, nil
 }
 
 func (a *alpn) remember(where string) {

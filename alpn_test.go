@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -158,5 +159,48 @@ func TestA101WithoutAConnectionFieldIsAnUpgrade(t *testing.T) {
 				t.Errorf("got %v", res)
 			}
 		})
+	}
+}
+
+// What is limited, or what begins anew on an idle connection, is left to Caddy's own transport.
+func TestWhatGoesDirect(t *testing.T) {
+	forgetProxies(t)
+	for name, test := range map[string]struct {
+		scheme string
+		config reverseproxy.HTTPTransport
+		want   bool
+	}{
+		"HTTP":                                  {address.HTTP, reverseproxy.HTTPTransport{}, h1.Supported},
+		"HTTPS":                                 {address.HTTPS, reverseproxy.HTTPTransport{TLS: new(reverseproxy.TLSConfig)}, h1.Supported},
+		"h2c":                                   {address.H2C, reverseproxy.HTTPTransport{}, false},
+		"HTTP with a limit":                     {address.HTTP, reverseproxy.HTTPTransport{MaxConnsPerHost: 1}, h1.Supported},
+		"HTTPS with a limit":                    {address.HTTPS, reverseproxy.HTTPTransport{MaxConnsPerHost: 1}, false},
+		"HTTPS with a limit, HTTP/1.1 only":     {address.HTTPS, reverseproxy.HTTPTransport{MaxConnsPerHost: 1, Versions: []string{"1.1"}}, h1.Supported},
+		"HTTPS that may begin anew":             {address.HTTPS, reverseproxy.HTTPTransport{TLS: &reverseproxy.TLSConfig{Renegotiation: "freely"}}, false},
+		"HTTPS that must not begin anew":        {address.HTTPS, reverseproxy.HTTPTransport{TLS: &reverseproxy.TLSConfig{Renegotiation: "never"}}, h1.Supported},
+		"HTTP/3":                                {address.HTTPS, reverseproxy.HTTPTransport{Versions: []string{"3"}}, false},
+		"HTTP/2 only":                           {address.HTTPS, reverseproxy.HTTPTransport{Versions: []string{"2"}}, false},
+		"a proxy of its own":                    {address.HTTP, reverseproxy.HTTPTransport{NetworkProxyRaw: json.RawMessage(`{"from":"none"}`)}, false},
+		"HTTPS that cannot be looked at behind": {address.HTTPS, reverseproxy.HTTPTransport{TLS: new(reverseproxy.TLSConfig), ProxyProtocol: "v1", ReadTimeout: 1}, false},
+	} {
+		if got := goesDirect(backend{meaning: meaning{scheme: test.scheme}}, &test.config); got != test.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// A body that was sent in vain before a server chose HTTP/2 is sent from its beginning.
+func TestABodyThatWasSentInVainIsSentFromItsBeginning(t *testing.T) {
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://server", strings.NewReader("some text"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.ReadAll(req.Body)
+	again, err := fresh(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err := io.ReadAll(again.Body); string(body) != "some text" || err != nil {
+		t.Errorf("the body is %q, %v", body, err)
 	}
 }

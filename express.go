@@ -146,7 +146,10 @@ func (e *express) serve(w http.ResponseWriter, req *http.Request, next caddyhttp
 	t := &expressTrip{way: e}
 	j := &t.journey
 	j.begin(e.route, w, req, d)
-	defer func() { j.finish(err) }()
+	defer func() {
+		t.uncount()
+		j.finish(err)
+	}()
 	res := t.send(req)
 	if res == nil {
 		return e.route.throughProxy(j, req, next)
@@ -178,11 +181,12 @@ func (t *expressTrip) send(req *http.Request) *http.Response {
 		}
 	}
 	t.to.counted.add(1)
+	t.isCounted = true
 	t.began = time.Now()
 	res, err := e.route.transport.RoundTrip(t.out)
 	t.returned(res)
 	if err != nil || res.StatusCode == http.StatusSwitchingProtocols {
-		t.to.counted.add(-1)
+		t.uncount()
 		return t.handOver(handedAttempt{upstream: upstream, isSent: true, res: res, err: err})
 	}
 	if c := e.logger.Check(zapcore.DebugLevel, "selected upstream"); c != nil {

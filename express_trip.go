@@ -29,6 +29,7 @@ type expressTrip struct {
 	to    *expressStop // nil before one is picked
 
 	requests, fails int           // the upstream's, when it was picked
+	isCounted       bool          // as one of those that it has in flight
 	began           time.Time     // when it was sent
 	took            time.Duration // until the end; 0 before
 	isAsking        atomic.Bool   // for placeholders that are not provided here
@@ -83,8 +84,16 @@ func (t *expressTrip) passed() {
 
 // end ends a trip that was not handed over, also where the answer broke off.
 func (t *expressTrip) end() {
-	t.to.counted.add(-1)
+	t.uncount()
 	t.took = time.Since(t.started)
+}
+
+// uncount takes the request from those that the upstream has in flight.
+func (t *expressTrip) uncount() {
+	if t.isCounted {
+		t.isCounted = false
+		t.to.counted.add(-1)
+	}
 }
 
 // handOver leaves the rest of the journey to reverse_proxy.

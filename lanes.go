@@ -150,7 +150,20 @@ func goesDirect(b backend, config *reverseproxy.HTTPTransport) bool {
 		(len(config.Versions) == 0 || slices.Contains(config.Versions, "1.1")) &&
 		!slices.ContainsFunc(config.Versions, func(v string) bool { return !known(v) }) &&
 		len(config.NetworkProxyRaw) == 0 && config.ForwardProxyURL == "" && //nolint:staticcheck // it still has an effect
-		!hasProxyVariable(b.scheme) && !hidesConnections(config)
+		!hasProxyVariable(b.scheme) && !hidesConnections(config) &&
+		(b.scheme == address.HTTP || !limitsBoth(config) && !renegotiates(config))
+}
+
+// limitsBoth tells whether a limit of connections would be one for HTTP/1.1 and one for what came
+// before it was known that the upstream speaks that.
+func limitsBoth(config *reverseproxy.HTTPTransport) bool {
+	return config.MaxConnsPerHost > 0 && (len(config.Versions) == 0 || slices.Contains(config.Versions, "2"))
+}
+
+// renegotiates tells whether TLS may begin anew on a connection that is idle, which looking at it
+// would not survive.
+func renegotiates(config *reverseproxy.HTTPTransport) bool {
+	return config.TLS != nil && config.TLS.Renegotiation != "" && config.TLS.Renegotiation != "never"
 }
 
 // hidesConnections tells whether the transport makes TLS connections of its own in which h1 cannot

@@ -2,6 +2,7 @@ package proxyos
 
 import (
 	"context"
+	"maps"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -21,10 +22,15 @@ func (r *route) serve(w http.ResponseWriter, req *http.Request, next caddyhttp.H
 
 // throughProxy has the reverse proxy make a journey, or what is left of it.
 func (r *route) throughProxy(j *journey, req *http.Request, next caddyhttp.Handler) error {
+	ctx := context.WithValue(req.Context(), journeyKey{}, j)
 	if j.handed != nil {
 		defer j.setDuration() // of which the reverse proxy has not seen the beginning
+		// nor does it know of the dial, which may not be over, and reads the variables that it sets
+		if vars, ok := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
+			ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, maps.Clone(vars))
+		}
 	}
-	req = req.WithContext(context.WithValue(req.Context(), journeyKey{}, j))
+	req = req.WithContext(ctx)
 	if req.Body != nil && req.Body != http.NoBody {
 		j.body.ReadCloser, j.body.trailer = req.Body, req.Trailer
 		req.Body = &j.body

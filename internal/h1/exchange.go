@@ -29,7 +29,7 @@ type exchange struct {
 	addedGzip bool
 	unwatch   func() bool // ends the watching of the context; nil if it cannot end
 
-	sent    chan struct{} // closed when the request has been sent, or cannot be; nil without a body
+	sent    chan struct{} // closed when the request has been sent, or cannot be; nil if that is known before
 	sendErr error         // known when sent is closed
 	proceed chan bool     // whether to send the body that the server is asked about; nil if it is not
 
@@ -54,7 +54,7 @@ func (t *Transport) exchange(c *conn, req *http.Request, body *requestBody, trac
 		ask = x.awaitContinue
 	}
 	x.buffers.printer.start(x.extraFields(), body != nil, ask)
-	if body != nil {
+	if body != nil || isLarge(req.Header) {
 		x.sent = make(chan struct{})
 		go func() {
 			defer close(x.sent)
@@ -64,6 +64,21 @@ func (t *Transport) exchange(c *conn, req *http.Request, body *requestBody, trac
 		return nil, x.fail(x.sendErr)
 	}
 	return x.answer()
+}
+
+// safeHeader is how large a header is sent before an answer is listened for. The system takes it
+// even if the server reads nothing.
+const safeHeader = 16 << 10
+
+// isLarge tells whether the server may answer while a header is still being sent.
+func isLarge(header http.Header) bool {
+	size := 0
+	for name, values := range header {
+		for _, value := range values {
+			size += len(name) + len(value) + len(": \r\n")
+		}
+	}
+	return size > safeHeader
 }
 
 // expire closes the connection if there is no answer within the limit; 0 is no limit.

@@ -221,3 +221,38 @@ func TestBodyAfterCloseIsAnError(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A server may answer before it has read all of a large header, and read no more of it.
+func TestAnAnswerToHalfOfALargeHeader(t *testing.T) {
+	listener := proxytest.ListenUnix(t)
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.ReadFull(c, make([]byte, 4096))
+			_, _ = io.WriteString(c, "HTTP/1.1 431 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig")
+			t.Cleanup(func() { c.Close() })
+		}
+	}()
+	transport := New(&http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", listener.Addr().String())
+	}})
+	defer transport.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://server/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Large", strings.Repeat("x", 900_000))
+	res, err := transport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if body, err := io.ReadAll(res.Body); res.StatusCode != 431 || string(body) != "big" || err != nil {
+		t.Errorf("the answer is %d %q, %v", res.StatusCode, body, err)
+	}
+}

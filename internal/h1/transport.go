@@ -83,7 +83,7 @@ func New(t *http.Transport) *Transport {
 }
 
 // RoundTrip implements http.RoundTripper. An error that is ErrHTTP2 leaves the request as it is,
-// its body included. The deprecated Cancel of a request has no effect.
+// its body included, unless that has been sent in vain before: then GetBody has it. The deprecated Cancel of a request has no effect.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := check(req); err != nil {
 		closeBody(req)
@@ -94,6 +94,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	req, body := track(req)
 	trace := httptrace.ContextClientTrace(ctx)
 	where := keyOf(req)
+	rewound := false
 	for {
 		if ctx.Err() != nil {
 			closeBody(req)
@@ -101,7 +102,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		c, err := t.connect(ctx, where, trace)
 		if err != nil {
-			if !errors.Is(err, ErrHTTP2) {
+			if rewound || !errors.Is(err, ErrHTTP2) {
 				closeBody(req)
 			}
 			return nil, err
@@ -117,9 +118,11 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			}
 			return nil, plain(err)
 		}
+		first := body
 		if req, body, err = rewind(req, body); err != nil {
 			return nil, err
 		}
+		rewound = rewound || body != first
 	}
 }
 
