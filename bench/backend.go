@@ -15,6 +15,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -50,8 +51,8 @@ func runBackend(args []string) error {
 	return newFastBackend(*name).serve(listener)
 }
 
-// fastBackend answers requests without bodies, and does as little as possible for each: the
-// measurement is of the proxy.
+// fastBackend answers requests when it has read them, and does as little as possible for each:
+// the measurement is of the proxy.
 type fastBackend struct {
 	small, large []byte
 }
@@ -78,6 +79,7 @@ func (b fastBackend) serve(listener net.Listener) error {
 func (b fastBackend) answer(conn net.Conn) {
 	defer conn.Close()
 	requests := bufio.NewReaderSize(conn, 8<<10)
+	var scratch []byte
 	for {
 		line, err := requests.ReadSlice('\n')
 		if err != nil {
@@ -87,15 +89,39 @@ func (b fastBackend) answer(conn net.Conn) {
 		if bytes.HasPrefix(line, []byte("GET /large")) {
 			answer = b.large
 		}
+		body := 0
 		for len(line) > len("\r\n") {
 			if line, err = requests.ReadSlice('\n'); err != nil {
 				return
 			}
+			if len(line) > len(lengthField) && bytes.EqualFold(line[:len(lengthField)], lengthField) {
+				if body, err = strconv.Atoi(string(bytes.TrimSpace(line[len(lengthField):]))); err != nil {
+					return
+				}
+			}
+		}
+		if scratch, err = skip(requests, conn, body, scratch); err != nil {
+			return
 		}
 		if _, err := conn.Write(answer); err != nil {
 			return
 		}
 	}
+}
+
+var lengthField = []byte("Content-Length:")
+
+// skip reads n bytes of a body, past the reader's buffer where it is a long one. It returns the
+// memory for the next one.
+func skip(buffered *bufio.Reader, conn net.Conn, n int, scratch []byte) ([]byte, error) {
+	k, err := buffered.Discard(min(n, buffered.Buffered()))
+	for n -= k; n > 0 && err == nil; n -= k {
+		if scratch == nil {
+			scratch = make([]byte, 64<<10)
+		}
+		k, err = conn.Read(scratch[:min(n, len(scratch))])
+	}
+	return scratch, err
 }
 
 func selfSigned() (tls.Certificate, error) {

@@ -134,3 +134,27 @@ func TestThousands(t *testing.T) {
 		}
 	}
 }
+
+func TestWrkSendsTheBodyOfAPayload(t *testing.T) {
+	if got := wrkScript(payload{}); got != wrkReport {
+		t.Errorf("without a body:\n%s", got)
+	}
+	if got := wrkScript(payload{body: 1024}); !strings.Contains(got, `wrk.method = "POST"`) || !strings.Contains(got, `string.rep("x", 1024)`) {
+		t.Errorf("with a body:\n%s", got)
+	}
+}
+
+func TestOptionsAreChecked(t *testing.T) {
+	for _, bad := range []string{"-latency 0", "-latency x", "-page ../x", "-page=", "-conns -1", "-rounds 0", "-duration 1ms", "more"} {
+		if _, err := parseOptions(strings.Fields(bad)); err == nil {
+			t.Errorf("%s was accepted", bad)
+		}
+	}
+	o, err := parseOptions(strings.Fields("-latency 1000,2000 -page bodies"))
+	if err != nil || len(o.latency) != 2 || o.page != "bodies" {
+		t.Errorf("got %+v, %v", o, err)
+	}
+	if needed := o.programs(); strings.Contains(strings.Join(needed, " "), "wrk") {
+		t.Errorf("latencies need no wrk, but %q", needed)
+	}
+}

@@ -17,7 +17,16 @@ var (
 	spreadPage   = page{"spread", "Evenness of a split"}
 	routesPage   = page{"routes", "Large configurations"}
 	soakPage     = page{"soak", "Soak"}
+	latencyPage  = page{"latency", "Latency"}
 )
+
+// pageOf returns the page of that name for what is otherwise on requestsPage.
+func pageOf(name string) page {
+	if name == requestsPage.name {
+		return requestsPage
+	}
+	return page{name, capitalized(strings.ReplaceAll(name, "-", " "))}
+}
 
 // write writes the page into a folder, or its text to standard output if the folder is "-".
 func (p page) write(folder, text string) error {

@@ -31,7 +31,7 @@ func measureIdle(ctx context.Context, l *lab, opts options) error {
 	t := newTable("payload", "connections", "idle connections kept for each upstream", "requests/s", "p99 ms", "CPU µs/request", "CPU ÷ first", "heap and stacks MiB", "open files after the load")
 	for _, p := range chosen {
 		for _, conns := range opts.conns {
-			field, err := measureField(ctx, l, opts, p, conns, proxies, look)
+			field, err := measureField(ctx, l, opts, conditions{payload: p, conns: conns}, proxies, look)
 			if err != nil {
 				return err
 			}

@@ -26,11 +26,13 @@ type options struct {
 	only     []string
 	payloads []string
 	out      string
+	page     string
 	profiles string
 
 	spread   int
 	routes   []int
 	idle     []int
+	latency  []int
 	soak     time.Duration
 	splitVia string
 
@@ -62,19 +64,21 @@ func exitOn(err error) {
 
 func parseOptions(args []string) (options, error) {
 	var o options
-	var conns, only, payloads, routes, idle string
+	var conns, only, payloads, routes, idle, latency string
 	set := flag.NewFlagSet("bench", flag.ContinueOnError)
 	set.IntVar(&o.rounds, "rounds", 5, "how often each case is measured; the rounds of the proxies are interleaved")
 	set.DurationVar(&o.duration, "duration", 5*time.Second, "how long each measurement takes, in whole seconds")
 	set.StringVar(&conns, "conns", "1,64,512,2048", "numbers of client connections")
-	set.StringVar(&only, "only", "", "the proxies to measure: "+strings.Join(contenderFlags(), ",")+"; default: all")
+	set.StringVar(&only, "only", "", "the proxies to measure: "+strings.Join(contenderFlags(), ",")+"; default: the first "+strconv.Itoa(ordinary))
 	set.StringVar(&payloads, "payloads", "", "the payloads to measure: "+strings.Join(payloadNames(), ",")+"; default: all")
 	set.StringVar(&o.out, "out", filepath.Join("docs", "performance"), "the folder to write the results into; - for standard output")
+	set.StringVar(&o.page, "page", requestsPage.name, "the name of the page of requests, to keep the results of several runs")
 	set.StringVar(&o.profiles, "profiles", "", "a directory for CPU profiles of the Caddy processes; taking them costs a little")
 	set.BoolVar(&o.spreadAsked, "spread", false, "measure how evenly a 90/10 split is kept, instead")
 	set.IntVar(&o.spread, "requests", 200_000, "with -spread: requests through each running proxy")
 	set.StringVar(&routes, "routes", "", "measure configurations of this many routes, instead, such as 10,1000,10000")
 	set.StringVar(&idle, "idle", "", "measure proxyos with these numbers of idle connections for each upstream, instead, such as 32,256,1024")
+	set.StringVar(&latency, "latency", "", "measure latencies while this many requests per second are sent, whether answers come or not, instead, such as 1000,2000")
 	set.DurationVar(&o.soak, "soak", 0, "run mixed traffic for this long while things change and break, instead")
 	set.StringVar(&o.splitVia, "split-via", "reload", "with -soak: change the split by `reload` or through the `admin` endpoint")
 	if err := set.Parse(args); err != nil {
@@ -92,6 +96,12 @@ func parseOptions(args []string) (options, error) {
 	}
 	if o.idle, err = numbers(idle); err != nil {
 		return o, fmt.Errorf("-idle: %w", err)
+	}
+	if o.latency, err = numbers(latency); err != nil {
+		return o, fmt.Errorf("-latency: %w", err)
+	}
+	if o.page == "" || strings.Trim(o.page, "abcdefghijklmnopqrstuvwxyz-") != "" {
+		return o, fmt.Errorf("-page: %q is not a name; write lower-case letters and hyphens", o.page)
 	}
 	if o.rounds < 1 || o.duration < time.Second || o.spread < 1 {
 		return o, errors.New("-rounds and -requests must be at least 1, -duration at least 1s")
@@ -130,7 +140,10 @@ func (o options) programs() []string {
 	case len(o.idle) > 0:
 		return []string{"wrk"}
 	}
-	needed := []string{"wrk"}
+	var needed []string
+	if len(o.latency) == 0 {
+		needed = append(needed, "wrk")
+	}
 	for _, peer := range []string{nginxName, haproxyName} {
 		if len(o.only) == 0 || slices.Contains(o.only, peer) {
 			needed = append(needed, peer)
@@ -163,6 +176,8 @@ func run(ctx context.Context, opts options) error {
 		return runSoak(ctx, lab, opts)
 	case len(opts.idle) > 0:
 		return measureIdle(ctx, lab, opts)
+	case len(opts.latency) > 0:
+		return measureLatency(ctx, lab, opts)
 	}
 	return measureThroughput(ctx, lab, opts)
 }

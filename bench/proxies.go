@@ -26,7 +26,9 @@ type contender struct {
 type site struct {
 	Listen, Admin       string
 	Production, Staging string
-	TLS                 bool // towards the upstreams
+	TLS                 bool     // towards the upstreams
+	Headers             bool     // whether fields of requests and answers change
+	Options             []string // of the Caddys' directives
 	Weights             [2]int
 	Dir                 string
 	Root                bool // whether this runs as root
@@ -42,6 +44,8 @@ const (
 	proxyosName  = "proxyos"
 	stockName    = "reverse_proxy"
 	stockIdleFor = "reverse_proxy, idle %d"
+	offName      = "proxyos, fast_path off"
+	gogcName     = "proxyos, GOGC=400"
 	nginxName    = "nginx"
 	haproxyName  = "haproxy"
 )
@@ -57,8 +61,14 @@ func contenders() []contender {
 			caddyfile(stockSite(fmt.Sprintf("keepalive_idle_conns_per_host %d", idlePerUpstream))), startCaddy},
 		{"nginx", nginxName, "upstream with weights 9 and 1, keepalive, a worker for each core", nginxConfig, startNginx},
 		{"haproxy", haproxyName, "balance roundrobin with weights 9 and 1, http-reuse always, a thread for each core", haproxyConfig, startHAProxy},
+		{"proxyos-off", offName, "proxyos without its fast ways", caddyfile(proxyosSiteWith("fast_path off")), startCaddy},
+		{"proxyos-gogc400", gogcName, "proxyos with GOGC=400 in its environment", caddyfile(proxyosSite), startCaddyIn("GOGC=400")},
 	}
 }
+
+// ordinary is how many contenders are measured if none is named: those that need no reason of
+// their own.
+const ordinary = 5
 
 func contenderFlags() []string {
 	var flags []string
@@ -81,7 +91,7 @@ func contenderOf(flag string) (contender, error) {
 // chosenContenders returns the proxies with the given names of the command line.
 func chosenContenders(names []string) ([]contender, error) {
 	if len(names) == 0 {
-		return contenders(), nil
+		return contenders()[:ordinary], nil
 	}
 	var chosen []contender
 	for _, name := range names {
@@ -92,6 +102,11 @@ func chosenContenders(names []string) ([]contender, error) {
 		chosen = append(chosen, c)
 	}
 	return chosen, nil
+}
+
+// isCaddy tells whether the proxy is a Caddy, so that the options of its directives mean the same.
+func (c contender) isCaddy() bool {
+	return c.name != nginxName && c.name != haproxyName
 }
 
 // run starts the proxy in the lab.
@@ -127,6 +142,13 @@ func startCaddy(ctx context.Context, l *lab, config string, s site) (*process, e
 	return l.start(ctx, "caddy", s.Listen, l.caddy, "run", "--config", config, "--adapter", "caddyfile")
 }
 
+// startCaddyIn returns a function that starts a Caddy with a variable in its environment.
+func startCaddyIn(variable string) func(context.Context, *lab, string, site) (*process, error) {
+	return func(ctx context.Context, l *lab, config string, s site) (*process, error) {
+		return l.start(ctx, "caddy", s.Listen, "env", variable, l.caddy, "run", "--config", config, "--adapter", "caddyfile")
+	}
+}
+
 func startNginx(ctx context.Context, l *lab, config string, s site) (*process, error) {
 	return l.start(ctx, nginxName, s.Listen, "nginx", "-p", l.dir, "-c", config, "-e", "stderr")
 }
@@ -153,12 +175,18 @@ const proxyosSite = `	proxyos {{if .TLS}}https://{{end}}{{.Production}} {
 		staging {{if .TLS}}https://{{end}}{{.Staging}}
 		traffic_split 10
 		{{if .TLS}}skip_tls_verify{{end}}
+		{{range .Options}}{{.}}
+		{{end}}
 	}`
+
+// proxyosSiteWith is proxyosSite with one more option.
+func proxyosSiteWith(option string) string {
+	return strings.TrimSuffix(proxyosSite, "}") + "\t" + option + "\n\t}"
+}
 
 // proxyosIdleSite is proxyosSite with another number of idle connections.
 func proxyosIdleSite(idle int) string {
-	option := fmt.Sprintf("\t\ttransport http {\n\t\t\tkeepalive_idle_conns_per_host %d\n\t\t}\n\t}", idle)
-	return strings.TrimSuffix(proxyosSite, "\t}") + option
+	return proxyosSiteWith(fmt.Sprintf("transport http {\n\t\t\tkeepalive_idle_conns_per_host %d\n\t\t}", idle))
 }
 
 func stockSite(option string) string {
@@ -168,6 +196,8 @@ func stockSite(option string) string {
 			` + option + `
 			{{if .TLS}}tls_insecure_skip_verify{{end}}
 		}
+		{{range .Options}}{{.}}
+		{{end}}
 	}`
 }
 
@@ -189,6 +219,8 @@ http {
 	scgi_temp_path {{.Dir}}/nginx-scgi;
 	keepalive_requests 100000000;
 	proxy_max_temp_file_size 0;
+	proxy_request_buffering off;
+	client_max_body_size 0;
 `
 
 const nginxServer = `	server {
@@ -202,6 +234,11 @@ const nginxServer = `	server {
 			proxy_set_header X-Forwarded-For $remote_addr;
 			proxy_set_header X-Forwarded-Host $http_host;
 			proxy_set_header X-Forwarded-Proto $scheme;
+			{{if .Headers}}
+			proxy_set_header Cookie "";
+			proxy_hide_header Server;
+			add_header X-Frame-Options DENY;
+			{{end}}
 		}
 	}
 }
@@ -252,6 +289,11 @@ backend app
 	http-request set-header X-Real-IP %[src]
 	http-request set-header X-Forwarded-Proto http
 	http-request set-header X-Forwarded-Host %[req.hdr(Host)]
+	{{if .Headers}}
+	http-request del-header Cookie
+	http-response del-header Server
+	http-response set-header X-Frame-Options DENY
+	{{end}}
 	server production {{.Production}} weight {{index .Weights 0}} {{if .TLS}}ssl verify none{{end}}
 	server staging {{.Staging}} weight {{index .Weights 1}} {{if .TLS}}ssl verify none{{end}}
 `

@@ -16,14 +16,21 @@ func throughputReport(all []series, proxies []contender, opts options) string {
 	fmt.Fprintf(&text, "Command: `%s`. %d interleaved rounds of %s for each case; each figure is the median of the rounds, and each ratio the median of the ratios within a round.\n\n",
 		commandLine(), opts.rounds, opts.duration)
 	text.WriteString(describeMachine())
-	text.WriteString("\nProxies, all with one production and one staging upstream and no access log:\n\n")
-	for _, c := range proxies {
-		fmt.Fprintf(&text, "- **%s**: %s\n", c.name, c.about)
-	}
+	text.WriteString("\n" + describeProxies(proxies))
 	for _, p := range payloads {
 		if rows := ofPayload(all, p); len(rows) > 0 {
 			fmt.Fprintf(&text, "\n## %s\n\n%s", capitalized(p.title), throughputTable(rows))
 		}
+	}
+	return text.String()
+}
+
+// describeProxies says in Markdown what the proxies are.
+func describeProxies(proxies []contender) string {
+	var text strings.Builder
+	text.WriteString("Proxies, all with one production and one staging upstream and no access log:\n\n")
+	for _, c := range proxies {
+		fmt.Fprintf(&text, "- **%s**: %s\n", c.name, c.about)
 	}
 	return text.String()
 }

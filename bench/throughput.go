@@ -14,18 +14,45 @@ import (
 // the upstreams again.
 const warmUp = time.Second
 
-// payload is a kind of answer and of upstream.
+// payload is a kind of request, answer, route and upstream.
 type payload struct {
 	name  string
 	title string
 	path  string
+	body  int // of each request, in bytes; with one, the request is a POST
 	tls   bool
+	duty  duty
+}
+
+// duty is what a route has to do beside passing requests on.
+type duty string
+
+const (
+	none        duty = ""
+	extraFields duty = "headers"
+	// what only reverse_proxy can do, and costs it nothing
+	onlyStock duty = "lane"
+)
+
+// options are those of the directive of a Caddy, the same in proxyos and reverse_proxy.
+func (d duty) options() []string {
+	switch d {
+	case extraFields:
+		return []string{"header_up X-Real-IP {remote_host}", "header_up -Cookie", "header_down X-Frame-Options DENY", "header_down -Server"}
+	case onlyStock:
+		return []string{"unhealthy_latency 1m"}
+	}
+	return nil
 }
 
 var payloads = []payload{
-	{"small", "small answers", "/", false},
-	{"large", "100 KiB answers", "/large", false},
-	{"tls", "small answers from TLS upstreams", "/", true},
+	{name: "small", title: "small answers", path: "/"},
+	{name: "large", title: "100 KiB answers", path: "/large"},
+	{name: "tls", title: "small answers from TLS upstreams", path: "/", tls: true},
+	{name: "headers", title: "small answers, header fields changed both ways", path: "/", duty: extraFields},
+	{name: "lane", title: "small answers, a route off the short way", path: "/", duty: onlyStock},
+	{name: "post", title: "POST of 1 KiB", path: "/", body: 1 << 10},
+	{name: "upload", title: "POST of 1 MiB", path: "/", body: 1 << 20},
 }
 
 func payloadNames() []string {
@@ -51,20 +78,25 @@ func (s sample) cpuMicros() float64  { return float64(s.cpu.Nanoseconds()) / 100
 func (s sample) memoryMiB() float64  { return s.memory }
 func (s sample) errorCount() float64 { return float64(s.Errors) }
 
-// series has the rounds of one proxy in one case.
-type series struct {
+// conditions are those of one case.
+type conditions struct {
 	payload payload
 	conns   int
+	rate    int // of requests per second; 0: as many as the connections can have
+}
+
+// series has the rounds of one proxy in one case.
+type series struct {
+	conditions
 	proxy   string
 	samples []sample
 }
 
 // field has the proxies that run side by side in one case.
 type field struct {
+	conditions
 	lab     *lab
 	opts    options
-	payload payload
-	conns   int
 	runners []*runner
 }
 
@@ -77,16 +109,16 @@ type runner struct {
 }
 
 // measureField measures some proxies in one case, their rounds interleaved.
-func measureField(ctx context.Context, l *lab, opts options, p payload, conns int, proxies []contender, look func(*runner, *sample) error) ([]series, error) {
+func measureField(ctx context.Context, l *lab, opts options, c conditions, proxies []contender, look func(*runner, *sample) error) ([]series, error) {
 	defer l.stopAll()
-	f := field{lab: l, opts: opts, payload: p, conns: conns}
+	f := field{conditions: c, lab: l, opts: opts}
 	if err := f.start(ctx, proxies); err != nil {
 		return nil, err
 	}
 	for round := range opts.rounds {
 		for i := range f.runners {
 			r := f.runners[(i+round)%len(f.runners)] // no proxy always follows the same one
-			if _, err := generateLoad(ctx, l, f.url(r), conns, warmUp); err != nil {
+			if _, err := f.generate(ctx, r, warmUp); err != nil {
 				return nil, fmt.Errorf("warming up %s: %w", r.name, err)
 			}
 			one, err := f.measure(ctx, r, round)
@@ -98,7 +130,7 @@ func measureField(ctx context.Context, l *lab, opts options, p payload, conns in
 			}
 			r.series.samples = append(r.series.samples, one)
 			progress("%s, %d connections, round %d: %-23s %7.0f req/s  p50 %7.2f ms  p99 %7.2f ms  %6.1f µs CPU  %4.0f MiB  %d errors",
-				p.title, conns, round+1, r.name, one.rate(), one.p50(), one.p99(), one.cpuMicros(), one.memory, one.Errors)
+				c.payload.title, c.conns, round+1, r.name, one.rate(), one.p50(), one.p99(), one.cpuMicros(), one.memory, one.Errors)
 		}
 	}
 	var all []series
@@ -126,6 +158,7 @@ func (f *field) start(ctx context.Context, proxies []contender) error {
 	for i, c := range proxies {
 		s := site{
 			Production: addresses[0], Staging: addresses[1], TLS: f.payload.tls, Weights: [2]int{9, 1},
+			Headers: f.payload.duty == extraFields, Options: f.payload.duty.options(),
 			Listen: addresses[2+2*i], Admin: addresses[3+2*i],
 		}
 		p, err := c.run(ctx, f.lab, s)
@@ -134,7 +167,7 @@ func (f *field) start(ctx context.Context, proxies []contender) error {
 		}
 		f.runners = append(f.runners, &runner{
 			contender: c, site: s, pids: family(p.pid()),
-			series: series{payload: f.payload, conns: f.conns, proxy: c.name},
+			series: series{conditions: f.conditions, proxy: c.name},
 		})
 	}
 	for _, r := range f.runners { // more workers may have started since
@@ -145,6 +178,14 @@ func (f *field) start(ctx context.Context, proxies []contender) error {
 
 func (f *field) url(r *runner) string { return "http://" + r.site.Listen + f.payload.path }
 
+// generate puts a proxy under the load of the case.
+func (f *field) generate(ctx context.Context, r *runner, d time.Duration) (load, error) {
+	if f.rate > 0 {
+		return sendAtRate(ctx, r.site.Listen, f.payload, f.conns, f.rate, d)
+	}
+	return generateLoad(ctx, f.lab, f.url(r), f.payload, f.conns, d)
+}
+
 func (f *field) measure(ctx context.Context, r *runner, round int) (sample, error) {
 	var one sample
 	before, err := cpuTime(r.pids)
@@ -152,7 +193,7 @@ func (f *field) measure(ctx context.Context, r *runner, round int) (sample, erro
 		return one, err
 	}
 	profiled := f.profile(ctx, r, round)
-	if one.load, err = generateLoad(ctx, f.lab, f.url(r), f.conns, f.opts.duration); err != nil {
+	if one.load, err = f.generate(ctx, r, f.opts.duration); err != nil {
 		return one, err
 	}
 	after, err := cpuTime(r.pids)
@@ -171,7 +212,7 @@ func (f *field) measure(ctx context.Context, r *runner, round int) (sample, erro
 // profile takes a CPU profile of a Caddy process under load, if -profiles is given.
 func (f *field) profile(ctx context.Context, r *runner, round int) <-chan error {
 	done := make(chan error, 1)
-	if f.opts.profiles == "" || r.name == nginxName || r.name == haproxyName {
+	if f.opts.profiles == "" || !r.isCaddy() {
 		done <- nil
 		return done
 	}
@@ -203,7 +244,7 @@ func measureThroughput(ctx context.Context, l *lab, opts options) error {
 	var all []series
 	for _, p := range chosen {
 		for _, conns := range opts.conns {
-			field, err := measureField(ctx, l, opts, p, conns, proxies, func(*runner, *sample) error { return nil })
+			field, err := measureField(ctx, l, opts, conditions{payload: p, conns: conns}, able(proxies, p), lookAtNothing)
 			if err != nil {
 				return err
 			}
@@ -211,15 +252,26 @@ func measureThroughput(ctx context.Context, l *lab, opts options) error {
 		}
 	}
 	text := throughputReport(all, proxies, opts)
+	to := pageOf(opts.page)
 	if opts.out == "-" {
-		return requestsPage.write(opts.out, text)
+		return to.write(opts.out, text)
 	}
-	picture := requestsPage.name + ".svg"
+	picture := to.name + ".svg"
 	text = fmt.Sprintf("![CPU per request and requests per second of each proxy](%s)\n\n", picture) + text
-	if err := requestsPage.write(opts.out, text); err != nil {
+	if err := to.write(opts.out, text); err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(opts.out, picture), []byte(drawThroughput(all, proxies)), 0o644)
+}
+
+func lookAtNothing(*runner, *sample) error { return nil }
+
+// able returns the proxies that can be configured for a payload.
+func able(proxies []contender, p payload) []contender {
+	if p.duty != onlyStock {
+		return proxies
+	}
+	return slices.DeleteFunc(slices.Clone(proxies), func(c contender) bool { return !c.isCaddy() })
 }
 
 func chosenPayloads(names []string) ([]payload, error) {

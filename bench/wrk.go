@@ -28,9 +28,17 @@ type load struct {
 	Errors   int `json:"errors"`
 }
 
+// wrkScript makes wrk send requests of a payload.
+func wrkScript(p payload) string {
+	if p.body == 0 {
+		return wrkReport
+	}
+	return fmt.Sprintf("wrk.method = \"POST\"\nwrk.body = string.rep(\"x\", %d)\n", p.body) + wrkReport
+}
+
 // generateLoad keeps conns connections busy for a while.
-func generateLoad(ctx context.Context, l *lab, url string, conns int, d time.Duration) (load, error) {
-	script, err := l.write("report.lua", wrkReport)
+func generateLoad(ctx context.Context, l *lab, url string, p payload, conns int, d time.Duration) (load, error) {
+	script, err := l.write("wrk-"+p.name+".lua", wrkScript(p))
 	if err != nil {
 		return load{}, err
 	}
