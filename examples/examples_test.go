@@ -22,7 +22,7 @@ func TestEveryExampleLoads(t *testing.T) {
 	for _, file := range examples(t) {
 		t.Run(file, func(t *testing.T) {
 			text := read(t, file)
-			if strings.HasSuffix(file, ".Caddyfile") {
+			if strings.HasSuffix(file, "Caddyfile") {
 				text = adapt(t, text)
 			}
 			validate(t, text)
@@ -32,7 +32,7 @@ func TestEveryExampleLoads(t *testing.T) {
 
 func TestEveryExampleIsFormatted(t *testing.T) {
 	for _, file := range examples(t) {
-		if !strings.HasSuffix(file, ".Caddyfile") {
+		if !strings.HasSuffix(file, "Caddyfile") {
 			continue
 		}
 		if text := read(t, file); string(caddyfile.Format(text)) != string(text) {
@@ -52,7 +52,7 @@ func TestBlueGreenInJSONHasTheRoutesOfItsCaddyfile(t *testing.T) {
 // examples lists the examples by file name.
 func examples(t *testing.T) []string {
 	var files []string
-	for _, pattern := range []string{"*.Caddyfile", "*.json"} {
+	for _, pattern := range []string{"*.Caddyfile", "*.json", "*/Caddyfile", "../dist/Caddyfile"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
