@@ -19,6 +19,7 @@ func init() {
 
 // adminAPI is the part of Caddy's admin API that watches and steers routes:
 //
+//	GET    /proxyos/                       the versions of what is running
 //	GET    /proxyos/routes                 all routes
 //	GET    /proxyos/routes/{name}          one route
 //	PATCH  /proxyos/routes/{name}          {"traffic_split": 25} sets the split
@@ -44,6 +45,7 @@ func (*adminAPI) CaddyModule() caddy.ModuleInfo {
 // Routes returns the routes of the admin API.
 func (a *adminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
+		{Pattern: "/proxyos/", Handler: caddy.AdminHandlerFunc(a.serveVersion)},
 		{Pattern: "/proxyos/routes", Handler: caddy.AdminHandlerFunc(a.serveList)},
 		{Pattern: "/proxyos/instances", Handler: caddy.AdminHandlerFunc(a.serveInstances)},
 		{Pattern: "/proxyos/routes/", Handler: caddy.AdminHandlerFunc(a.serveRoute)},

@@ -24,7 +24,7 @@ Shows the routes of a running Caddy, and changes how much of their traffic goes
 to staging. Explains how upstream addresses are understood. Finds out why an
 upstream does not answer.`,
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(explainCommand(), probeCommand())
+			cmd.AddCommand(explainCommand(), probeCommand(), versionCommand())
 			cmd.AddCommand(steerCommands()...)
 			cmd.SetFlagErrorFunc(wrongFlag)
 			// cobra would print the help for a name that it does not know, and exit with 0

@@ -9,10 +9,8 @@ import (
 	"maps"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -57,20 +55,6 @@ func (s *steering) record(now time.Time) instanceRecord {
 	}
 	return record
 }
-
-// moduleVersion returns the version of this module that is built in.
-var moduleVersion = sync.OnceValue(func() string {
-	build, _ := debug.ReadBuildInfo()
-	if build == nil {
-		return ""
-	}
-	for _, module := range append(build.Deps, &build.Main) {
-		if module.Path == "github.com/proxyos/caddy-proxyos" {
-			return module.Version
-		}
-	}
-	return ""
-})
 
 // announce writes this instance's record if it has changed, or is a minute old: in the
 // background, since the storage may be slow.

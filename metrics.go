@@ -20,7 +20,8 @@ var (
 )
 
 // collector reads the counts of all routes of a config when it is asked, so requests do not
-// have to report them. Routes without a name are added up under the empty name.
+// have to report them. Routes without a name are added up under the empty name. What has not
+// happened yet is 0 rather than missing, or an alert on it would have no data.
 type collector struct {
 	routes *registry
 }
@@ -46,7 +47,7 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 			inFlight[whole] += state.inFlight.Load()
 			durations[whole] = state.durations.addTo(durations[whole])
 			for class := range state.byClass {
-				if n := state.byClass[class].Load(); n > 0 {
+				if n := state.byClass[class].Load(); n > 0 || class > 0 { // class 0 is none that should be
 					counts[key{route.name, g.name, strconv.Itoa(class) + "xx"}] += n
 				}
 			}

@@ -14,6 +14,19 @@ func TestMetricsAddUpRoutesWithoutAName(t *testing.T) {
 	one, two := countedRoute("", 3, 500), countedRoute("", 4, 200)
 	named := countedRoute("app", 5, 404)
 	got := gather(t, one, two, named)
+	for _, group := range []string{production, staging} { // those that have counted nothing are there, too
+		for _, route := range []string{"", "app"} {
+			for _, class := range []string{"1xx", "2xx", "3xx", "4xx", "5xx"} {
+				series := "caddy_proxyos_requests_total code=" + class + " group=" + group + " route=" + route
+				if _, ok := got[series]; !ok {
+					t.Errorf("there is no %s", series)
+				}
+				if got[series] == 0 {
+					delete(got, series)
+				}
+			}
+		}
+	}
 	for series, want := range map[string]float64{
 		"caddy_proxyos_requests_total code=5xx group=staging route=":        3,
 		"caddy_proxyos_requests_total code=2xx group=staging route=":        4,

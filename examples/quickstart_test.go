@@ -23,7 +23,7 @@ const (
 	quickstartFront = "localhost:8080"
 )
 
-var quickstartAddresses = []string{":8080", "127.0.0.1:8081", "127.0.0.1:8082", quickstartTLS, "127.0.0.1:2019"}
+var quickstartAddresses = []string{"127.0.0.1:8080", "127.0.0.1:8081", "127.0.0.1:8082", quickstartTLS, "127.0.0.1:2019"}
 
 func TestQuickstartSplitsAHundredRequestsAsTheReadmeShows(t *testing.T) {
 	caddy := build(t)

@@ -54,7 +54,7 @@ func TestEverySnippetOfTheDocumentsLoads(t *testing.T) {
 
 func TestEveryRelativeLinkOfTheDocumentsResolves(t *testing.T) {
 	links := 0
-	for _, file := range append(documents(t), "../AGENTS.md", "../CONTRIBUTING.md", "../bench/README.md") {
+	for _, file := range append(documents(t), "../AGENTS.md", "../CONTRIBUTING.md", "../bench/README.md", "../SECURITY.md", "../CHANGELOG.md") {
 		for _, link := range linkTarget.FindAllStringSubmatch(string(read(t, file)), -1) {
 			if strings.Contains(link[1], "://") {
 				continue
