@@ -160,7 +160,7 @@ func (c *Caddy) settle() {
 
 // Prepare completes a config as suits a test, where it does not say otherwise: logs go to
 // Logs, storage and the admin endpoint are this Caddy's own, and nothing is added to the
-// system's trust store. The environment variable PROXYOS_FAST_PATH=off turns the fast ways off.
+// system's trust store. The environment variable PROXYOS_FAST_PATH=off turns the fast ways of proxyos off.
 func (c *Caddy) Prepare(config string) ([]byte, error) {
 	var object map[string]any
 	if err := json.Unmarshal([]byte(config), &object); err != nil {
@@ -174,7 +174,7 @@ func (c *Caddy) Prepare(config string) ([]byte, error) {
 	setDefault(object, "json", "logging", "logs", "default", "encoder", "format")
 	setDefault(object, c.logLevel, "logging", "logs", "default", "level")
 	setDefault(object, false, "apps", "pki", "certificate_authorities", "local", "install_trust")
-	if os.Getenv("PROXYOS_FAST_PATH") == "off" {
+	if os.Getenv("PROXYOS_FAST_PATH") == "off" && strings.Contains(config, `"proxyos"`) {
 		setDefault(object, false, "apps", "proxyos", "fast_path")
 	}
 	return json.Marshal(object)
