@@ -128,7 +128,15 @@ func (s *historyStorage) Store(ctx context.Context, key string, value []byte) er
 	return nil
 }
 
-func (s *historyStorage) Delete(context.Context, string) error { return nil }
+func (s *historyStorage) Delete(ctx context.Context, key string) error {
+	if err := s.try(ctx, "delete"); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.values, key)
+	return nil
+}
 
 func (s *historyStorage) List(ctx context.Context, prefix string, _ bool) (keys []string, err error) {
 	if err := s.try(ctx, "list"); err != nil {
