@@ -93,17 +93,7 @@ func TestPromoteWaitsUntilProductionIsDrained(t *testing.T) {
 	c := newChild(t)
 	c.write(adapt(t, c.blueGreen(prod, stag, "traffic_split 0")))
 	c.start()
-	hold := make(chan struct{})
-	prod.Answer(func(w http.ResponseWriter, r *http.Request) {
-		<-hold
-		io.WriteString(w, "production")
-	})
-	held := make(chan struct{})
-	go func() {
-		defer close(held)
-		c.Wants(http.StatusOK, "production")
-	}()
-	eventually(t, "the request is in flight", func() bool { return c.route().Groups[production].InFlight == 1 })
+	release, held := c.holdRequest(prod)
 
 	c.wantsSteer(4, "still has 1 request in flight", "promote", "app", "--drain", "300ms")
 	c.Wants(http.StatusOK, "staging") // the split stays
@@ -131,7 +121,24 @@ func TestPromoteWaitsUntilProductionIsDrained(t *testing.T) {
 		t.Error("promote has ended, and the request has not")
 	default:
 	}
-	close(hold)
+	release()
 	<-promoted
 	<-held
+}
+
+// holdRequest sends a request that production answers only once it is released. held is closed
+// when the client has the answer.
+func (c *child) holdRequest(prod *backend) (release func(), held <-chan struct{}) {
+	c.t.Helper()
+	hold, answered := make(chan struct{}), make(chan struct{})
+	prod.Answer(func(w http.ResponseWriter, _ *http.Request) {
+		<-hold
+		_, _ = io.WriteString(w, "production")
+	})
+	go func() {
+		defer close(answered)
+		c.Wants(http.StatusOK, "production")
+	}()
+	eventually(c.t, "the request is in flight", func() bool { return c.route().Groups[production].InFlight == 1 })
+	return func() { close(hold) }, answered
 }

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -74,17 +73,7 @@ func TestPromoteSaysWhatItWaitsFor(t *testing.T) {
 	c := newChild(t)
 	c.write(adapt(t, c.blueGreen(prod, stag)))
 	c.start()
-	hold := make(chan struct{})
-	prod.Answer(func(w http.ResponseWriter, _ *http.Request) {
-		<-hold
-		io.WriteString(w, "production")
-	})
-	held := make(chan struct{})
-	go func() {
-		defer close(held)
-		c.Wants(http.StatusOK, "production")
-	}()
-	eventually(t, "the request is in flight", func() bool { return c.route().Groups[production].InFlight == 1 })
+	release, held := c.holdRequest(prod)
 	code, stdout, stderr := c.steer("promote", "app", "--drain", "700ms", "--json")
 	if want := "app: waiting for 1 request in flight in production, 1s left\nError: "; code != 4 || !strings.HasPrefix(stderr, want) {
 		t.Errorf("promote exits with %d and says\n%s", code, stderr)
@@ -92,6 +81,6 @@ func TestPromoteSaysWhatItWaitsFor(t *testing.T) {
 	if decode[route](t, stdout).TrafficSplit != 100 {
 		t.Errorf("its output is %s", stdout)
 	}
-	close(hold)
+	release()
 	<-held
 }
