@@ -17,7 +17,7 @@ const maxChoices = 4096
 // alpn sends requests to upstreams that choose in the TLS handshake between HTTP/1.1 and HTTP/2.
 // Which of them an upstream speaks, its first answer tells.
 type alpn struct {
-	either *reverseproxy.HTTPTransport
+	either http.RoundTripper
 	http1  *h1.Transport
 
 	http1At sync.Map // the dial addresses of upstreams that speak HTTP/1.1

@@ -30,8 +30,26 @@ func (a *answerWriter) WriteHeader(status int) {
 			a.status = status
 		}
 		a.setCookie()
+		a.ResponseWriter.WriteHeader(status)
+		return
 	}
-	a.ResponseWriter.WriteHeader(status)
+	inform(a.ResponseWriter, status)
+}
+
+// inform writes an informational answer whose header may be changed at once. The HTTP/2 server
+// writes such a header on a goroutine of its own, for which WriteHeader does not wait if the
+// client leaves: who changes the map then ends the whole process ("concurrent map iteration and
+// map write"). The server copies a header that has a Content-Length, which these answers must
+// not have. One without values is a field for no server.
+// Source: responseWriterState.writeHeader of golang.org/x/net/http2.
+func inform(w http.ResponseWriter, status int) {
+	const field = "Content-Length"
+	header := w.Header()
+	if _, isThere := header[field]; !isThere {
+		header[field] = nil
+		defer delete(header, field)
+	}
+	w.WriteHeader(status)
 }
 
 // Write implements http.ResponseWriter.

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // An upstream's informational answers come from another goroutine than the one that judges
@@ -25,6 +28,41 @@ func TestInformationalAnswersWhileTheJourneyEnds(t *testing.T) {
 	j.answer.WriteHeader(statusClientGone)
 	if j.answer.status != 0 {
 		t.Errorf("%d was passed on", j.answer.status)
+	}
+}
+
+// headerKeeper keeps the very header that a server would write at its leisure, or the copy that
+// net/http's HTTP/2 server takes of one with a Content-Length.
+type headerKeeper struct {
+	header, kept http.Header
+}
+
+func (k *headerKeeper) Header() http.Header         { return k.header }
+func (k *headerKeeper) Write(p []byte) (int, error) { return len(p), nil }
+
+func (k *headerKeeper) WriteHeader(int) {
+	k.kept = k.header
+	if _, isThere := k.header["Content-Length"]; isThere {
+		k.kept = k.header.Clone()
+	}
+}
+
+func TestTheHeaderOfAnInformationalAnswerMayBeChangedAtOnce(t *testing.T) {
+	for _, header := range []http.Header{
+		{"Link": {"a"}},
+		{"Link": {"a"}, "Content-Length": {"5"}},
+	} {
+		before := header.Clone()
+		keeper := &headerKeeper{header: header}
+		a := &answerWriter{ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: keeper}}
+		a.WriteHeader(http.StatusEarlyHints)
+		if !reflect.DeepEqual(header, before) {
+			t.Errorf("the header is %v afterwards, and was %v", header, before)
+		}
+		clear(header)
+		if got := keeper.kept.Get("Link"); got != "a" {
+			t.Errorf("the server has %v of %v, since the header was changed", keeper.kept, before)
+		}
 	}
 }
 

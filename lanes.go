@@ -129,14 +129,15 @@ func (l *laneLoader) provision(one *lane, p lanePlan, config *reverseproxy.HTTPT
 	var http1 *h1.Transport
 	if direct {
 		http1 = h1.New(config.Transport) // which hears the answer out without help
+		http1.ContextForDial = withOwnVariables
 		one.direct = append(one.direct, http1)
 	}
 	config.Transport.DialContext = hearingOut(config.Transport.DialContext)
 	switch {
 	case !direct:
-		return config, nil
+		return ownVariables{config}, nil
 	case p.backend.scheme == address.HTTPS && slices.Contains(config.Versions, "2"):
-		return &alpn{either: config, http1: http1}, nil
+		return &alpn{either: ownVariables{config}, http1: http1}, nil
 	}
 	return http1, nil
 }

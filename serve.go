@@ -2,7 +2,6 @@ package proxyos
 
 import (
 	"context"
-	"maps"
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -25,10 +24,6 @@ func (r *route) throughProxy(j *journey, req *http.Request, next caddyhttp.Handl
 	ctx := context.WithValue(req.Context(), journeyKey{}, j)
 	if j.handed != nil {
 		defer j.setDuration() // of which the reverse proxy has not seen the beginning
-		// nor does it know of the dial, which may not be over, and reads the variables that it sets
-		if vars, ok := ctx.Value(caddyhttp.VarsCtxKey).(map[string]any); ok {
-			ctx = context.WithValue(ctx, caddyhttp.VarsCtxKey, maps.Clone(vars))
-		}
 	}
 	req = req.WithContext(ctx)
 	if req.Body != nil && req.Body != http.NoBody {

@@ -48,16 +48,27 @@ func marking(w http.ResponseWriter, r *http.Request) {
 // Clients leave at any moment, over HTTP/2 and HTTP/3, and upstreams break off: nobody gets
 // another's answer, all counts return to 0, and there is no race.
 func TestClientsThatLeaveGetNobodyElsesAnswer(t *testing.T) {
-	const clients, howLong = 12, 4 * time.Second
+	for _, fastPath := range []string{"on", "off"} {
+		t.Run("fast_path "+fastPath, func(t *testing.T) { clientsThatLeave(t, fastPath) })
+	}
+}
+
+func clientsThatLeave(t *testing.T, fastPath string) {
+	const clients, howLong = 12, 3 * time.Second
 	plain, secure := plain(t, "plain", ""), untrusted(t, "secure", "")
 	plain.Answer(marking)
 	secure.Answer(marking)
 	s := newServer(t)
+	// At the level DEBUG, Caddy copies its TLS app for the event of each handshake, which the race
+	// detector takes for a race with the app's start: it cannot see that a QUIC packet came later.
 	s.MustLoad(fmt.Sprintf(`{
 		metrics
 		skip_install_trust
+		log {
+			level INFO
+		}
 		proxyos {
-			fast_path on
+			fast_path %s
 		}
 	}
 	https://localhost:%s {
@@ -80,7 +91,7 @@ func TestClientsThatLeaveGetNobodyElsesAnswer(t *testing.T) {
 		handle_errors {
 			proxyos %s
 		}
-	}`, proxytest.PortOf(t, s.Addr), plain.Addr, secure.Addr, plain.Addr, plain.Addr))
+	}`, fastPath, proxytest.PortOf(t, s.Addr), plain.Addr, secure.Addr, plain.Addr, plain.Addr))
 	config := &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"}
 	h2 := &http.Transport{TLSClientConfig: config.Clone(), ForceAttemptHTTP2: true, DisableCompression: true}
 	defer h2.CloseIdleConnections()
@@ -126,7 +137,7 @@ func TestClientsThatLeaveGetNobodyElsesAnswer(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if answers.Load() < clients || s.waysOf("a").Short == 0 {
+	if isShort := s.waysOf("a").Short > 0; answers.Load() < clients || isShort != (fastPath == "on") {
 		t.Errorf("there were %d answers, the ways are %+v", answers.Load(), s.waysOf("a"))
 	}
 	for _, name := range []string{"a", "b"} {

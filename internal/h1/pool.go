@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -9,6 +10,7 @@ import (
 // pool keeps the connections that are idle, and counts all.
 type pool struct {
 	dial           dialConn
+	detach         func(context.Context) context.Context // from a request, for its dial
 	keepsNone      bool
 	maxIdle        int // 0: no limit
 	maxIdlePerHost int

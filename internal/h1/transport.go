@@ -27,6 +27,11 @@ const defaultMaxHeader = 10 << 20
 
 // Transport sends requests over HTTP/1.1. Its settings are those of an http.Transport.
 type Transport struct {
+	// ContextForDial returns the context to dial with, given the request's. It is called before
+	// the dial, which may outlive the request, in the goroutine of whoever asks. If nil, the dial
+	// has the values of the request's context as they are when it looks.
+	ContextForDial func(context.Context) context.Context
+
 	dialContext    dialFunc
 	dialTLS        dialFunc // nil unless the http.Transport makes its own handshakes
 	tlsConfig      *tls.Config
@@ -68,6 +73,7 @@ func New(t *http.Transport) *Transport {
 	own.buffers.readSize, own.buffers.writeSize = t.ReadBufferSize, t.WriteBufferSize
 	own.pool = pool{
 		dial:           own.dial,
+		detach:         own.detach,
 		keepsNone:      t.DisableKeepAlives || t.MaxIdleConnsPerHost < 0,
 		maxIdle:        t.MaxIdleConns,
 		maxIdlePerHost: t.MaxIdleConnsPerHost,
@@ -149,6 +155,14 @@ func (t *Transport) connect(ctx context.Context, where key, trace *httptrace.Cli
 		}
 		return c, nil
 	}
+}
+
+// detach returns the context of a dial.
+func (t *Transport) detach(ctx context.Context) context.Context {
+	if t.ContextForDial != nil {
+		ctx = t.ContextForDial(ctx)
+	}
+	return context.WithoutCancel(ctx)
 }
 
 // CloseIdleConnections closes the connections that are idle, and those that become so before

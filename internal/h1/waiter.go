@@ -38,7 +38,7 @@ func (p *pool) get(ctx context.Context, where key) (c *conn, idleAt time.Time, e
 		return c, c.idleAt, nil
 	}
 	w := &waiter{where: where, ready: make(chan got, 1)}
-	w.ctx, w.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	w.ctx, w.cancel = context.WithCancel(p.detach(ctx))
 	h := p.host(where)
 	h.waiting = append(h.waiting, w)
 	if p.hasRoom(h) {
