@@ -15,14 +15,14 @@ var routeStates = caddy.NewUsagePool()
 
 // routeState is what a route knows apart from its configuration.
 type routeState struct {
-	phase     atomic.Uint64 // of the split
-	positions atomic.Uint64 // of sticky clients: the last one given out
-	override  overrideState
-	breaker   breaker
+	fallbacks   atomic.Uint64
+	short, full atomic.Uint64 // requests that took the short way, and those that did not
+	positions   atomic.Uint64 // of sticky clients: the last one given out
+	phase       atomic.Uint64 // of the split; see splitter for its place
 
+	override            overrideState
+	breaker             breaker
 	production, staging groupState
-	fallbacks           atomic.Uint64
-	short, full         atomic.Uint64 // requests that took the short way, and those that did not
 }
 
 // groupState counts the requests of a group.

@@ -14,6 +14,10 @@ import (
 // 64 bits means staging. So after any n requests, staging has had n times its share, half a
 // request off at most, and its requests are evenly spread. It is safe for concurrent use,
 // without locks or waiting.
+//
+// What each request reads is the first half of a cache line, and the phase lies in the second half
+// of another. Processors take a read at the same offset in a page for one of what has just been
+// written, and wait: that made a turn half as long again.
 type splitter struct {
 	configured share
 	override   atomic.Pointer[override] // in force instead, or nil
