@@ -90,7 +90,7 @@ func benchStock(transport string) object {
 }
 
 // provisionBench loads a module as Caddy would.
-func provisionBench[M caddy.Module](b *testing.B, id string, config object) M {
+func provisionBench[M caddy.Module](b testing.TB, id string, config object) M {
 	b.Helper()
 	ctx, err := caddy.ProvisionContext(new(caddy.Config))
 	if err != nil {

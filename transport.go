@@ -24,6 +24,7 @@ const healthTargetHeader = "Proxyos-Health-Target"
 // transport is the route's guest in its reverse proxy that makes the round trips. To each
 // upstream it speaks in that upstream's own way, over a lane.
 type transport struct {
+	proxy         *reverseproxy.Handler // the route's
 	proxyProtocol bool
 	breaker       *breaker
 	lanes         map[string]*lane // the route's own, by what they have in common
@@ -45,6 +46,7 @@ type checkTargets struct {
 // newTransport returns the transport of a route, which must be closed.
 func newTransport(r *route, p *plan) *transport {
 	return &transport{
+		proxy:         r.proxy,
 		proxyProtocol: p.base != nil && p.base.ProxyProtocol != "",
 		breaker:       r.breaker,
 		lanes:         make(map[string]*lane),
