@@ -86,11 +86,12 @@ func (a *App) ports() []int {
 type routeDefaults struct {
 	httpsPorts portSet
 	fastPath   bool
+	elsewhere  bool // the config may run where {env.*} and {file.*} have other values
 }
 
 // forRoutes returns what the app says for the routes. A nil App has the defaults.
 func (a *App) forRoutes() routeDefaults {
-	return routeDefaults{newPortSet(a.ports()), a == nil || a.FastPath == nil || *a.FastPath}
+	return routeDefaults{httpsPorts: newPortSet(a.ports()), fastPath: a == nil || a.FastPath == nil || *a.FastPath}
 }
 
 // Validate rejects invalid ports, and intervals that would keep the storage busy.

@@ -87,8 +87,9 @@ func checkPinned(u Upstream, a address.Address, m meaning) error {
 }
 
 // checkMeanings rejects backends of one route that dial the same address but have different
-// meanings. Placeholders that are known already, such as {env.APP}, are replaced before.
-func checkMeanings(groups ...*groupPlan) error {
+// meanings. Placeholders that are known already, such as {env.APP}, are replaced before, unless they
+// are for elsewhere.
+func checkMeanings(elsewhere bool, groups ...*groupPlan) error {
 	type placed struct {
 		backend
 		group string
@@ -97,6 +98,9 @@ func checkMeanings(groups ...*groupPlan) error {
 	for _, g := range groups {
 		for _, b := range g.backends {
 			where := b.knownDial()
+			if elsewhere && strings.Contains(b.dial, "{") {
+				where = b.dial
+			}
 			other, taken := first[where]
 			if !taken {
 				first[where] = placed{b, g.name}

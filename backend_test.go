@@ -44,7 +44,7 @@ func TestTheSameUpstreamTwiceIsAllowed(t *testing.T) {
 		{{Address: "https://h", TLS: one}, {Address: "https://h:443", TLS: other}},
 		{{Address: "h:8441-8443"}, {Address: "h:8442-8444"}},
 	} {
-		if err := checkMeanings(&groupPlan{name: production, backends: resolveAll(t, upstreams...)}); err != nil {
+		if err := checkMeanings(false, &groupPlan{name: production, backends: resolveAll(t, upstreams...)}); err != nil {
 			t.Error(err)
 		}
 	}

@@ -67,6 +67,9 @@ func parseDirective(helper httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, e
 	keepZero(h.ReverseProxy, "load_balancing", "retries", p.seen["lb_retries"])
 	keepZero(h.ReverseProxy, "load_balancing", "try_duration", p.seen["lb_try_duration"])
 	keepPassiveZero(h.ReverseProxy, p.seen["fail_duration"])
+	if err := checkWritten(helper, directive, h); err != nil {
+		return nil, err
+	}
 	return h, nil
 }
 

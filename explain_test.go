@@ -112,12 +112,13 @@ b.example.com {
 		}
 	}
 	handle {
-		proxyos a.lan:8006 http://a.lan:8006
+		proxyos {env.LAN}:8006 http://a.lan:8006
 	}
 }
 `
 
 func TestExplainConfig(t *testing.T) {
+	t.Setenv("LAN", "a.lan")
 	file := filepath.Join(t.TempDir(), "Caddyfile")
 	if err := os.WriteFile(file, []byte(suspiciousCaddyfile), 0o600); err != nil {
 		t.Fatal(err)
@@ -140,7 +141,7 @@ func TestExplainConfig(t *testing.T) {
 		"warning: lb_retries 3 with a single upstream",
 		"production x:8444 https (port) pinned 1 staging prom:9090 https (port) checked (group) 1 way: plain requests take the short one",
 		"route b.example.com (without a name, server srv0, b.example.com)",
-		`error: upstream "http://a.lan:8006": it dials a.lan:8006, like upstream "a.lan:8006" of production, but in a different way`,
+		`error: upstream "http://a.lan:8006": it dials a.lan:8006, like upstream "{env.LAN}:8006" of production, but in a different way`,
 	} {
 		if !strings.Contains(flat, want) {
 			t.Errorf("missing: %s", want)

@@ -148,6 +148,11 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision makes a plan of the handler, and loads its route.
 func (h *Handler) Provision(ctx caddy.Context) error {
+	where := placeOf(ctx)
+	return where.explain(h.Name, h.load(ctx, where))
+}
+
+func (h *Handler) load(ctx caddy.Context, where place) error {
 	loaded, err := ctx.App("proxyos")
 	if err != nil {
 		return err
@@ -158,7 +163,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.route = newRoute(p, app.steering, ctx.Logger())
-	h.route.place = placeOf(ctx)
+	h.route.place = where
 	h.route.title = app.routes.title(h.route, p.firstAddress())
 	if twin := app.routes.named(h.Name); twin != nil {
 		h.route.isNew = twin.isNew

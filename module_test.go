@@ -116,7 +116,7 @@ func TestWrongConfigsAreRejectedAtLoad(t *testing.T) {
 		otherWay  = "; write both the same way, or change one of the addresses"
 	)
 	for _, c := range []struct{ name, handler, want string }{
-		{"no upstream", `{"name": "x"}`, provision + none},
+		{"no upstream", `{"upstreams": null}`, provision + none},
 		{"an empty list of upstreams", `{"upstreams": []}`, provision + none},
 		{"an upstream without an address", `{"upstreams": [{"weight": 1}]}`, provision + `upstream "": the address is empty; write a host and a port, such as app:3000`},
 		{"an upstream that is a number", `{"upstreams": [3000]}`, decoding + `upstream 3000: write an address, such as "app:3000", or an object with one`},
@@ -198,8 +198,8 @@ func TestWrongConfigsAreRejectedAtLoad(t *testing.T) {
 	t.Run("two routes of one name", func(t *testing.T) {
 		checkRefusal(t, validate(t, "{}", `{"handler": "proxyos", "name": "x", "upstreams": ["a:1"]}`, `{"handler": "proxyos", "name": "x", "upstreams": ["b:1"]}`),
 			"loading http app module: provision http: server test: setting up route handlers: route 0: loading handler modules: position 1: loading module 'proxyos': "+
-				provision+`name "x": another proxyos route already has it, the one with the upstream a:1; give each route its own name, or both the same configuration`)
-		checkExplained(t, `name "x": another proxyos route already has it, the one with the upstream a:1; give each route its own name, or both the same configuration`,
+				provision+`route x: name "x": another proxyos route already has it, the one of server test, with the upstream a:1; give each route its own name, or both the same configuration`)
+		checkExplained(t, `name "x": another proxyos route already has it, the one of server test, with the upstream a:1; give each route its own name, or both the same configuration`,
 			`{"handler": "proxyos", "@id": "a", "name": "x", "upstreams": ["a:1"]}`, `{"handler": "proxyos", "name": "x", "upstreams": ["b:1"]}`)
 	})
 }

@@ -2,6 +2,7 @@ package proxyos
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,6 +72,41 @@ func (p *place) narrow(hosts, paths []string) {
 	if len(paths) > 0 {
 		p.paths = paths
 	}
+}
+
+// String says where the route is: the site and the path, or the server if it is one for all sites.
+func (p place) String() string {
+	where := "server " + p.server
+	if len(p.hosts) > 0 {
+		where = "site " + brief(p.hosts)
+	}
+	if len(p.paths) > 0 {
+		where += ", path " + brief(p.paths)
+	}
+	return where
+}
+
+// holder names the route that has a name already.
+func (p place) holder(firstUpstream string) string {
+	return "of " + p.String() + ", with the upstream " + firstUpstream
+}
+
+// explain adds to an error of a route what Caddy's own words before it, a server and some numbers,
+// do not say.
+func (p place) explain(name string, err error) error {
+	if checkName(name) != nil {
+		name = ""
+	}
+	isSite := len(p.hosts) > 0 || len(p.paths) > 0
+	switch {
+	case err == nil, name == "" && !isSite:
+		return err
+	case name == "":
+		return fmt.Errorf("%s: %w", p, err)
+	case !isSite:
+		return fmt.Errorf("route %s: %w", name, err)
+	}
+	return fmt.Errorf("route %s of %s: %w", name, p, err)
 }
 
 // label stands for a route that has no name: its site and path, or the address of its first

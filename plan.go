@@ -75,6 +75,9 @@ func newPlan(h *Handler, defaults routeDefaults) (*plan, error) {
 	if err := p.planGroups(h); err != nil {
 		return p, err
 	}
+	if err := checkMeanings(defaults.elsewhere, p.groups()...); err != nil {
+		return p, err
+	}
 	p.setDefaults()
 	p.keptOff = p.keptOffExpress() // before loading, which takes out what it has loaded
 	return p, nil
@@ -159,7 +162,7 @@ func (p *plan) planGroups(h *Handler) error {
 			return fmt.Errorf("staging: %w", err)
 		}
 	}
-	return checkMeanings(p.groups()...)
+	return nil
 }
 
 // planGroup settles the meaning of a group's upstreams and the lanes to them, and rejects

@@ -16,16 +16,16 @@ type registry struct {
 	names  names
 }
 
-// add adds a route, with its configuration and the address that stands for it. Of routes that share a name, the first stands for
-// all: they share their state.
-func (r *registry) add(one *route, config json.Marshaler, address string) error {
+// add adds a route, with its configuration and its first upstream. Of routes that share a name, the
+// first stands for all: they share their state.
+func (r *registry) add(one *route, config json.Marshaler, firstUpstream string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if one.name != "" {
 		if r.names == nil {
 			r.names, r.byName = make(names), make(map[string]*route)
 		}
-		if isFirst, err := r.names.claim(one.name, config, address); err != nil || !isFirst {
+		if isFirst, err := r.names.claim(one.name, config, one.place.holder(firstUpstream)); err != nil || !isFirst {
 			return err
 		}
 		r.byName[one.name] = one
@@ -74,23 +74,23 @@ func (r *registry) named(name string) *route {
 type names map[string]claim
 
 type claim struct {
-	config  json.Marshaler
-	address string // of its first upstream, which stands for the route in an error
+	config json.Marshaler
+	where  string // as it ends "the one …"
 }
 
 // claim notes that a route has a name. Another one may have the same name only if it has the
 // same configuration: a site with two listeners is loaded for each of them, and is one route
 // that is served in two places.
-func (n names) claim(name string, config json.Marshaler, address string) (isFirst bool, err error) {
+func (n names) claim(name string, config json.Marshaler, where string) (isFirst bool, err error) {
 	first, taken := n[name]
 	switch {
 	case !taken:
-		n[name] = claim{config, address}
+		n[name] = claim{config, where}
 		return true, nil
 	case sameJSON(first.config, config):
 		return false, nil
 	}
-	return false, fmt.Errorf("name %q: another proxyos route already has it, the one with the upstream %s; give each route its own name, or both the same configuration", name, first.address)
+	return false, fmt.Errorf("name %q: another proxyos route already has it, the one %s; give each route its own name, or both the same configuration", name, first.where)
 }
 
 func sameJSON(a, b json.Marshaler) bool {

@@ -1,0 +1,48 @@
+package proxyos
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+)
+
+// namesState is where a Caddyfile's names of routes are while it is adapted.
+const namesState = "proxyos.names"
+
+// checkWritten rejects a handler that could not be loaded while it is known where in the
+// Caddyfile it was written. What depends on the environment and the files of the machine that
+// loads it is left to loading.
+func checkWritten(helper httpcaddyfile.Helper, directive caddyfile.Token, h *Handler) error {
+	at := asBlock(directive, nil)
+	at.Next()
+	defaults := writtenApp(helper).forRoutes()
+	defaults.elsewhere = true
+	if _, err := newPlan(h, defaults); err != nil {
+		return at.WrapErr(err)
+	}
+	if h.Name == "" || helper.State == nil {
+		return nil
+	}
+	known, ok := helper.State[namesState].(names)
+	if !ok {
+		known = make(names)
+		helper.State[namesState] = known
+	}
+	if _, err := known.claim(h.Name, h, fmt.Sprintf("at %s:%d", at.File(), at.Line())); err != nil {
+		return at.WrapErr(err)
+	}
+	return nil
+}
+
+// writtenApp returns the app as the global option has it, or nil.
+func writtenApp(helper httpcaddyfile.Helper) *App {
+	option, ok := helper.Option("proxyos").(httpcaddyfile.App)
+	if !ok {
+		return nil
+	}
+	app := new(App)
+	_ = json.Unmarshal(option.Value, app) // cannot fail: it was just encoded
+	return app
+}
