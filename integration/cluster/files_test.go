@@ -1,12 +1,35 @@
-package integration
+// Package cluster runs a cluster on Caddy's file storage. It is a package of its own so that it
+// runs beside the other tests: most of the time it waits.
+package cluster
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+
 	"github.com/proxyos/caddy-proxyos/internal/clustertest"
 )
+
+var binary string // a Caddy with this module
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "caddy")
+	if err != nil {
+		panic(err)
+	}
+	binary = filepath.Join(dir, "caddy")
+	if output, err := exec.Command("go", "build", "-o", binary, "../../cmd/caddy").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building caddy: %v\n%s", err, output)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
 
 // folder is Caddy's file storage.
 type folder string
@@ -44,5 +67,5 @@ func (f folder) Lose(t testing.TB) {
 }
 
 func TestAClusterAgreesOnFiles(t *testing.T) {
-	clustertest.Suite(t, caddyCommand(t), func(t testing.TB) clustertest.Storage { return folder(t.TempDir()) })
+	clustertest.Suite(t, binary, func(t testing.TB) clustertest.Storage { return folder(t.TempDir()) })
 }
