@@ -71,7 +71,7 @@ func build(t *testing.T) string {
 func awaitFree(t *testing.T, address string) {
 	t.Helper()
 	var err error
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
 		var listener net.Listener
 		if listener, err = net.Listen("tcp", address); err == nil {
 			listener.Close()

@@ -10,12 +10,9 @@ import (
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
-// The loopback addresses of this file other than 127.0.0.1 exist on Linux without further
-// ado; elsewhere the tests are skipped, see listen.
-
 func TestAPlainAddressOnADetectedPortSpeaksUncheckedHTTPS(t *testing.T) {
-	pve := untrusted(t, "pve", "127.0.0.2:8006")
-	bothWays(t, "proxyos 127.0.0.2:8006", `{"handler": "proxyos", "upstreams": ["127.0.0.2:8006"]}`, func(t *testing.T, s *server) {
+	pve := untrusted(t, "pve", ":8006")
+	bothWays(t, "proxyos "+pve.Addr, `{"handler": "proxyos", "upstreams": ["`+pve.Addr+`"]}`, func(t *testing.T, s *server) {
 		s.Wants(http.StatusOK, "pve")
 		if pve.Last().TLS == nil {
 			t.Error("the request came without TLS")
@@ -24,8 +21,8 @@ func TestAPlainAddressOnADetectedPortSpeaksUncheckedHTTPS(t *testing.T) {
 }
 
 func TestAnHTTPSAddressIsVerified(t *testing.T) {
-	app := untrusted(t, "app", "127.0.0.3:3443")
-	bothWays(t, "proxyos https://127.0.0.3:3443", `{"handler": "proxyos", "upstreams": ["https://127.0.0.3:3443"]}`, func(t *testing.T, s *server) {
+	app := untrusted(t, "app", "")
+	bothWays(t, "proxyos https://"+app.Addr, `{"handler": "proxyos", "upstreams": ["https://`+app.Addr+`"]}`, func(t *testing.T, s *server) {
 		s.Wants(http.StatusBadGateway, "")
 		s.wantsX509Error()
 	})
@@ -35,40 +32,40 @@ func TestAnHTTPSAddressIsVerified(t *testing.T) {
 }
 
 func TestSkipTLSVerifyAcceptsASelfSignedCertificate(t *testing.T) {
-	untrusted(t, "app", "127.0.0.3:3443")
+	app := untrusted(t, "app", "")
 	t.Run("of the route", func(t *testing.T) {
-		bothWays(t, "proxyos https://127.0.0.3:3443 {\nskip_tls_verify\n}",
-			`{"handler": "proxyos", "upstreams": ["https://127.0.0.3:3443"], "skip_tls_verify": true}`,
+		bothWays(t, "proxyos https://"+app.Addr+" {\nskip_tls_verify\n}",
+			`{"handler": "proxyos", "upstreams": ["https://`+app.Addr+`"], "skip_tls_verify": true}`,
 			func(t *testing.T, s *server) { s.Wants(http.StatusOK, "app") })
 	})
 	t.Run("of the upstream", func(t *testing.T) {
-		bothWays(t, "proxyos {\nupstream https://127.0.0.3:3443 {\nskip_tls_verify\n}\n}",
-			`{"handler": "proxyos", "upstreams": [{"address": "https://127.0.0.3:3443", "skip_tls_verify": true}]}`,
+		bothWays(t, "proxyos {\nupstream https://"+app.Addr+" {\nskip_tls_verify\n}\n}",
+			`{"handler": "proxyos", "upstreams": [{"address": "https://`+app.Addr+`", "skip_tls_verify": true}]}`,
 			func(t *testing.T, s *server) { s.Wants(http.StatusOK, "app") })
 	})
 	t.Run("of the group", func(t *testing.T) {
-		plain(t, "old", "127.0.0.3:3000")
-		bothWays(t, "proxyos 127.0.0.3:3000 {\nstaging https://127.0.0.3:3443 {\nskip_tls_verify\n}\ntraffic_split 100\n}",
-			`{"handler": "proxyos", "upstreams": ["127.0.0.3:3000"], "traffic_split": 100,
-				"staging": {"upstreams": ["https://127.0.0.3:3443"], "skip_tls_verify": true}}`,
+		old := plain(t, "old", "")
+		bothWays(t, "proxyos "+old.Addr+" {\nstaging https://"+app.Addr+" {\nskip_tls_verify\n}\ntraffic_split 100\n}",
+			`{"handler": "proxyos", "upstreams": ["`+old.Addr+`"], "traffic_split": 100,
+				"staging": {"upstreams": ["https://`+app.Addr+`"], "skip_tls_verify": true}}`,
 			func(t *testing.T, s *server) { s.Wants(http.StatusOK, "app") })
 	})
 }
 
 func TestAWrittenHTTPWinsOverADetectedPort(t *testing.T) {
-	plain(t, "app", "127.0.0.4:8443")
-	bothWays(t, "proxyos http://127.0.0.4:8443", `{"handler": "proxyos", "upstreams": ["http://127.0.0.4:8443"]}`,
+	app := plain(t, "app", ":8443")
+	bothWays(t, "proxyos http://"+app.Addr, `{"handler": "proxyos", "upstreams": ["http://`+app.Addr+`"]}`,
 		func(t *testing.T, s *server) { s.Wants(http.StatusOK, "app") })
 }
 
 func TestAnHTTPSAddressOnADetectedPortIsNotVerified(t *testing.T) {
-	app := untrusted(t, "app", "127.0.0.5:8443")
-	bothWays(t, "proxyos https://127.0.0.5:8443", `{"handler": "proxyos", "upstreams": ["https://127.0.0.5:8443"]}`,
+	app := untrusted(t, "app", ":8443")
+	bothWays(t, "proxyos https://"+app.Addr, `{"handler": "proxyos", "upstreams": ["https://`+app.Addr+`"]}`,
 		func(t *testing.T, s *server) { s.Wants(http.StatusOK, "app") })
 	before := app.Requests.Load()
 	t.Run("unless skip_tls_verify is off", func(t *testing.T) {
-		bothWays(t, "proxyos https://127.0.0.5:8443 {\nskip_tls_verify off\n}",
-			`{"handler": "proxyos", "upstreams": ["https://127.0.0.5:8443"], "skip_tls_verify": false}`,
+		bothWays(t, "proxyos https://"+app.Addr+" {\nskip_tls_verify off\n}",
+			`{"handler": "proxyos", "upstreams": ["https://`+app.Addr+`"], "skip_tls_verify": false}`,
 			func(t *testing.T, s *server) {
 				s.Wants(http.StatusBadGateway, "")
 				s.wantsX509Error()
@@ -81,13 +78,13 @@ func TestAnHTTPSAddressOnADetectedPortIsNotVerified(t *testing.T) {
 
 func TestAPrivateCAIsTrustedWhereItIsWritten(t *testing.T) {
 	ca := proxytest.NewAuthority(t)
-	signedBy(t, ca, "app", "127.0.0.6:8443")
-	bothWays(t, "proxyos {\nupstream 127.0.0.6:8443 {\ntls_trust_pool file "+ca.File+"\n}\n}",
-		`{"handler": "proxyos", "upstreams": [{"address": "127.0.0.6:8443", "tls": {"ca": {"provider": "file", "pem_files": ["`+ca.File+`"]}}}]}`,
+	app := signedBy(t, ca, "app", ":8443")
+	bothWays(t, "proxyos {\nupstream "+app.Addr+" {\ntls_trust_pool file "+ca.File+"\n}\n}",
+		`{"handler": "proxyos", "upstreams": [{"address": "`+app.Addr+`", "tls": {"ca": {"provider": "file", "pem_files": ["`+ca.File+`"]}}}]}`,
 		func(t *testing.T, s *server) { s.Wants(http.StatusOK, "app") })
 	t.Run("and no other is", func(t *testing.T) {
 		other := proxytest.NewAuthority(t)
-		s := run(t, "proxyos {\nupstream 127.0.0.6:8443 {\ntls_trust_pool file "+other.File+"\n}\n}")
+		s := run(t, "proxyos {\nupstream "+app.Addr+" {\ntls_trust_pool file "+other.File+"\n}\n}")
 		s.Wants(http.StatusBadGateway, "")
 		s.wantsX509Error()
 	})
@@ -96,29 +93,29 @@ func TestAPrivateCAIsTrustedWhereItIsWritten(t *testing.T) {
 func TestOnePoolMixesEveryKindOfUpstream(t *testing.T) {
 	ca := proxytest.NewAuthority(t)
 	backends := []*backend{
-		untrusted(t, "detected", "127.0.0.2:8006"),
-		untrusted(t, "skipped", "127.0.0.3:3443"),
-		plain(t, "written http", "127.0.0.4:8443"),
-		untrusted(t, "written https", "127.0.0.5:8443"),
-		h2c(t, "h2c", "127.0.0.6:9000"),
-		signedBy(t, ca, "verified", "127.0.0.7:4443"),
+		untrusted(t, "detected", ":8006"),
+		untrusted(t, "skipped", ""),
+		plain(t, "written http", ":8443"),
+		untrusted(t, "written https", ":8443"),
+		h2c(t, "h2c", ""),
+		signedBy(t, ca, "verified", ""),
 		unixSocket(t, "socket"),
 	}
 	socket := backends[6].Addr
-	directives := `proxyos 127.0.0.2:8006 {
-		upstream https://127.0.0.3:3443 {
+	directives := `proxyos ` + backends[0].Addr + ` {
+		upstream https://` + backends[1].Addr + ` {
 			skip_tls_verify
 		}
-		to http://127.0.0.4:8443 https://127.0.0.5:8443 h2c://127.0.0.6:9000
-		upstream https://127.0.0.7:4443 {
+		to http://` + backends[2].Addr + ` https://` + backends[3].Addr + ` h2c://` + backends[4].Addr + `
+		upstream https://` + backends[5].Addr + ` {
 			tls_trust_pool file ` + ca.File + `
 		}
 		to unix/` + socket + `
 	}`
 	handler := `{"handler": "proxyos", "upstreams": [
-		"127.0.0.2:8006", {"address": "https://127.0.0.3:3443", "skip_tls_verify": true},
-		"http://127.0.0.4:8443", "https://127.0.0.5:8443", "h2c://127.0.0.6:9000",
-		{"address": "https://127.0.0.7:4443", "tls": {"ca": {"provider": "file", "pem_files": ["` + ca.File + `"]}}}, "unix/` + socket + `"]}`
+		"` + backends[0].Addr + `", {"address": "https://` + backends[1].Addr + `", "skip_tls_verify": true},
+		"http://` + backends[2].Addr + `", "https://` + backends[3].Addr + `", "h2c://` + backends[4].Addr + `",
+		{"address": "https://` + backends[5].Addr + `", "tls": {"ca": {"provider": "file", "pem_files": ["` + ca.File + `"]}}}, "unix/` + socket + `"]}`
 	bothWays(t, directives, handler, func(t *testing.T, s *server) {
 		for round := range 3 {
 			for _, b := range backends {
@@ -192,7 +189,7 @@ func (s *server) wantsX509Error() {
 }
 
 func TestSkipTLSVerifyLeavesTheClientsTLSAlone(t *testing.T) {
-	untrusted(t, "app", "127.0.0.3:3443")
+	app := untrusted(t, "app", "")
 	ca, clients, stranger := proxytest.NewAuthority(t), proxytest.NewAuthority(t), proxytest.NewAuthority(t)
 	cert, key := proxytest.WriteCertificate(t, ca.Issue(t, "localhost"))
 	s := newServer(t)
@@ -205,7 +202,7 @@ func TestSkipTLSVerifyLeavesTheClientsTLSAlone(t *testing.T) {
 				trust_pool file ` + clients.File + `
 			}
 		}
-		proxyos https://127.0.0.3:3443 {
+		proxyos https://` + app.Addr + ` {
 			skip_tls_verify
 		}
 	}`)

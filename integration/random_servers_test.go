@@ -65,8 +65,30 @@ type clientPair struct {
 	cert, key   string
 }
 
-// detectedPort is a port that means HTTPS without a word about it.
-const detectedPort = "8443"
+// detectedPort is a port that means HTTPS without a word about it: the first that is free on the
+// laboratory's addresses.
+var detectedPort = "8443"
+
+func chooseDetectedPort(t *testing.T) string {
+	t.Helper()
+	ports := []string{"8443", "9443", "10443", "8006", "8007", "9090"}
+	for _, port := range ports {
+		isFree := true
+		for _, host := range []string{"127.0.0.71", "127.0.0.72"} {
+			listener, err := net.Listen("tcp", net.JoinHostPort(host, port))
+			if err != nil {
+				isFree = false
+				continue
+			}
+			_ = listener.Close()
+		}
+		if isFree {
+			return port
+		}
+	}
+	t.Fatalf("none of the ports %v is free on both 127.0.0.71 and 127.0.0.72", ports)
+	return ""
+}
 
 func newLaboratory(t *testing.T) *laboratory {
 	t.Helper()
@@ -93,6 +115,7 @@ func newLaboratory(t *testing.T) *laboratory {
 	}
 	common := proxytest.PortOf(t, freeAddr(t))
 	other := proxytest.PortOf(t, freeAddr(t))
+	detectedPort = chooseDetectedPort(t)
 	l.ports = []string{common, other, detectedPort}
 	for _, s := range []struct {
 		host, port string

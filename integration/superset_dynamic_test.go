@@ -88,7 +88,7 @@ func TestDynamicUpstreamsObeyTheRulesOfTheGroup(t *testing.T) {
 }
 
 func TestADynamicUpstreamThatIsNotCheckedIsWarnedOfOnce(t *testing.T) {
-	unchecked := untrusted(t, "unchecked", "127.0.0.61:8443")
+	unchecked := untrusted(t, "unchecked", ":8443")
 	for options, want := range map[string]int{"": 1, "skip_tls_verify": 0} {
 		t.Run(options, func(t *testing.T) {
 			bothForms(t, "proxyos {\ndynamic harness "+unchecked.Addr+"\n"+options+"\n}", func(t *testing.T, s *server) {
@@ -156,7 +156,7 @@ func TestDynamicAAndSRVResolveNames(t *testing.T) {
 }
 
 func TestDynamicUpstreamsOnDetectedPortsSpeakHTTPS(t *testing.T) {
-	secure := untrusted(t, "secure", "127.0.0.3:8443")
+	secure := untrusted(t, "secure", ":8443")
 	plainOne := plain(t, "plain", "")
 	bothForms(t, "proxyos {\ndynamic harness "+secure.Addr+" "+plainOne.Addr+"\n}", func(t *testing.T, s *server) {
 		if counts := s.tally(10); counts["secure"] != 5 || counts["plain"] != 5 {

@@ -51,8 +51,8 @@ func TestPortRangesAndPlaceholdersReachTheirUpstreams(t *testing.T) {
 		second = plain(t, "second", fmt.Sprint("127.0.0.1:", port+1))
 		break
 	}
-	secure := untrusted(t, "secure", "127.0.0.4:8443")
-	t.Setenv("PROXYOS_HOST", "127.0.0.4")
+	secure := untrusted(t, "secure", ":8443")
+	t.Setenv("PROXYOS_HOST", strings.TrimSuffix(secure.Addr, ":8443"))
 	t.Setenv("PROXYOS_PORT", proxytest.PortOf(t, first.Addr))
 	for _, test := range []struct{ name, directives, want string }{
 		{"a range", "proxyos 127.0.0.1:" + proxytest.PortOf(t, first.Addr) + "-" + proxytest.PortOf(t, second.Addr), "first second"},

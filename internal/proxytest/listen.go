@@ -44,11 +44,18 @@ func FreeAddr(t testing.TB) string {
 
 // Listen listens on an address until the test ends. Where another process has it at the
 // moment, it waits for it. A host alone gets a free port, and so does 127.0.0.1 if addr is
-// empty.
+// empty. A port alone, such as ":8443", is that of some loopback address, as ListenPort has it.
 func Listen(t testing.TB, addr string) net.Listener {
 	t.Helper()
 	if addr == "" {
 		addr = "127.0.0.1"
+	}
+	if port, isPort := strings.CutPrefix(addr, ":"); isPort {
+		number, err := strconv.Atoi(port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ListenPort(t, number)
 	}
 	if strings.Contains(addr, ":") {
 		return listen(t, "tcp", addr)
