@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -66,12 +67,12 @@ type clientPair struct {
 }
 
 // detectedPort is a port that means HTTPS without a word about it: the first that is free on the
-// laboratory's addresses.
-var detectedPort = "8443"
+// laboratory's addresses. Nobody listens there on 127.0.0.1.
+var detectedPort string
 
 func chooseDetectedPort(t *testing.T) string {
 	t.Helper()
-	ports := []string{"8443", "9443", "10443", "8006", "8007", "9090"}
+	ports := []string{"9443", "10443", "8007", "8006", "9090", "8443"}
 	for _, port := range ports {
 		isFree := true
 		for _, host := range []string{"127.0.0.71", "127.0.0.72"} {
@@ -82,11 +83,11 @@ func chooseDetectedPort(t *testing.T) string {
 			}
 			_ = listener.Close()
 		}
-		if isFree {
+		if number, _ := strconv.Atoi(port); isFree && proxytest.RefusePort(t, number) {
 			return port
 		}
 	}
-	t.Fatalf("none of the ports %v is free on both 127.0.0.71 and 127.0.0.72", ports)
+	t.Fatalf("none of the ports %v is free on 127.0.0.1, 127.0.0.71 and 127.0.0.72", ports)
 	return ""
 }
 

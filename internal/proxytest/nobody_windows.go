@@ -17,3 +17,10 @@ func BlackHole(t testing.TB) string {
 	t.Fatal("a black hole is made for Unix only; run this test on Linux")
 	return ""
 }
+
+// RefusePort fails the test.
+func RefusePort(t testing.TB, _ int) bool {
+	t.Helper()
+	t.Fatal("a port that refuses connections is taken for Unix only; run this test on Linux")
+	return false
+}
