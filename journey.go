@@ -3,6 +3,7 @@ package proxyos
 import (
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"sync/atomic"
@@ -129,7 +130,7 @@ func (j *journey) openBody(req *http.Request, body io.ReadCloser) error {
 		if j.kept != nil {
 			j.kept.release()
 		}
-		j.kept = &keptBody{source: body, inAll: &j.route.keptInAll}
+		j.kept = keepBody(req, body, &j.route.keptInAll)
 		if mightRepeat(req, j.route.proxy.LoadBalancing) {
 			j.kept.limit = j.route.retryBuffer
 		}
@@ -137,15 +138,16 @@ func (j *journey) openBody(req *http.Request, body io.ReadCloser) error {
 	if j.kept.lost.Load() {
 		return errBodyUsedUp
 	}
-	req.Body = j.kept.open()
+	req.Trailer = maps.Clone(j.kept.announced)
+	req.Body = j.kept.open(req.Trailer)
 	j.opened, j.waitedBefore = time.Now(), j.body.waiting()
 	if j.kept.limit > 0 {
-		kept := j.kept
+		kept, trailer := j.kept, req.Trailer
 		req.GetBody = func() (io.ReadCloser, error) {
 			if kept.lost.Load() {
 				return nil, errBodyUsedUp
 			}
-			return kept.open(), nil
+			return kept.open(trailer), nil
 		}
 	}
 	return nil

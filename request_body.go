@@ -32,7 +32,6 @@ const (
 // it, which is the client's fault, whoever notices.
 type clientBody struct {
 	io.ReadCloser
-	trailer http.Header // of the request; complete when the body has been read
 	failure atomic.Pointer[error]
 	waited  atomic.Int64 // how long reading has taken, in nanoseconds
 	since   atomic.Int64 // when the read that is under way began, in Unix nanoseconds; 0 if none is
@@ -48,7 +47,6 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	b.since.Store(0)
 	if err == io.EOF {
 		b.wholeAt.CompareAndSwap(0, time.Now().UnixNano())
-		maps.DeleteFunc(b.trailer, func(name string, _ []string) bool { return !mayTrail(name) })
 	}
 	if err != nil && err != io.EOF && !errors.Is(err, http.ErrBodyReadAfterClose) {
 		b.failure.CompareAndSwap(nil, &err)
@@ -87,8 +85,14 @@ func mayTrail(name string) bool {
 
 // keptBody lets several attempts read one body, one after the other. It keeps what has been
 // read as long as that is not too much.
+//
+// Reading the end of the source sets the fields that follow it. An attempt that is over may do that
+// while the next one looks at them, or while whoever answers instead does. So each attempt has its
+// own, and nobody's are written but by who reads for it.
 type keptBody struct {
-	source io.Reader
+	source    io.Reader
+	trailer   http.Header // of the source; complete when that has ended
+	announced http.Header // what was in it before
 	limit  int           // of what is kept
 	inAll  *atomic.Int64 // what is kept for all requests
 
@@ -101,8 +105,13 @@ type keptBody struct {
 	ended error // what the source ended with
 }
 
-// open returns the body, from its beginning, for one attempt.
-func (k *keptBody) open() io.ReadCloser { return &attemptBody{of: k} }
+// keepBody returns the body of a request, which nobody has read yet.
+func keepBody(req *http.Request, body io.Reader, inAll *atomic.Int64) *keptBody {
+	return &keptBody{source: body, trailer: req.Trailer, announced: maps.Clone(req.Trailer), inAll: inAll}
+}
+
+// open returns the body, from its beginning, for one attempt. Its end sets the trailer.
+func (k *keptBody) open(trailer http.Header) io.ReadCloser { return &attemptBody{of: k, trailer: trailer} }
 
 // release gives up what is kept, without waiting for a read that is under way.
 func (k *keptBody) release() {
@@ -143,9 +152,10 @@ var errBodyUsedUp = errors.New("the request's body has been sent already, in par
 // attemptBody is the body as one attempt reads it. Closing it leaves the client's body open,
 // which the server closes.
 type attemptBody struct {
-	of     *keptBody
-	at     int
-	closed atomic.Bool
+	of      *keptBody
+	trailer http.Header
+	at      int
+	closed  atomic.Bool
 }
 
 // Read reads what is kept, and then from the client.
@@ -164,13 +174,28 @@ func (a *attemptBody) Read(p []byte) (int, error) {
 	case a.at < k.read:
 		return 0, errBodyUsedUp
 	case k.ended != nil:
+		a.end()
 		return 0, k.ended
 	}
 	n, err := k.source.Read(p)
 	k.keep(p[:n])
 	a.at += n
 	k.ended = err
+	a.end()
 	return n, err
+}
+
+// end sets the fields that follow the body, if it has ended, except for those that must not.
+func (a *attemptBody) end() {
+	if a.of.ended != io.EOF {
+		return
+	}
+	clear(a.trailer)
+	for name, values := range a.of.trailer {
+		if mayTrail(name) {
+			a.trailer[name] = values
+		}
+	}
 }
 
 // Close ends the attempt's reading, also where a read is under way.

@@ -30,7 +30,7 @@ func TestEveryAttemptReadsTheBodyFromItsBeginning(t *testing.T) {
 		furthest := 0
 		var open []*attemptBody
 		for range 1 + random.IntN(5) {
-			a := kept.open().(*attemptBody)
+			a := kept.open(nil).(*attemptBody)
 			open = append(open, a)
 			for _, reader := range open { // an attempt that has ended may read on for a while
 				at := reader.at
@@ -66,7 +66,7 @@ func TestNoMoreIsKeptForAllThanIsAllowed(t *testing.T) {
 	var inAll atomic.Int64
 	inAll.Store(maxKept - 5)
 	kept := &keptBody{source: strings.NewReader("longer than five"), limit: 100, inAll: &inAll}
-	if _, err := io.ReadAll(kept.open()); err != nil {
+	if _, err := io.ReadAll(kept.open(nil)); err != nil {
 		t.Fatal(err)
 	}
 	if !kept.lost.Load() || inAll.Load() != maxKept-5 {
@@ -78,7 +78,7 @@ func TestNobodyWaitsForAClientToGiveABodyUp(t *testing.T) {
 	var inAll atomic.Int64
 	client, feed := io.Pipe()
 	kept := &keptBody{source: client, limit: 100, inAll: &inAll}
-	attempt := kept.open()
+	attempt := kept.open(nil)
 	read := make(chan error)
 	go func() {
 		_, err := io.ReadAll(attempt)
