@@ -106,7 +106,8 @@ type Handler struct {
 	// The fields that belong to reverse_proxy, by name.
 	ReverseProxy map[string]json.RawMessage `json:"-"`
 
-	route *route // set by Provision
+	mistake error  // in the JSON
+	route   *route // set by Provision
 }
 
 // Group is a group of upstreams. In JSON it describes staging; production's fields are those of

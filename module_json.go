@@ -11,14 +11,12 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
-// UnmarshalJSON decodes the handler. It rejects a field that is neither its own nor
-// reverse_proxy's.
+// UnmarshalJSON decodes the handler. A field that is neither its own nor reverse_proxy's is a
+// mistake. Mistakes are left to Provision, which knows where in the config the handler is.
 func (h *Handler) UnmarshalJSON(data []byte) error {
 	if err := h.decodeOwn(data); err != nil {
 		*h = Handler{}
-		if err := h.decodeMixed(data); err != nil {
-			return err
-		}
+		h.mistake = h.decodeMixed(data)
 	}
 	h.Staging.dropNulls()
 	return nil
@@ -34,7 +32,7 @@ func (h *Handler) decodeOwn(data []byte) error {
 func (h *Handler) decodeMixed(data []byte) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(data, &fields); err != nil {
-		return err
+		return plainly("", err)
 	}
 	own, others := make(object), make(object)
 	for name, value := range fields {
@@ -44,8 +42,7 @@ func (h *Handler) decodeMixed(data []byte) error {
 		}
 		field := fieldNamed(name, reverseProxyFields)
 		if field == "" {
-			return fmt.Errorf("unknown field %q; proxyos takes the fields of reverse_proxy and %s",
-				name, strings.Join(ownFields, ", "))
+			return errUnknownField(name)
 		}
 		if _, twice := others[field]; twice {
 			return fmt.Errorf("field %q is given twice; keep one of them", field)
@@ -57,7 +54,17 @@ func (h *Handler) decodeMixed(data []byte) error {
 	if len(others) > 0 {
 		h.ReverseProxy = others
 	}
-	return h.decodeOwn(encode(own))
+	if err := h.decodeOwn(encode(own)); err != nil {
+		return mistakeIn(own, err)
+	}
+	return nil
+}
+
+func errUnknownField(name string) error {
+	if near := nearest(name, slices.Concat(ownFields, reverseProxyFields)); near != "" {
+		return fmt.Errorf("unknown field %q; did you mean %s?", name, near)
+	}
+	return fmt.Errorf("unknown field %q; proxyos takes the fields of reverse_proxy and %s", name, strings.Join(ownFields, ", "))
 }
 
 // fieldNamed returns the field that a name in JSON stands for, in either case, as everywhere

@@ -63,6 +63,9 @@ func newPlan(h *Handler, defaults routeDefaults) (*plan, error) {
 	if h.TrafficSplit != nil {
 		p.percent = *h.TrafficSplit
 	}
+	if h.mistake != nil {
+		return p, h.mistake
+	}
 	if err := h.checkOptions(); err != nil {
 		return p, err
 	}

@@ -62,7 +62,7 @@ func (u *Upstream) UnmarshalJSON(data []byte) error {
 		Dial string `json:"dial"`
 	}
 	if err := caddy.StrictUnmarshalJSON(data, &object); err != nil {
-		return fmt.Errorf("upstream %s: %w", data, err)
+		return fmt.Errorf("upstream %s: %w", data, plainly("", err))
 	}
 	if object.Dial != "" && object.Address != "" {
 		return fmt.Errorf("upstream %q: both address and dial (%q) are given; keep one of them", object.Address, object.Dial)
