@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -28,7 +30,7 @@ func newAdminClient(ctx context.Context, o *steerOptions) (adminClient, error) {
 	if err != nil {
 		return adminClient{}, fmt.Errorf("finding the admin address: %w", err)
 	}
-	if parsed, err := caddy.ParseNetworkAddress(address); err != nil || parsed.PortRangeSize() > 1 {
+	if parsed, err := caddy.ParseNetworkAddress(address); err != nil || parsed.PortRangeSize() > 1 || strings.Contains(address, "://") {
 		return adminClient{}, usageErrorf("%q is not the address of an admin API; write one such as localhost:2019", address)
 	}
 	return adminClient{ctx, address}, nil
@@ -67,7 +69,8 @@ func (c adminClient) reset(name string) (route routeStatus, err error) {
 // not know: the last writer wins.
 func (c adminClient) change(method, path string, body, answer any) error {
 	err := c.do(method, path, body, answer)
-	if rejected, ok := errors.AsType[*adminError](err); ok && rejected.status == http.StatusConflict {
+	rejected, ok := errors.AsType[*adminError](err)
+	if ok && rejected.status == http.StatusConflict && !strings.Contains(rejected.text, forceByCommand) {
 		err = c.do(method, path, body, answer)
 	}
 	return err
@@ -86,6 +89,10 @@ func (c adminClient) ofRoute(name string, err error) error {
 	if near := nearest(name, namesOf(routes)); near != "" {
 		advice = "did you mean " + near + "?"
 	}
+	label := strings.TrimSuffix(strings.TrimPrefix(name, "("), ")")
+	if slices.ContainsFunc(routes, func(r routeStatus) bool { return r.Name == "" && r.Label == label }) {
+		return fmt.Errorf("the route %q has no name, and cannot be steered without one; add `name <name>` to it", label)
+	}
 	return fmt.Errorf("there is no proxyos route named %q; %s", name, advice)
 }
 
@@ -100,6 +107,9 @@ func (c adminClient) do(method, path string, body, answer any) error {
 		}
 	}
 	status, content, err := c.send(method, path, encoded)
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("you may not use the admin API's address %s: %w; run the command as its owner, such as with `sudo -u caddy`", c.address, err)
+	}
 	if err != nil {
 		return fmt.Errorf("nothing answers at the admin API's address %s: %w; is Caddy running? `--address` or `--config` says where", c.address, err)
 	}

@@ -51,6 +51,14 @@ func (b *breaker) isOpen(dial string) bool {
 	return c != nil && time.Now().Before(c.until)
 }
 
+// openFor returns how long an upstream is still to get no request; 0 if its circuit is not open.
+func (b *breaker) openFor(dial string) time.Duration {
+	if c := b.of(dial); c != nil {
+		return max(time.Until(c.until), 0)
+	}
+	return 0
+}
+
 // isHalfOpen tells whether an upstream is on trial.
 func (b *breaker) isHalfOpen(dial string) bool {
 	c := b.of(dial)

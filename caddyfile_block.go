@@ -2,6 +2,7 @@ package proxyos
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -73,6 +74,9 @@ func (b block[T]) subdirective(p *parser, into *T) error {
 			return p.Errf("%s: %v; write `%s`", name, err, s.usage) // unwrapped, or the outer block would say it again
 		}
 		return err
+	}
+	if p.of == "" && slices.ContainsFunc(upstreamBlock, func(s subdirective[Upstream]) bool { return s.name() == name }) {
+		return p.Errf("%s belongs to one upstream; write `upstream <address> {...}` with %s in its block", name, name)
 	}
 	if near := b.mistyped(name); near != "" {
 		return p.Errf("unrecognized subdirective %q; did you mean %s?", name, near)

@@ -93,7 +93,7 @@ func TestErrorsAtLoadNameTheSite(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var config caddy.Config
-			text := `{"apps": {"http": {"servers": {"test": {"listen": ["127.0.0.1:9080"], "automatic_https": {"disable": true}, "routes": [` + c.routes + `]}}}}}`
+			text := `{"apps": {"http": {"servers": {"test": {"listen": ["127.0.0.1:443"], "automatic_https": {"disable": true}, "routes": [` + c.routes + `]}}}}}`
 			if err := json.Unmarshal([]byte(text), &config); err != nil {
 				t.Fatal(err)
 			}

@@ -66,7 +66,7 @@ func (p *parser) when(sets *matcherSets) error {
 		p.Prev()
 		set, isToken, err := p.MatcherToken()
 		if err != nil {
-			return err
+			return p.Errf("%s: %w", name, err)
 		}
 		if isToken {
 			if len(set) == 0 {

@@ -99,9 +99,12 @@ func (s routeStatus) inFlight(group string) int64 {
 }
 
 // requests says how many requests.
-func requests(n int64) string {
+func requests[N int64 | uint64](n N) string { return several(n, "request") }
+
+// several says how many there are of something.
+func several[N int64 | uint64](n N, one string) string {
 	if n == 1 {
-		return "1 request"
+		return "1 " + one
 	}
-	return fmt.Sprintf("%d requests", n)
+	return fmt.Sprintf("%d %ss", n, one)
 }

@@ -109,10 +109,10 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 		}
 	}
 	if strings.HasPrefix(name, "-") {
-		return fails(cmd, exitFailed, fmt.Errorf("%s comes after a subcommand; `caddy proxyos --help` lists them", name))
+		return fails(cmd, exitUsage, usageErrorf("%s: flags come after a command; `caddy proxyos --help` lists the commands", name))
 	}
 	if slices.ContainsFunc(cmd.Commands(), func(sub *cobra.Command) bool { return sub.Name() == name }) {
-		return fails(cmd, exitFailed, fmt.Errorf("the flags of %s come after it; `caddy proxyos %s --help` lists them", name, name))
+		return fails(cmd, exitUsage, usageErrorf("the flags of %s come after it; `caddy proxyos %s --help` lists them", name, name))
 	}
 	cmd.SuggestionsMinimumDistance = 2
 	if close := cmd.SuggestionsFor(name); len(close) > 0 {

@@ -100,7 +100,8 @@ func explainRoutes(config []byte) ([]routeExplanation, error) {
 	taken := make(names)
 	for _, server := range slices.SortedFunc(maps.Keys(decoded.Apps.HTTP.Servers), compareServers) {
 		var routes []configuredRoute
-		findRoutes(decoded.Apps.HTTP.Servers[server], configuredRoute{place: place{server: server}}, &routes)
+		piece := decoded.Apps.HTTP.Servers[server]
+		findRoutes(piece, configuredRoute{place: place{server: server, port: toldPort(listenersOf(piece))}}, &routes)
 		for _, route := range routes {
 			all = append(all, explainRoute(route, defaults, taken))
 		}
@@ -129,16 +130,28 @@ func findRoutes(piece any, around configuredRoute, found *[]configuredRoute) {
 	}
 }
 
+// listenersOf returns the addresses that a server listens at.
+func listenersOf(server any) []string {
+	fields, _ := server.(map[string]any)
+	return texts(fields["listen"])
+}
+
+func texts(list any) []string {
+	var all []string
+	values, _ := list.([]any)
+	for _, value := range values {
+		all = append(all, fmt.Sprint(value))
+	}
+	return all
+}
+
 // matched returns what a route's matchers of a name match.
 func matched(matchers any, name string) []string {
 	var all []string
 	sets, _ := matchers.([]any)
 	for _, set := range sets {
 		fields, _ := set.(map[string]any)
-		values, _ := fields[name].([]any)
-		for _, value := range values {
-			all = append(all, fmt.Sprint(value))
-		}
+		all = append(all, texts(fields[name])...)
 	}
 	return all
 }

@@ -186,10 +186,12 @@ func (g *group) available(u *reverseproxy.Upstream) bool {
 	return u.Available() && (g.breaker.isClosed() || !g.breaker.rejects(u.Dial))
 }
 
-// isUp tells whether any upstream of the group can be sent requests. It cannot know that
-// of dynamic upstreams.
+// isUp tells whether any upstream of the group can be sent requests. One on trial has yet to show
+// that. It cannot know it of dynamic upstreams.
 func (g *group) isUp() bool {
-	return g.dynamic != nil || slices.ContainsFunc(g.pool, g.isHealthy)
+	return g.dynamic != nil || slices.ContainsFunc(g.pool, func(u *reverseproxy.Upstream) bool {
+		return g.isHealthy(u) && (g.breaker.isClosed() || !g.breaker.isHalfOpen(u.Dial))
+	})
 }
 
 // isHealthy tells whether an upstream of the group is not known to be down.

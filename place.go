@@ -3,6 +3,7 @@ package proxyos
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +15,7 @@ import (
 // place is where a route is in the configuration.
 type place struct {
 	server string
+	port   string   // at which it listens; empty if that goes without saying, and if it has several
 	hosts  []string // of the innermost matcher around it that has some
 	paths  []string // likewise
 	order  []int    // which of the server's routes, which of the routes inside that, and so on
@@ -25,7 +27,7 @@ type place struct {
 func placeOf(ctx caddy.Context) place {
 	var p place
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
-		p.server = server.Name()
+		p.server, p.port = server.Name(), toldPort(server.Listen)
 		if !p.enter(server.Routes, 0) && server.Errors != nil {
 			p.enter(server.Errors.Routes, len(server.Routes))
 		}
@@ -78,7 +80,7 @@ func (p *place) narrow(hosts, paths []string) {
 func (p place) String() string {
 	where := "server " + p.server
 	if len(p.hosts) > 0 {
-		where = "site " + brief(p.hosts)
+		where = "site " + p.site()
 	}
 	if len(p.paths) > 0 {
 		where += ", path " + brief(p.paths)
@@ -115,11 +117,34 @@ func (p *place) label(firstUpstream string) string {
 	if len(p.hosts) == 0 && len(p.paths) == 0 {
 		return firstUpstream
 	}
-	host, path := brief(p.hosts), brief(p.paths)
+	host, path := p.site(), brief(p.paths)
 	if path != "" && !strings.HasPrefix(path, "/") {
 		path = " " + path // such as *.php
 	}
 	return strings.TrimSpace(host + path)
+}
+
+// site names the hosts, as the address of a site does.
+func (p place) site() string {
+	if len(p.hosts) == 0 || p.port == "" {
+		return brief(p.hosts)
+	}
+	return brief(append([]string{net.JoinHostPort(p.hosts[0], p.port)}, p.hosts[1:]...))
+}
+
+// toldPort returns the port of a server's listeners, if an address without it would mean another.
+func toldPort(listeners []string) string {
+	if len(listeners) != 1 {
+		return ""
+	}
+	listener, err := caddy.ParseNetworkAddress(listeners[0])
+	if err != nil || listener.IsUnixNetwork() || listener.IsFdNetwork() || listener.PortRangeSize() != 1 {
+		return ""
+	}
+	if port := portText(listener.StartPort); port != "80" && port != "443" {
+		return port
+	}
+	return ""
 }
 
 // brief names the first of several, and says how many more there are.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 // listed returns the routes that the admin API lists.
@@ -71,8 +73,10 @@ http://:%[1]s {
 			t.Errorf("the route %q has the label %q", route.Name, route.Label)
 		}
 	}
+	site := "a.example:" + proxytest.PortOf(t, c.Addr)
 	want := []string{ // Caddy tries the longer path first
-		"a.example/x/*", "a.example/deep/*", "a.example/api/*", "a.example", "shop", "b.example +1", "127.0.0.9:8", "a.example (127.0.0.9:6)",
+		site + "/x/*", site + "/deep/*", site + "/api/*", site, "shop",
+		strings.Replace(site, "a", "b", 1) + " +1", "127.0.0.9:8", site + " (127.0.0.9:6)",
 	}
 	slices.Sort(labels[len(labels)-3:])
 	slices.Sort(want[len(want)-3:])

@@ -64,7 +64,9 @@ func (g *group) whyUnable(ctx context.Context, isIdle bool) string {
 	}
 	reasons, able := make([]string, len(g.targets)), []int(nil)
 	for i, t := range g.targets {
-		switch state := g.stateOf(t); {
+		switch state, left := g.stateOf(t), g.breaker.openFor(t.backend.dial); {
+		case state == healthDown && left > 0:
+			reasons[i] = fmt.Sprintf("is down for another %d s", int(left/time.Second)+1)
 		case state != healthUp && state != healthFull:
 			reasons[i] = "is " + state
 		case t.backend.weight == 0:

@@ -54,7 +54,7 @@ func TestSharesDoNotRiseTowardAGroupThatCannotServe(t *testing.T) {
 		prepare  func(*route)
 		refused  string // a part of the error; empty if it is not
 	}{
-		"promote to staging that is down":       {10, 100, down(staging), "staging1.invalid:80 is down, staging2.invalid:80 is down"},
+		"promote to staging that is down":       {10, 100, down(staging), "staging1.invalid:80 is down for another "},
 		"a little more to staging that is down": {10, 10.5, down(staging), "staging cannot serve"},
 		"the same to staging that is down":      {10, 10, down(staging), ""},
 		"less to staging that is down":          {10, 5, down(staging), ""},

@@ -116,8 +116,11 @@ func (p printer) route(route routeStatus) error {
 	if p.json {
 		return printJSON(p.out, route)
 	}
-	fmt.Fprintln(p.out, wrapped(route.Name+": ", fmt.Sprintf("%s to staging (configured: %s)",
-		percentText(route.TrafficSplit), percentText(route.ConfiguredSplit))))
+	share := fmt.Sprintf("%s to staging (configured: %s)", percentText(route.TrafficSplit), percentText(route.ConfiguredSplit))
+	if len(route.Groups) < 2 {
+		share = "no staging group"
+	}
+	fmt.Fprintln(p.out, wrapped(route.Name+": ", share))
 	if o := route.Override; o != nil {
 		fmt.Fprintln(p.out, clip(fmt.Sprintf("set %s by %s", o.SetAt.Local().Format(time.DateTime), o.SetBy), lineWidth))
 		if o.UnclearUntil != nil {
@@ -126,7 +129,7 @@ func (p printer) route(route routeStatus) error {
 	}
 	unchecked := false
 	for _, g := range route.Groups {
-		counts := fmt.Sprintf("%d requests, %d errors, %d in flight", g.Requests, g.Errors, g.InFlight)
+		counts := fmt.Sprintf("%s, %s, %d in flight", requests(g.Requests), several(g.Errors, "error"), g.InFlight)
 		if g.Name == staging {
 			counts += fmt.Sprintf(", %d fell back", route.Fallbacks)
 		}
@@ -152,7 +155,7 @@ func (p printer) route(route routeStatus) error {
 		}
 		unchecked = unchecked || slices.ContainsFunc(g.Upstreams, upstreamStatus.unchecked)
 	}
-	fmt.Fprintln(p.out, "\n"+wrapped("ways: ", fmt.Sprintf("%d requests took the short way, %d went through reverse_proxy", route.Ways.Short, route.Ways.ReverseProxy)))
+	fmt.Fprintln(p.out, "\n"+wrapped("ways: ", fmt.Sprintf("%s took the short way, %d went through reverse_proxy", requests(route.Ways.Short), route.Ways.ReverseProxy)))
 	if unchecked {
 		fmt.Fprintln(p.out, "\n(*) the certificate is not checked")
 	}

@@ -11,8 +11,8 @@ import (
 )
 
 // Parse takes an upstream address apart. It rejects what an upstream cannot have: a path, a
-// query, a fragment, user info, white space, an unknown scheme, a port outside 1 to 65535, and
-// an IPv6 address without brackets whose last group may be meant as a port. It ignores a single
+// query, a fragment, user info, white space, an unknown scheme, a port outside 1 to 65535, a port
+// without a colon, and an IPv6 address without brackets whose last group may be meant as a port. It ignores a single
 // slash at the end. The error names the address, what is wrong with it, and what to write
 // instead.
 func Parse(text string) (Address, error) {
@@ -77,6 +77,9 @@ func splitAddress(text string) (Address, error) {
 	if err := checkHost(a.Host); err != nil {
 		return Address{}, err
 	}
+	if !hasPort && a.Scheme == "" && strings.Trim(a.Host, "0123456789") == "" {
+		return Address{}, fmt.Errorf("a number is no host; write localhost:%s for a port of this machine", a.Host)
+	}
 	if hasPort {
 		if err := checkPort(port); err != nil {
 			return Address{}, err
@@ -131,6 +134,8 @@ func checkParts(rest string) error {
 		return errors.New("an upstream takes no query; write only the host and the port, and use `rewrite` to change the URI")
 	case strings.Contains(bare, "#"):
 		return errors.New("an upstream takes no fragment; write only the host and the port")
+	case strings.HasPrefix(bare, "/"):
+		return fmt.Errorf("a path is no address; write unix/%s for a socket", bare)
 	case strings.Contains(bare, "/"):
 		return errors.New("an upstream takes no path; write only the host and the port, and use `rewrite` to change the URI")
 	}
