@@ -39,15 +39,16 @@ func (a *answerWriter) WriteHeader(status int) {
 // inform writes an informational answer whose header may be changed at once. The HTTP/2 server
 // writes such a header on a goroutine of its own, for which WriteHeader does not wait if the
 // client leaves: who changes the map then ends the whole process ("concurrent map iteration and
-// map write"). The server copies a header that has a Content-Length, which these answers must
-// not have. One without values is a field for no server.
+// map write"). The server copies a header that has a field which these answers must not have. One
+// without values is a field for no server.
 // Source: responseWriterState.writeHeader of golang.org/x/net/http2.
 func inform(w http.ResponseWriter, status int) {
-	const field = "Content-Length"
 	header := w.Header()
-	if _, isThere := header[field]; !isThere {
-		header[field] = nil
-		defer delete(header, field)
+	for _, field := range []string{"Content-Length", "Transfer-Encoding"} { // whoever is around may delete one of them
+		if _, isThere := header[field]; !isThere {
+			header[field] = nil
+			defer delete(header, field)
+		}
 	}
 	w.WriteHeader(status)
 }

@@ -2,7 +2,8 @@ package proxyos
 
 import (
 	"encoding/json"
-	"fmt"
+	"strings"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -11,10 +12,16 @@ import (
 // namesState is where a Caddyfile's names of routes are while it is adapted.
 const namesState = "proxyos.names"
 
+// explaining is set while a command adapts a config to explain all of it, mistakes included.
+var explaining atomic.Bool
+
 // checkWritten rejects a handler that could not be loaded while it is known where in the
 // Caddyfile it was written. What depends on the environment and the files of the machine that
 // loads it is left to loading.
 func checkWritten(helper httpcaddyfile.Helper, directive caddyfile.Token, h *Handler) error {
+	if explaining.Load() {
+		return nil
+	}
 	at := asBlock(directive, nil)
 	at.Next()
 	defaults := writtenApp(helper).forRoutes()
@@ -30,7 +37,8 @@ func checkWritten(helper httpcaddyfile.Helper, directive caddyfile.Token, h *Han
 		known = make(names)
 		helper.State[namesState] = known
 	}
-	if _, err := known.claim(h.Name, h, fmt.Sprintf("at %s:%d", at.File(), at.Line())); err != nil {
+	where := strings.TrimPrefix(at.Err("").Error(), ", ") // with the chain of imports
+	if _, err := known.claim(h.Name, h, where); err != nil {
 		return at.WrapErr(err)
 	}
 	return nil

@@ -51,7 +51,9 @@ type upstreamExplanation struct {
 
 // explainConfig is `explain` for a configuration.
 func explainConfig(w io.Writer, path, adapter string, asJSON bool) error {
+	explaining.Store(true)
 	config, _, _, err := caddycmd.LoadConfig(path, adapter)
+	explaining.Store(false)
 	if err != nil {
 		return err
 	}
@@ -244,8 +246,20 @@ func (e routeExplanation) print(w io.Writer) {
 	for _, u := range e.Upstreams {
 		rows = append(rows, []string{u.Group, u.Address, u.speaks, u.certificate, strconv.Itoa(u.Weight)})
 	}
-	if len(rows) > 1 {
+	switch {
+	case len(rows) == 1:
+	case tableWidth("  ", rows) <= lineWidth:
 		table(w, "  ", rows, nil)
+	default:
+		for _, u := range e.Upstreams {
+			group := fmt.Sprintf("  %-12s", u.Group)
+			fmt.Fprintln(w, wrapped(group, u.Address))
+			meaning := u.speaks + ", weight " + strconv.Itoa(u.Weight)
+			if u.certificate != "-" {
+				meaning += ", certificate " + u.certificate
+			}
+			fmt.Fprintln(w, wrapped(strings.Repeat(" ", len(group)), meaning))
+		}
 	}
 	for _, note := range e.Notes {
 		fmt.Fprintln(w, wrapped("  note: ", note))

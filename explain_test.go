@@ -112,13 +112,12 @@ b.example.com {
 		}
 	}
 	handle {
-		proxyos {env.LAN}:8006 http://a.lan:8006
+		proxyos a.lan:8006 http://a.lan:8006
 	}
 }
 `
 
 func TestExplainConfig(t *testing.T) {
-	t.Setenv("LAN", "a.lan")
 	file := filepath.Join(t.TempDir(), "Caddyfile")
 	if err := os.WriteFile(file, []byte(suspiciousCaddyfile), 0o600); err != nil {
 		t.Fatal(err)
@@ -141,7 +140,7 @@ func TestExplainConfig(t *testing.T) {
 		"warning: lb_retries 3 with a single upstream",
 		"production x:8444 https (port) pinned 1 staging prom:9090 https (port) checked (group) 1 way: plain requests take the short one",
 		"route b.example.com (without a name, server srv0, b.example.com)",
-		`error: upstream "http://a.lan:8006": it dials a.lan:8006, like upstream "{env.LAN}:8006" of production, but in a different way`,
+		`error: upstream "http://a.lan:8006": it dials a.lan:8006, like upstream "a.lan:8006" of production, but in a different way`,
 	} {
 		if !strings.Contains(flat, want) {
 			t.Errorf("missing: %s", want)
@@ -226,5 +225,27 @@ func TestHelpFitsIntoATerminal(t *testing.T) {
 			t.Error(err)
 		}
 		checkWidth(t, output)
+	}
+}
+
+// An upstream whose row would be too wide for a terminal gets two lines.
+func TestExplainFitsAnyAddressIntoATerminal(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "Caddyfile")
+	config := "a.example {\n\tproxyos https://192.168.178.100:31443 app:3000 {\n\t\tskip_tls_verify\n\t}\n}\n"
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	output, err := runCommand(explainCommand(), "--config", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkWidth(t, output)
+	for _, want := range []string{
+		"\n  production  https://192.168.178.100:31443\n              https (written), weight 1, certificate not checked (route)\n",
+		"\n  production  app:3000\n              http (default), weight 1\n",
+	} {
+		if !strings.Contains(output, want) {
+			t.Errorf("missing %q in\n%s", want, output)
+		}
 	}
 }

@@ -17,7 +17,7 @@ type hostRequests struct{ count *atomic.Int64 }
 // it was, in a Caddy that is not known yet.
 var requestsField, canCount = func() (uintptr, bool) {
 	field, ok := reflect.TypeFor[reverseproxy.Host]().FieldByName("numRequests")
-	return field.Offset, ok && field.Type == reflect.TypeFor[atomic.Int64]()
+	return field.Offset, ok && len(field.Index) == 1 && field.Type == reflect.TypeFor[atomic.Int64]()
 }()
 
 // requestsOf returns the count of a host. Only if canCount.

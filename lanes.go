@@ -126,18 +126,19 @@ func (l *laneLoader) provision(one *lane, p lanePlan, config *reverseproxy.HTTPT
 	}
 	one.loaded = append(one.loaded, config)
 	l.guardCertificates(p.backend, config)
+	values := newOwnValues(config)
 	var http1 *h1.Transport
 	if direct {
 		http1 = h1.New(config.Transport) // which hears the answer out without help
-		http1.ContextForDial = withOwnVariables
+		http1.ContextForDial = values.in
 		one.direct = append(one.direct, http1)
 	}
 	config.Transport.DialContext = hearingOut(config.Transport.DialContext)
 	switch {
 	case !direct:
-		return ownVariables{config}, nil
+		return withOwnValues{config, values}, nil
 	case p.backend.scheme == address.HTTPS && slices.Contains(config.Versions, "2"):
-		return &alpn{either: ownVariables{config}, http1: http1}, nil
+		return &alpn{either: withOwnValues{config, values}, http1: http1}, nil
 	}
 	return http1, nil
 }

@@ -77,6 +77,19 @@ func table(w io.Writer, indent string, rows [][]string, paint func(column int, t
 	}
 }
 
+// tableWidth returns how wide a table is.
+func tableWidth(indent string, rows [][]string) int {
+	width := len(indent)
+	for column := range rows[0] {
+		widest := 0
+		for _, row := range rows {
+			widest = max(widest, len([]rune(printable.Escape(row[column]))))
+		}
+		width += widest + 2
+	}
+	return width - 2
+}
+
 // minClipped is how many columns of a name or an address to show at least.
 const minClipped = 10
 

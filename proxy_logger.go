@@ -25,7 +25,7 @@ func (c lazyCore) With(fields []zapcore.Field) zapcore.Core {
 // in a Caddy that is not known yet. It cannot be given one.
 var loggerField, hasLogger = func() (uintptr, bool) {
 	field, ok := reflect.TypeFor[reverseproxy.Handler]().FieldByName("logger")
-	return field.Offset, ok && field.Type == reflect.TypeFor[*zap.Logger]()
+	return field.Offset, ok && len(field.Index) == 1 && field.Type == reflect.TypeFor[*zap.Logger]()
 }()
 
 // loggerOf returns the place of a reverse proxy's logger. Only if hasLogger.

@@ -91,10 +91,10 @@ func mayTrail(name string) bool {
 // own, and nobody's are written but by who reads for it.
 type keptBody struct {
 	source    io.Reader
-	trailer   http.Header // of the source; complete when that has ended
-	announced http.Header // what was in it before
-	limit  int           // of what is kept
-	inAll  *atomic.Int64 // what is kept for all requests
+	trailer   http.Header   // of the source; complete when that has ended
+	announced http.Header   // what was in it before
+	limit     int           // of what is kept
+	inAll     *atomic.Int64 // what is kept for all requests
 
 	lost     atomic.Bool // some of what has been read is not kept
 	released atomic.Bool
@@ -111,7 +111,9 @@ func keepBody(req *http.Request, body io.Reader, inAll *atomic.Int64) *keptBody 
 }
 
 // open returns the body, from its beginning, for one attempt. Its end sets the trailer.
-func (k *keptBody) open(trailer http.Header) io.ReadCloser { return &attemptBody{of: k, trailer: trailer} }
+func (k *keptBody) open(trailer http.Header) io.ReadCloser {
+	return &attemptBody{of: k, trailer: trailer}
+}
 
 // release gives up what is kept, without waiting for a read that is under way.
 func (k *keptBody) release() {

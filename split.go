@@ -15,9 +15,9 @@ import (
 // request off at most, and its requests are evenly spread. It is safe for concurrent use,
 // without locks or waiting.
 //
-// What each request reads is the first half of a cache line, and the phase lies in the second half
-// of another. Processors take a read at the same offset in a page for one of what has just been
-// written, and wait: that made a turn half as long again.
+// What each request reads of it is the first half of a cache line, and the phase lies in the second
+// half of another, on machines with 64 bits. Processors take a read at the same offset in a page for
+// one of what has just been written, and wait: that made a turn half as long again.
 type splitter struct {
 	configured share
 	override   atomic.Pointer[override] // in force instead, or nil

@@ -44,7 +44,7 @@ func TestMistypedCommandsFail(t *testing.T) {
 			t.Errorf("caddy proxyos %s exits with %d:\n%s%s", line, code, stdout, stderr)
 		}
 	}
-	if output, err := c.cli("proxyos", "--json").CombinedOutput(); err == nil || !strings.Contains(string(output), "comes after a subcommand") {
+	if output, err := c.cli("proxyos", "--json").CombinedOutput(); err == nil || !strings.Contains(string(output), "flags come after a command") {
 		t.Errorf("caddy proxyos --json prints %v:\n%s", err, output)
 	}
 	if output, err := c.cli("proxyos").CombinedOutput(); err != nil || !strings.Contains(string(output), "promote") {

@@ -12,7 +12,8 @@ import (
 func TestOddCommandLinesAreToldWhatToDo(t *testing.T) {
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 	c := newChild(t)
-	c.write(adapt(t, c.blueGreen(prod, stag, "traffic_split 10")+"http://"+freeAddr(t)+" {\nproxyos "+prod.Addr+" {\nname single\n}\n}\n"))
+	c.write(adapt(t, c.blueGreen(prod, stag, "traffic_split 10")+"http://"+freeAddr(t)+" {\nproxyos "+prod.Addr+" {\nname single\n}\n}\n"+
+		"http://unnamed.example {\nproxyos "+prod.Addr+"\n}\n"))
 	c.start()
 	const notPercent, outside = "is not a percentage; write a number from 0 to 100", "is outside 0 to 100"
 	for _, test := range []struct {
@@ -27,7 +28,12 @@ func TestOddCommandLinesAreToldWhatToDo(t *testing.T) {
 		{"deploy app", 1, "`caddy proxyos --help` lists them"},
 		{"list app", 2, "list takes no argument"},
 		{"list --jsn", 2, "`caddy proxyos list --help` lists the flags"},
+		{"--jsn", 2, "flags come after a command"},
+		{"--json list", 2, "the flags of list come after it"},
+		{"list --address http://localhost:2019", 2, "write one such as localhost:2019"},
 		{"show", 2, "<name> is missing"},
+		{"show unnamed.example", 1, "add `name <name>` to it"},
+		{"split (unnamed.example) 10", 1, "add `name <name>` to it"},
 		{"show |", 2, "<name> is empty"},
 		{"show app shop", 2, `"shop" is one argument too many`},
 		{"show ap", 1, "did you mean app?"},
@@ -71,7 +77,7 @@ func TestOddCommandLinesAreToldWhatToDo(t *testing.T) {
 		for _, field := range strings.Fields(test.line) {
 			args = append(args, strings.TrimSuffix(field, "|"))
 		}
-		if i := len(args) - 1; args[0] != "explain" && args[0] != "probe" && args[i] != "--drain" && args[max(0, i-1)] != "--" {
+		if i := len(args) - 1; !strings.HasPrefix(args[0], "-") && !strings.Contains(test.line, "--address") && args[0] != "explain" && args[0] != "probe" && args[i] != "--drain" && args[max(0, i-1)] != "--" {
 			args = append(args, "--address", c.Admin)
 		}
 		output, err := c.cli(append([]string{"proxyos"}, args...)...).CombinedOutput()
@@ -92,7 +98,11 @@ func TestOddCommandLinesAreToldWhatToDo(t *testing.T) {
 func TestOddCaddyfilesAreToldWhatToDo(t *testing.T) {
 	s := newServer(t)
 	for directive, want := range map[string]string{
-		"proxyos":                                                    "write one, such as app:3000",
+		"proxyos":                    "write one, such as app:3000",
+		"proxyos 3000":               "write localhost:3000 for a port of this machine",
+		"proxyos * /run/app.sock":    "write unix//run/app.sock for a socket",
+		"proxyos a:1 {\nweight 2\n}": "write `upstream <address> {...}` with weight in its block",
+		"proxyos a:1 {\nstaging b:1\nstaging_when @crew\n}":          "staging_when: unrecognized matcher name: @crew, at Caddyfile:",
 		"proxyos app:3000/api":                                       "write only the host and the port",
 		"proxyos app:70000":                                          "is not a number from 1 to 65535",
 		"proxyos app:":                                               "app",
