@@ -253,12 +253,12 @@ func (e routeExplanation) print(w io.Writer) {
 	default:
 		for _, u := range e.Upstreams {
 			group := fmt.Sprintf("  %-12s", u.Group)
-			fmt.Fprintln(w, wrapped(group, u.Address))
+			fmt.Fprintln(w, printable.Escape(group+u.Address))
 			meaning := u.speaks + ", weight " + strconv.Itoa(u.Weight)
 			if u.certificate != "-" {
 				meaning += ", certificate " + u.certificate
 			}
-			fmt.Fprintln(w, wrapped(strings.Repeat(" ", len(group)), meaning))
+			fmt.Fprintln(w, printable.Escape(strings.Repeat(" ", len(group))+meaning))
 		}
 	}
 	for _, note := range e.Notes {
