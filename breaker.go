@@ -84,7 +84,7 @@ func (b *breaker) admit(dial string) bool {
 
 // failed opens the circuit of an upstream for a time; 0 puts it on trial at once. It never
 // shortens the time that is left.
-func (b *breaker) failed(dial string, openFor time.Duration) *circuit {
+func (b *breaker) failed(dial string, openFor time.Duration) {
 	now := time.Now()
 	next := &circuit{until: now.Add(openFor)}
 	b.change(func(known circuits) {
@@ -95,7 +95,6 @@ func (b *breaker) failed(dial string, openFor time.Duration) *circuit {
 		// dynamic upstreams may never come up again
 		maps.DeleteFunc(known, func(_ string, c *circuit) bool { return now.Sub(c.until) > time.Hour })
 	})
-	return next
 }
 
 // succeeded is called when an upstream has answered. That closes its circuit; while it is
@@ -120,15 +119,33 @@ func (b *breaker) forget(dial string) {
 	}
 }
 
-// forgetCircuit closes a circuit, unless another failure has replaced it.
-func (b *breaker) forgetCircuit(dial string, c *circuit) {
-	if c != nil && b.of(dial) == c {
-		b.change(func(known circuits) {
-			if known[dial] == c {
-				delete(known, dial)
-			}
-		})
+// takenOver is a circuit that a new config has opened for what the one before knew.
+type takenOver struct{ circuit, before *circuit }
+
+// takeOver opens the circuit of an upstream for a new config, which may not come to run.
+func (b *breaker) takeOver(dial string, openFor time.Duration) takenOver {
+	t := takenOver{circuit: &circuit{until: time.Now().Add(openFor)}}
+	b.change(func(known circuits) {
+		t.before = known[dial]
+		known[dial] = t.circuit
+	})
+	return t
+}
+
+// giveBack undoes takeOver, unless something else has happened meanwhile.
+func (b *breaker) giveBack(dial string, t takenOver) {
+	if t.circuit == nil || b.of(dial) != t.circuit {
+		return
 	}
+	b.change(func(known circuits) {
+		switch {
+		case known[dial] != t.circuit:
+		case t.before == nil:
+			delete(known, dial)
+		default:
+			known[dial] = t.before
+		}
+	})
 }
 
 // of returns the circuit of an upstream; nil if it is closed.

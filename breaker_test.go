@@ -85,6 +85,36 @@ func TestWhatIsKnownOfUpstreamsSurvivesAReload(t *testing.T) {
 	})
 }
 
+// A config that fails to load leaves what is known of an upstream as it was.
+func TestAConfigThatFailsGivesBackWhatItTookOver(t *testing.T) {
+	for name, known := range map[string]func(*breaker){
+		"nothing":        func(*breaker) {},
+		"that it failed": func(b *breaker) { b.failed("a:80", 0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			state := newRouteState()
+			running := inheritingRoute(t, state, "a:80")
+			running.production.pool[0].Host = new(reverseproxy.Host)
+			known(running.breaker)
+			before := running.breaker.of("a:80")
+			over := running.breaker.takeOver("a:80", time.Minute)
+			if !running.breaker.isOpen("a:80") {
+				t.Error("the next config sends requests to an upstream that was down")
+			}
+			running.breaker.giveBack("a:80", over)
+			if running.breaker.of("a:80") != before {
+				t.Error("it is another circuit afterwards")
+			}
+			over = running.breaker.takeOver("a:80", time.Minute)
+			running.breaker.failed("a:80", time.Hour)
+			running.breaker.giveBack("a:80", over)
+			if !running.breaker.isOpen("a:80") {
+				t.Error("a failure meanwhile is forgotten")
+			}
+		})
+	}
+}
+
 // An upstream that gets no request would be remembered, and looked up for each request to
 // the others, for as long as the route lives.
 func TestWhatIsKnownOfAnUpstreamEndsWithTheUpstream(t *testing.T) {

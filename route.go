@@ -37,7 +37,7 @@ type route struct {
 
 	state     *routeState
 	isNew     bool // no earlier config had the route
-	inherited map[string]*circuit
+	inherited map[string]takenOver
 
 	proxy       *reverseproxy.Handler
 	express     *express // nil if there is no short way
@@ -128,9 +128,9 @@ func (r *route) inherit() {
 				continue
 			}
 			if r.inherited == nil {
-				r.inherited = make(map[string]*circuit)
+				r.inherited = make(map[string]takenOver)
 			}
-			r.inherited[t.backend.dial] = r.breaker.failed(t.backend.dial, period)
+			r.inherited[t.backend.dial] = r.breaker.takeOver(t.backend.dial, period)
 		}
 	}
 }
@@ -155,7 +155,7 @@ func (r *route) releaseGroups() {
 		for _, t := range g.targets {
 			dial := t.backend.dial
 			if g.state.release(t.upstream) {
-				r.breaker.forgetCircuit(dial, r.inherited[dial]) // this config has not come to run
+				r.breaker.giveBack(dial, r.inherited[dial]) // this config has not come to run
 			}
 			if !r.state.has(dial) {
 				r.breaker.forget(dial)
