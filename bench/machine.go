@@ -33,6 +33,16 @@ func describeMachine() string {
 	return text.String()
 }
 
+// traefikVersion is the one that bench/peers requires.
+func traefikVersion() string {
+	for line := range strings.Lines(string(readAll(filepath.Join("bench", "peers", "go.mod")))) {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == traefikModule {
+			return fields[1]
+		}
+	}
+	return "of unknown version"
+}
+
 func cpuModel() string {
 	for line := range strings.Lines(string(readAll("/proc/cpuinfo"))) {
 		if name, value, found := strings.Cut(line, ":"); found && strings.TrimSpace(name) == "model name" {

@@ -1,4 +1,4 @@
-// Command bench measures this module beside stock reverse_proxy, nginx and HAProxy. README.md says
+// Command bench measures this module beside stock reverse_proxy, nginx, HAProxy and Traefik. README.md says
 // what it needs and what it measures.
 package main
 

@@ -48,6 +48,7 @@ const (
 	gogcName     = "proxyos, GOGC=400"
 	nginxName    = "nginx"
 	haproxyName  = "haproxy"
+	traefikName  = "traefik"
 )
 
 var stockIdleName = fmt.Sprintf(stockIdleFor, idlePerUpstream)
@@ -63,11 +64,12 @@ func contenders() []contender {
 		{"haproxy", haproxyName, "balance roundrobin with weights 9 and 1, http-reuse always, a thread for each core", haproxyConfig, startHAProxy},
 		{"proxyos-off", offName, "proxyos without its fast ways", caddyfile(proxyosSiteWith("fast_path off")), startCaddy},
 		{"proxyos-gogc400", gogcName, "proxyos with GOGC=400 in its environment", caddyfile(proxyosSite), startCaddyIn("GOGC=400")},
+		{"traefik", traefikName, traefikVersion() + ", servers with weights 9 and 1 from a file; it keeps 200 idle connections to each upstream", traefikConfig, startTraefik},
 	}
 }
 
 // ordinary is how many contenders are measured if none is named: those that need no reason of
-// their own.
+// their own, and no long build.
 const ordinary = 5
 
 func contenderFlags() []string {
@@ -106,7 +108,7 @@ func chosenContenders(names []string) ([]contender, error) {
 
 // isCaddy tells whether the proxy is a Caddy, so that the options of its directives mean the same.
 func (c contender) isCaddy() bool {
-	return c.name != nginxName && c.name != haproxyName
+	return c.name != nginxName && c.name != haproxyName && c.name != traefikName
 }
 
 // run starts the proxy in the lab.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -49,7 +51,7 @@ func TestARouteOffTheShortWayIsNothingForOtherProxies(t *testing.T) {
 	}
 }
 
-func TestVariantsAreMeasuredOnlyIfTheyAreNamed(t *testing.T) {
+func TestTheOrdinaryContendersNeedNoLongBuild(t *testing.T) {
 	chosen, err := chosenContenders(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -60,5 +62,15 @@ func TestVariantsAreMeasuredOnlyIfTheyAreNamed(t *testing.T) {
 	}
 	if got := strings.Join(names, " "); got != "proxyos stock stock-idle nginx haproxy" {
 		t.Errorf("got %s", got)
+	}
+}
+
+func TestTheVersionOfTraefikIsOfItsModule(t *testing.T) {
+	t.Chdir("..")
+	if _, err := os.Stat(filepath.Join("bench", "peers", "go.mod")); err != nil {
+		t.Fatal(err)
+	}
+	if got := traefikVersion(); !strings.HasPrefix(got, "v3.") {
+		t.Errorf("got %q", got)
 	}
 }
