@@ -165,7 +165,7 @@ func TestDetectedPortsAreWarnedOfOnceARoute(t *testing.T) {
 		upstreams []any
 	}{
 		{"first", []any{"127.0.0.1:8006", "https://127.0.0.1:8007", "127.0.0.1:9443"}},
-		{"127.0.0.1/b", []any{"127.0.0.1:10443"}},
+		{s.Addr + "/b", []any{"127.0.0.1:10443"}},
 	} {
 		warning := warnings[i]
 		if warning["level"] != "warn" || warning["route"] != want.route || !slices.Equal(warning["upstreams"].([]any), want.upstreams) {
