@@ -4,7 +4,7 @@ package integration
 
 // How often the tests under load do what they do.
 const (
-	changes           = 400
+	changes           = 1000
 	reloads           = 100
 	kills             = 50
 	openDuringReloads = 200 // WebSockets

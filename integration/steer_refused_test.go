@@ -27,6 +27,7 @@ func TestPromoteToADeadStagingIsRefused(t *testing.T) {
 	}
 	c.tally(10) // one of them fails there, and is taken over
 	c.wantsSteer(1, stag+" is down for another ", "promote", "app")
+	c.wantsSteer(1, " s; write --force", "promote", "app")
 	c.wantsSteer(0, "app: 5 % to staging", "split", "app", "5")
 	c.wantsSteer(0, "app: 0 % to staging", "rollback", "app")
 	c.wantsSteer(0, "app: 100 % to staging", "promote", "app", "--force", "--drain", "0")

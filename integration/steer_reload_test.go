@@ -198,6 +198,8 @@ func TestAConfigThatFailsToLoadChangesNothing(t *testing.T) {
 	if waited := time.Since(began); waited > 2*time.Second {
 		t.Errorf("that took %s: the failed config has left its mark", waited)
 	}
+	s.tally(100)
+	sent += 100
 	eventually(t, "the requests are counted", func() bool {
 		r := s.route()
 		return r.Groups[production].Requests+r.Groups[staging].Requests == sent
