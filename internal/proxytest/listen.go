@@ -3,36 +3,16 @@ package proxytest
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 )
-
-// Free ports are taken in turn from below those that systems give to outgoing connections,
-// any of which might otherwise get a port between FreeAddr and the listener it is for. The
-// turns start anywhere, so that test processes that run at the same time keep apart.
-const (
-	firstFreePort = 11_000 // above all that are detected as HTTPS
-	lastFreePort  = 32_767
-)
-
-var freePorts atomic.Uint32
-
-func init() { freePorts.Store(rand.Uint32N(lastFreePort - firstFreePort)) }
-
-// nextPort returns the port whose turn it is. Each comes once in some 20,000: Caddy's
-// listeners share ports, so that nobody would notice if two of them got the same.
-func nextPort() int {
-	return int(firstFreePort + freePorts.Add(1)%(lastFreePort-firstFreePort+1))
-}
 
 // FreeAddr returns an address of 127.0.0.1 on which nobody listens.
 func FreeAddr(t testing.TB) string {
@@ -60,7 +40,7 @@ func Listen(t testing.TB, addr string) net.Listener {
 	if strings.Contains(addr, ":") {
 		return listen(t, "tcp", addr)
 	}
-	for range lastFreePort - firstFreePort {
+	for range portBlocks * portsInBlock {
 		free := net.JoinHostPort(addr, strconv.Itoa(nextPort()))
 		listener, err := net.Listen("tcp", free)
 		if err == nil {

@@ -29,6 +29,27 @@ func TestNoAddressIsGivenTwice(t *testing.T) {
 	}
 }
 
+func TestABlockOfPortsIsForOneHolderOnly(t *testing.T) {
+	var one, other portTurns
+	for range blocksEach {
+		if !one.takeBlock() || !other.takeBlock() {
+			t.Fatal("no block of ports is free; are many test processes running?")
+		}
+	}
+	for _, p := range []*portTurns{&one, &other} {
+		for _, block := range p.blocks {
+			t.Cleanup(func() { _ = block.Close() })
+		}
+	}
+	taken := make(map[int]bool)
+	for _, port := range append(one.free, other.free...) {
+		if taken[port] {
+			t.Fatalf("port %d is in a block of both", port)
+		}
+		taken[port] = true
+	}
+}
+
 func TestListenersOfTheSamePortHaveDifferentAddresses(t *testing.T) {
 	one, other := ListenPort(t, 8006), ListenPort(t, 8006)
 	if one.Addr().String() == other.Addr().String() || PortOf(t, one.Addr().String()) != "8006" || PortOf(t, other.Addr().String()) != "8006" {
