@@ -149,8 +149,11 @@ func (b *breaker) giveBack(dial string, t takenOver) {
 }
 
 // of returns the circuit of an upstream; nil if it is closed.
-func (b *breaker) of(dial string) *circuit {
-	if known := b.known.Load(); known != nil {
+func (b *breaker) of(dial string) *circuit { return b.known.Load().of(dial) }
+
+// of returns the circuit of an upstream; nil if it is closed.
+func (known *circuits) of(dial string) *circuit {
+	if known != nil {
 		return (*known)[dial]
 	}
 	return nil

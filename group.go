@@ -35,11 +35,11 @@ type group struct {
 
 // newGroup returns a group of planned upstreams. The reverse proxy provisions the upstreams
 // of its pool, and a transport the lanes.
-func newGroup(p *groupPlan, pool reverseproxy.UpstreamPool, b *breaker, state *groupState, checkPort int) *group {
+func newGroup(p *groupPlan, pool reverseproxy.UpstreamPool, b *breaker, state *groupState, checks *reverseproxy.ActiveHealthChecks) *group {
 	g := &group{name: p.name, label: p.name, pool: pool, breaker: b, state: state}
 	g.byUpstream = make(map[*reverseproxy.Upstream]*target, len(pool))
 	for i, backend := range p.backends {
-		t := &target{backend: backend, upstream: pool[i], group: p.name, checkedAs: checkAddress(backend.dial, checkPort)}
+		t := &target{backend: backend, upstream: pool[i], group: p.name, checkedAs: checkAddress(backend.dial, checks)}
 		t.counts, t.before = state.acquire(pool[i])
 		g.targets = append(g.targets, t)
 		g.byUpstream[pool[i]] = t

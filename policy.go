@@ -16,32 +16,63 @@ type turnPolicy struct {
 	pool    reverseproxy.UpstreamPool // the configured upstreams
 	weights []int                     // theirs; none where another policy rules
 	order   turns.Order               // theirs; empty likewise
-	taken   atomic.Uint64             // how many turns there have been
-	last    atomic.Uint64             // how many of them as a last resort
+	lineups lineups                   // of those that are up; none likewise
+
+	_     [64]byte      // what each turn reads and what it writes are not in one cache line
+	taken atomic.Uint64 // how many turns there have been
+	last  atomic.Uint64 // how many of them as a last resort
 }
 
 func newTurns(pool reverseproxy.UpstreamPool, weights []int) *turnPolicy {
 	t := &turnPolicy{pool: pool, weights: weights}
 	if schedule := turns.Schedule(weights); len(schedule) > 0 {
 		t.order = turns.NewOrder(schedule, len(schedule))
+		t.lineups.current.Store(&lineup{order: t.order})
 	}
 	return t
 }
 
-// take takes the next turn, and the ones after it while their upstream is out, so that the
-// other upstreams keep their proportions.
+// take takes the next turn of those that are up. Where the lineup is no longer true, it takes the
+// turns after it as well while their upstream is out, so that the other upstreams keep their
+// proportions.
 func (t *turnPolicy) take(pool reverseproxy.UpstreamPool, g *group) *reverseproxy.Upstream {
-	order := t.orderOf(pool)
-	for missed := range order.Len() {
-		if upstream := pool[order.At(t.taken.Add(1)-1)]; g.available(upstream) {
+	if !t.rules(pool) {
+		return t.walk(turns.NewOrder(nil, len(pool)), t.taken.Add(1), pool, g)
+	}
+	now := t.lineups.current.Load()
+	turn := t.taken.Add(1)
+	upstream := pool[now.order.At(turn-1)]
+	if now.isSure(g.breaker) && upstream.Available() {
+		if len(now.down) > 0 && now.down[now.looks.At(turn)].Healthy() {
+			t.lineups.renew(t, g)
+		}
+		return upstream
+	}
+	taker := t.walk(now.order, turn, pool, g)
+	if now.isStale(g.breaker, upstream, taker) {
+		t.lineups.renew(t, g)
+	}
+	return taker
+}
+
+// walk takes a turn that is counted already, and the ones after it while their upstream is out.
+func (t *turnPolicy) walk(order turns.Order, turn uint64, pool reverseproxy.UpstreamPool, g *group) *reverseproxy.Upstream {
+	missed := uint64(0)
+	for {
+		if upstream := pool[order.At(turn-1)]; g.available(upstream) {
 			return upstream
 		}
-		if missed == uint64(len(pool)) && !slices.ContainsFunc(pool, g.available) {
-			t.taken.Add(-missed) // a turn that nobody could take is one turn
-			return nil
+		missed++
+		if missed == order.Len() || missed == uint64(len(pool)) && !slices.ContainsFunc(pool, g.available) {
+			break
 		}
+		turn = t.taken.Add(1)
 	}
-	return t.search(pool, g.available) // an upstream that has no turn, or was out a moment ago
+	upstream := t.search(pool, g.available) // one that has no turn in the order, or was out a moment ago
+	if upstream == nil {
+		t.taken.Add(1 - missed) // a turn that nobody could take is one turn
+	}
+	return upstream
 }
 
 // takeLast is take for a last resort, among those that fit. It has turns of its own, which no
@@ -79,8 +110,13 @@ func (t *turnPolicy) search(pool reverseproxy.UpstreamPool, fits func(*reversepr
 // orderOf returns the order for a pool: the one made for the configured upstreams, unless
 // the pool is from a dynamic source or ruled by another policy.
 func (t *turnPolicy) orderOf(pool reverseproxy.UpstreamPool) turns.Order {
-	if !t.order.IsZero() && &pool[0] == &t.pool[0] {
+	if t.rules(pool) {
 		return t.order
 	}
 	return turns.NewOrder(nil, len(pool))
+}
+
+// rules tells whether the turns are those of the pool by weight.
+func (t *turnPolicy) rules(pool reverseproxy.UpstreamPool) bool {
+	return !t.order.IsZero() && &pool[0] == &t.pool[0]
 }

@@ -135,7 +135,7 @@ func newBenchRoute(b *testing.B, count int, state poolState) *route {
 			want++
 		}
 	}
-	for range 20 * count {
+	for range 200 * count {
 		if up() == want {
 			return route
 		}

@@ -114,7 +114,7 @@ func testGroup(weights []int) *group {
 		dials = append(dials, fmt.Sprintf("u%d:80", i))
 		plan.backends = append(plan.backends, backend{dial: dials[i], weight: weight})
 	}
-	g := newGroup(plan, testPool(dials...), new(breaker), new(groupState), 0)
+	g := newGroup(plan, testPool(dials...), new(breaker), new(groupState), nil)
 	g.turns = newTurns(g.pool, weights)
 	return g
 }

@@ -57,14 +57,14 @@ func newRoute(p *plan, steering *steering, logger *zap.Logger) *route {
 	if p.sticky != nil {
 		r.cohorts = newCohorts(p.sticky, p.name, r.state)
 	}
-	pool, checkPort := p.proxy.Upstreams, 0
-	if checks := p.proxy.HealthChecks; checks != nil && checks.Active != nil {
-		checkPort = checks.Active.Port
+	pool, active := p.proxy.Upstreams, (*reverseproxy.ActiveHealthChecks)(nil)
+	if checks := p.proxy.HealthChecks; checks != nil {
+		active = checks.Active
 	}
 	take := func(g *groupPlan, state *groupState) *group {
 		upstreams := pool[:len(g.backends):len(g.backends)]
 		pool = pool[len(g.backends):]
-		return newGroup(g, upstreams, r.breaker, state, checkPort)
+		return newGroup(g, upstreams, r.breaker, state, active)
 	}
 	r.production = take(p.production, &r.state.production)
 	r.groups = []*group{r.production}
@@ -152,6 +152,9 @@ func (r *route) close() error {
 // config has any more.
 func (r *route) releaseGroups() {
 	for _, g := range r.groups {
+		if g.turns != nil { // nil if it has not been loaded
+			g.turns.lineups.close()
+		}
 		for _, t := range g.targets {
 			dial := t.backend.dial
 			if g.state.release(t.upstream) {

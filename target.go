@@ -45,14 +45,18 @@ func (at *target) roundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // checkAddress returns the address that Caddy's active health checks name an upstream by:
-// the one that they check, at another port if one is written for them.
-func checkAddress(dial string, port int) string {
+// the one that they check, at another port if one is written for them. It is empty if there are
+// none.
+func checkAddress(dial string, checks *reverseproxy.ActiveHealthChecks) string {
+	if checks == nil {
+		return ""
+	}
 	known, err := caddy.ParseNetworkAddress(caddy.NewReplacer().ReplaceKnown(dial, ""))
 	switch {
 	case err != nil:
 		return ""
-	case port != 0:
-		known.StartPort, known.EndPort = uint(port), uint(port)
+	case checks.Port != 0:
+		known.StartPort, known.EndPort = uint(checks.Port), uint(checks.Port)
 	case known.IsUnixNetwork(), known.IsFdNetwork():
 		return "localhost"
 	}
