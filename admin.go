@@ -25,10 +25,15 @@ func init() {
 //	PATCH  /proxyos/routes/{name}          {"traffic_split": 25} sets the split
 //	GET    /proxyos/instances              all instances of the cluster
 //	DELETE /proxyos/routes/{name}/override goes back to the configured split
+//	PATCH  /proxyos/routes/{name}/upstreams/{dial}
+//	                                       {"state": "drain"}, {"state": "ready"}, {"weight": 3}
+//	DELETE /proxyos/routes/{name}/upstreams/{dial}/override
+//	                                       goes back to what is configured for the upstream
 //
-// A change applies from the next request on, and is in the storage before it is
-// acknowledged. A PATCH may say in "by" who makes the change. One that sends more requests to a
-// group that cannot serve any is refused, unless it says "force": true.
+// An upstream is named by its dial address, or by its address as it is shown. A change applies
+// from the next request on, and is in the storage before it is acknowledged. A PATCH may say in "by"
+// who makes the change. One that sends more requests to a group that cannot serve any, or that leaves
+// production without upstreams, is refused, unless it says "force": true.
 type adminAPI struct{}
 
 // maxAdminBody is the maximum size of the body of a request.
@@ -67,33 +72,55 @@ func (a *adminAPI) serveList(w http.ResponseWriter, r *http.Request) error {
 	return respond(w, routes)
 }
 
+// routePath is what a path below /proxyos/routes/ names.
+type routePath struct {
+	route      string
+	upstream   string // empty: the route itself
+	isOverride bool
+}
+
+// parseRoutePath reads a path. A slash in the name of a route with upstreams in the path has to be
+// written as %2F.
+func parseRoutePath(escaped string) (routePath, error) {
+	var parts []string
+	for part := range strings.SplitSeq(escaped, "/") {
+		text, err := url.PathUnescape(part)
+		if err != nil {
+			return routePath{}, badRequest(err)
+		}
+		parts = append(parts, text)
+	}
+	var path routePath
+	if len(parts) > 1 && parts[len(parts)-1] == "override" {
+		path.isOverride, parts = true, parts[:len(parts)-1]
+	}
+	if len(parts) > 2 && parts[1] == "upstreams" {
+		path.upstream, parts = strings.Join(parts[2:], "/"), parts[:1]
+	}
+	path.route = strings.Join(parts, "/")
+	return path, nil
+}
+
 func (a *adminAPI) serveRoute(w http.ResponseWriter, r *http.Request) error {
-	escaped, isOverride := strings.CutSuffix(strings.TrimPrefix(r.URL.EscapedPath(), "/proxyos/routes/"), "/override")
-	name, err := url.PathUnescape(escaped)
+	path, err := parseRoutePath(strings.TrimPrefix(r.URL.EscapedPath(), "/proxyos/routes/"))
 	if err != nil {
-		return badRequest(err)
+		return err
 	}
 	app, err := runningApp()
 	if err != nil {
 		return err
 	}
-	route := app.routes.named(name)
+	route := app.routes.named(path.route)
 	if route == nil {
 		return caddy.APIError{
 			HTTPStatus: http.StatusNotFound,
-			Err:        fmt.Errorf("there is no proxyos route named %q; GET /proxyos/routes lists all routes", name),
+			Err:        fmt.Errorf("there is no proxyos route named %q; GET /proxyos/routes lists all routes", path.route),
 		}
 	}
-	switch {
-	case isOverride && r.Method == http.MethodDelete:
-		err = app.steering.reset(r.Context(), route, caller(r))
-	case isOverride:
-		return methodNotAllowed(w, r, http.MethodDelete)
-	case r.Method == http.MethodGet:
-	case r.Method == http.MethodPatch:
-		err = a.patch(w, r, app.steering, route)
-	default:
-		return methodNotAllowed(w, r, http.MethodGet, http.MethodPatch)
+	if path.upstream != "" {
+		err = a.serveUpstream(w, r, app.steering, route, path)
+	} else {
+		err = a.serveShare(w, r, app.steering, route, path)
 	}
 	if err != nil {
 		return err
@@ -101,14 +128,57 @@ func (a *adminAPI) serveRoute(w http.ResponseWriter, r *http.Request) error {
 	return respond(w, route.status())
 }
 
-// patch sets the split of a route.
-func (*adminAPI) patch(w http.ResponseWriter, r *http.Request, steering *steering, route *route) error {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAdminBody))
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return caddy.APIError{HTTPStatus: http.StatusRequestEntityTooLarge, Err: fmt.Errorf("the body is larger than %d bytes", maxAdminBody)}
+// serveShare watches and steers a route's share.
+func (a *adminAPI) serveShare(w http.ResponseWriter, r *http.Request, steering *steering, route *route, path routePath) error {
+	switch {
+	case path.isOverride && r.Method == http.MethodDelete:
+		return steering.reset(r.Context(), route, caller(r))
+	case path.isOverride:
+		return methodNotAllowed(w, r, http.MethodDelete)
+	case r.Method == http.MethodGet:
+		return nil
+	case r.Method == http.MethodPatch:
+		return a.patch(w, r, steering, route)
 	}
+	return methodNotAllowed(w, r, http.MethodGet, http.MethodPatch)
+}
+
+// serveUpstream steers an upstream of a route.
+func (a *adminAPI) serveUpstream(w http.ResponseWriter, r *http.Request, steering *steering, route *route, path routePath) error {
+	dial, ok := route.upstreamAt(path.upstream)
+	if !ok {
+		return caddy.APIError{
+			HTTPStatus: http.StatusNotFound,
+			Err:        fmt.Errorf("route %q has no upstream %q; GET /proxyos/routes/%s lists those that it has", route.name, path.upstream, url.PathEscape(route.name)),
+		}
+	}
+	switch {
+	case path.isOverride && r.Method == http.MethodDelete:
+		return steering.resetUpstream(r.Context(), route, dial, caller(r))
+	case path.isOverride:
+		return methodNotAllowed(w, r, http.MethodDelete)
+	case r.Method != http.MethodPatch:
+		return methodNotAllowed(w, r, http.MethodPatch)
+	}
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	change, err := parseUpstreamChange(body)
 	if err != nil {
 		return badRequest(err)
+	}
+	if change.By == "" {
+		change.By = caller(r)
+	}
+	return steering.setUpstream(r.Context(), route, dial, change)
+}
+
+// patch sets the split of a route.
+func (*adminAPI) patch(w http.ResponseWriter, r *http.Request, steering *steering, route *route) error {
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
 	}
 	change, err := parseChange(body)
 	if err != nil {
@@ -125,7 +195,18 @@ func (*adminAPI) patch(w http.ResponseWriter, r *http.Request, steering *steerin
 	return steering.set(r.Context(), route, *change.TrafficSplit, change.By)
 }
 
-// change is the body of a PATCH.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAdminBody))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return nil, caddy.APIError{HTTPStatus: http.StatusRequestEntityTooLarge, Err: fmt.Errorf("the body is larger than %d bytes", maxAdminBody)}
+	}
+	if err != nil {
+		return nil, badRequest(err)
+	}
+	return body, nil
+}
+
+// change is the body of a PATCH of a route.
 type change struct {
 	TrafficSplit *float64 `json:"traffic_split"`
 	By           string   `json:"by"`
@@ -134,13 +215,8 @@ type change struct {
 
 func parseChange(body []byte) (change, error) {
 	var c change
-	decoder := json.NewDecoder(strings.NewReader(string(body)))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&c); err != nil {
-		return change{}, fmt.Errorf("decoding the body: %w; write {\"traffic_split\": 25}", err)
-	}
-	if _, err := decoder.Token(); err != io.EOF {
-		return change{}, errors.New("decoding the body: there is more than one value; write {\"traffic_split\": 25}")
+	if err := decodeChange(body, &c, `{"traffic_split": 25}`); err != nil {
+		return change{}, err
 	}
 	if c.TrafficSplit == nil {
 		return change{}, errors.New("traffic_split is missing; write {\"traffic_split\": 25}")
@@ -148,10 +224,47 @@ func parseChange(body []byte) (change, error) {
 	if err := checkPercent(*c.TrafficSplit); err != nil {
 		return change{}, fmt.Errorf("traffic_split: %v %w", *c.TrafficSplit, err)
 	}
-	if len(c.By) > 200 {
-		return change{}, fmt.Errorf("by: the text has %d bytes; write at most 200", len(c.By))
+	return c, checkBy(c.By)
+}
+
+func parseUpstreamChange(body []byte) (upstreamChange, error) {
+	const example = `{"state": "drain"}, {"state": "ready"} or {"weight": 3}`
+	var c upstreamChange
+	if err := decodeChange(body, &c, example); err != nil {
+		return upstreamChange{}, err
 	}
-	return c, nil
+	switch {
+	case c.State == nil && c.Weight == nil:
+		return upstreamChange{}, errors.New("state and weight are missing; write " + example)
+	case c.State != nil && *c.State != stateDrain && *c.State != stateReady:
+		return upstreamChange{}, fmt.Errorf("state: %q is none; write %q or %q", *c.State, stateDrain, stateReady)
+	}
+	if c.Weight != nil {
+		if err := checkWeight(*c.Weight); err != nil {
+			return upstreamChange{}, err
+		}
+	}
+	return c, checkBy(c.By)
+}
+
+// decodeChange decodes the body of a PATCH, of which an example is given.
+func decodeChange(body []byte, into any, example string) error {
+	decoder := json.NewDecoder(strings.NewReader(string(body)))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		return fmt.Errorf("decoding the body: %w; write %s", err, example)
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return fmt.Errorf("decoding the body: there is more than one value; write %s", example)
+	}
+	return nil
+}
+
+func checkBy(by string) error {
+	if len(by) > 200 {
+		return fmt.Errorf("by: the text has %d bytes; write at most 200", len(by))
+	}
+	return nil
 }
 
 // caller returns the address that a change came from. Over a unix socket there is none.

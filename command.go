@@ -26,6 +26,7 @@ upstream does not answer.`,
 		CobraFunc: func(cmd *cobra.Command) {
 			cmd.AddCommand(explainCommand(), probeCommand(), versionCommand())
 			cmd.AddCommand(steerCommands()...)
+			cmd.AddCommand(upstreamCommands()...)
 			cmd.SetFlagErrorFunc(wrongFlag)
 			// cobra would print the help for a name that it does not know, and exit with 0
 			cmd.DisableFlagParsing = true

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -25,8 +26,8 @@ type group struct {
 	pool    reverseproxy.UpstreamPool   // the targets as Caddy's upstreams
 	dynamic reverseproxy.UpstreamSource // nil: the targets are all there is
 	byPort  *portLanes                  // to the upstreams of the dynamic source
-	policy  reverseproxy.Selector       // nil: the default one
-	turns   *turnPolicy                 // those of the default policy, which help another one out
+	policy  reverseproxy.Selector       // as configured; nil: the default one
+	seated  atomic.Pointer[seats]       // who may be chosen now, of the configured upstreams
 	breaker *breaker                    // the route's
 	state   *groupState
 
@@ -57,15 +58,15 @@ func (g *group) loadModules(ctx caddy.Context, p *groupPlan) error {
 		g.dynamic = source.(reverseproxy.UpstreamSource)
 	}
 	if p.policy() == nil {
-		g.turns = newTurns(g.pool, p.weights())
+		g.seat()
 		return nil
 	}
-	g.turns = newTurns(g.pool, nil)
 	policy, err := ctx.LoadModule(p.config.LoadBalancing, "SelectionPolicyRaw")
 	if err != nil {
 		return fmt.Errorf("loading the load balancing policy: %w", err)
 	}
 	g.policy = policy.(reverseproxy.Selector)
+	g.seat()
 	return nil
 }
 
@@ -84,43 +85,43 @@ func (g *group) targetOf(u *reverseproxy.Upstream) *target {
 }
 
 // pick returns an available upstream that the request has not tried, or nil.
-func (g *group) pick(pool reverseproxy.UpstreamPool, tried tried, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
+func (g *group) pick(s seats, tried tried, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	for {
-		upstream := g.choose(pool, tried, r, w)
+		upstream := g.choose(s, tried, r, w)
 		if upstream == nil || g.breaker.isClosed() || g.breaker.admit(upstream.Dial) {
 			return upstream
 		}
 	}
 }
 
-func (g *group) choose(pool reverseproxy.UpstreamPool, tried tried, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
+func (g *group) choose(s seats, tried tried, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	switch {
-	case len(pool) == 0:
+	case len(s.pool) == 0:
 		return nil
-	case len(tried) > 0, g.policy != nil && !g.breaker.isClosed():
-		return g.chooseUntried(pool, tried, r, w)
-	case g.policy != nil:
-		if upstream := g.policy.Select(pool, r, w); upstream != nil {
+	case len(tried) > 0, s.policy != nil && !g.breaker.isClosed():
+		return g.chooseUntried(s, tried, r, w)
+	case s.policy != nil:
+		if upstream := s.policy.Select(s.pool, r, w); upstream != nil {
 			return upstream
 		}
 		// Caddy's round_robin may find nobody, though there is somebody, while other
 		// requests move it on
-		return g.chooseUntried(pool, tried, r, w)
+		return g.chooseUntried(s, tried, r, w)
 	}
-	return g.turns.take(pool, g)
+	return s.turns.take(s.pool, g)
 }
 
 // chooseUntried is choose where some upstreams are to be left out, above all for a retry,
 // which takes no turn of its own.
-func (g *group) chooseUntried(pool reverseproxy.UpstreamPool, tried tried, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
+func (g *group) chooseUntried(s seats, tried tried, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	untried := func(u *reverseproxy.Upstream) bool { return g.available(u) && !tried.has(u) }
-	if g.policy == nil {
-		return g.turns.search(pool, untried)
+	if s.policy == nil {
+		return s.turns.search(s.pool, untried)
 	}
 	// Caddy's weights are those of the whole pool's places, and mean nothing in a part of it
-	weighted, byPlace := g.policy.(*reverseproxy.WeightedRoundRobinSelection)
+	weighted, byPlace := s.policy.(*reverseproxy.WeightedRoundRobinSelection)
 	var left reverseproxy.UpstreamPool
-	for i, upstream := range pool {
+	for i, upstream := range s.pool {
 		if untried(upstream) && (!byPlace || hasShare(weighted, i)) {
 			left = append(left, upstream)
 		}
@@ -129,9 +130,9 @@ func (g *group) chooseUntried(pool reverseproxy.UpstreamPool, tried tried, r *ht
 	case len(left) == 0:
 		return nil
 	case byPlace:
-		return left[g.turns.taken.Add(1)%uint64(len(left))]
+		return left[s.turns.taken.Add(1)%uint64(len(left))]
 	}
-	return g.policy.Select(left, r, w)
+	return s.policy.Select(left, r, w)
 }
 
 // hasShare tells whether the upstream in a place of the pool gets any requests. With only
@@ -146,23 +147,23 @@ func hasShare(policy *reverseproxy.WeightedRoundRobinSelection, place int) bool 
 // lastResort picks an upstream where no available one is left untried: one that is
 // available still; or, where all are marked down, any that has room, by turns. A mark is a
 // guess and a refused connection a fact; but so is what an active health check has found.
-func (g *group) lastResort(pool reverseproxy.UpstreamPool, tried tried, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
-	if len(pool) == 0 {
+func (g *group) lastResort(s seats, tried tried, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
+	if len(s.pool) == 0 {
 		return nil
 	}
 	if len(tried) > 0 {
-		if g.policy != nil {
-			if upstream := g.policy.Select(pool, r, w); upstream != nil {
+		if s.policy != nil {
+			if upstream := s.policy.Select(s.pool, r, w); upstream != nil {
 				return upstream
 			}
-		} else if upstream := g.turns.search(pool, g.available); upstream != nil {
+		} else if upstream := s.turns.search(s.pool, g.available); upstream != nil {
 			return upstream
 		}
 	}
-	if upstream := g.turns.takeLast(pool, func(u *reverseproxy.Upstream) bool { return g.mayBeUp(u) && !tried.has(u) }); upstream != nil {
+	if upstream := s.turns.takeLast(s.pool, func(u *reverseproxy.Upstream) bool { return g.mayBeUp(u) && !tried.has(u) }); upstream != nil {
 		return upstream
 	}
-	return g.turns.takeLast(pool, g.mayBeUp)
+	return s.turns.takeLast(s.pool, g.mayBeUp)
 }
 
 // mayBeUp tells whether an upstream that is marked down is worth an attempt.
@@ -189,7 +190,7 @@ func (g *group) available(u *reverseproxy.Upstream) bool {
 // isUp tells whether any upstream of the group can be sent requests. One on trial has yet to show
 // that. It cannot know it of dynamic upstreams.
 func (g *group) isUp() bool {
-	return g.dynamic != nil || slices.ContainsFunc(g.pool, func(u *reverseproxy.Upstream) bool {
+	return g.dynamic != nil || slices.ContainsFunc(g.seated.Load().pool, func(u *reverseproxy.Upstream) bool {
 		return g.isHealthy(u) && (g.breaker.isClosed() || !g.breaker.isHalfOpen(u.Dial))
 	})
 }

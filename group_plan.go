@@ -27,15 +27,6 @@ func (g *groupPlan) policy() json.RawMessage {
 	return g.config.LoadBalancing.SelectionPolicyRaw
 }
 
-// weights returns the weights of the group's upstreams.
-func (g *groupPlan) weights() []int {
-	weights := make([]int, len(g.backends))
-	for i, b := range g.backends {
-		weights[i] = b.weight
-	}
-	return weights
-}
-
 // stagingPolicy returns the policy that is written for staging, completed: the cookies of
 // both groups need names of their own, or each would undo what the other remembers.
 func stagingPolicy(production, staging json.RawMessage) (json.RawMessage, error) {

@@ -187,16 +187,16 @@ func (j *journey) next(r *http.Request, w http.ResponseWriter) *reverseproxy.Ups
 	if retries := j.route.retries; retries > 0 && len(j.tried) == retries && j.mayFallBack() {
 		j.fallBack() // the last attempt is for production
 	}
-	if upstream := j.group.pick(j.poolOf(j.group), j.tried, r, w); upstream != nil {
+	if upstream := j.group.pick(j.seatsOf(j.group), j.tried, r, w); upstream != nil {
 		return upstream
 	}
 	if j.mayFallBack() {
 		j.fallBack()
-		if upstream := j.group.pick(j.poolOf(j.group), j.tried, r, w); upstream != nil {
+		if upstream := j.group.pick(j.seatsOf(j.group), j.tried, r, w); upstream != nil {
 			return upstream
 		}
 	}
-	return j.group.lastResort(j.poolOf(j.group), j.tried, r, w)
+	return j.group.lastResort(j.seatsOf(j.group), j.tried, r, w)
 }
 
 // mayFallBack tells whether the request is for staging and production may take it over.
@@ -211,15 +211,16 @@ func (j *journey) fallBack() {
 	j.enter()
 }
 
-// poolOf returns the upstreams of a group for this request: those of its dynamic source,
-// or its configured ones where it has none or the source failed.
-func (j *journey) poolOf(g *group) reverseproxy.UpstreamPool {
+// seatsOf returns who may be chosen in a group for this request: the upstreams of its dynamic
+// source, or the configured ones where it has none or the source failed.
+func (j *journey) seatsOf(g *group) seats {
+	s := *g.seated.Load()
 	if j.pools != nil {
 		if pool, ok := j.pools[g]; ok {
-			return pool
+			s.pool, s.policy = pool, g.policy
 		}
 	}
-	return g.pool
+	return s
 }
 
 // endAttempt draws the conclusion from the latest attempt, if there was any and it is not

@@ -28,11 +28,11 @@ func TestThoseThatAreUpShareByWeight(t *testing.T) {
 					total += weights[i]
 				}
 			}
-			g.pick(g.pool, nil, nil, nil) // which finds that somebody is down
+			g.pick(*g.seated.Load(), nil, nil, nil) // which finds that somebody is down
 			synctest.Wait()
 			counts := make(map[string]int)
 			for range 3 * total {
-				counts[g.pick(g.pool, nil, nil, nil).Dial]++
+				counts[g.pick(*g.seated.Load(), nil, nil, nil).Dial]++
 			}
 			for i, u := range g.pool {
 				want := 3 * weights[i]
@@ -81,7 +81,7 @@ func TestTurnsFollowWhatHappens(t *testing.T) {
 						up += weights[i]
 					}
 				}
-				got := g.pick(g.pool, nil, nil, nil)
+				got := g.pick(*g.seated.Load(), nil, nil, nil)
 				switch {
 				case got != nil && !isUp(got.Dial):
 					t.Fatalf("seed %d, step %d: %s is picked, which is down", seed, step, got.Dial)
@@ -97,7 +97,7 @@ func TestTurnsFollowWhatHappens(t *testing.T) {
 				g.breaker.forget(u.Dial)
 			}
 			for range 2 { // the first may find that a lineup is being made, and ask for none
-				g.pick(g.pool, nil, nil, nil)
+				g.pick(*g.seated.Load(), nil, nil, nil)
 				synctest.Wait()
 			}
 			counts, total := make(map[string]int), 0
@@ -105,7 +105,7 @@ func TestTurnsFollowWhatHappens(t *testing.T) {
 				total += weight
 			}
 			for range total {
-				counts[g.pick(g.pool, nil, nil, nil).Dial]++
+				counts[g.pick(*g.seated.Load(), nil, nil, nil).Dial]++
 			}
 			for i, u := range g.pool {
 				if counts[u.Dial] != weights[i] {
@@ -122,23 +122,23 @@ func TestAnUpstreamIsBackWhenItsTimeIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := testGroup([]int{1, 1})
 		g.breaker.failed("u0:80", 10*time.Second)
-		g.pick(g.pool, nil, nil, nil)
+		g.pick(*g.seated.Load(), nil, nil, nil)
 		synctest.Wait()
-		if now := g.turns.lineups.current.Load(); now.order.Len() != 1 || !now.isSure(g.breaker) {
+		if now := g.seated.Load().turns.lineups.current.Load(); now.order.Len() != 1 || !now.isSure(g.breaker) {
 			t.Errorf("while one of two is down, the lineup is %+v", now)
 		}
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if now := g.turns.lineups.current.Load(); now.order.Len() != 2 || !now.unsure {
+		if now := g.seated.Load().turns.lineups.current.Load(); now.order.Len() != 2 || !now.unsure {
 			t.Errorf("while one of two is on trial, the lineup is %+v", now)
 		}
 		g.breaker.failed("u0:80", 10*time.Second)
-		g.pick(g.pool, nil, nil, nil)
+		g.pick(*g.seated.Load(), nil, nil, nil)
 		synctest.Wait()
-		g.turns.lineups.close()
-		last := g.turns.lineups.current.Load()
+		g.seated.Load().turns.lineups.close()
+		last := g.seated.Load().turns.lineups.current.Load()
 		time.Sleep(time.Minute)
-		if g.turns.lineups.current.Load() != last {
+		if g.seated.Load().turns.lineups.current.Load() != last {
 			t.Error("a lineup was made for a closed group")
 		}
 	})
@@ -164,7 +164,7 @@ func TestTurnsWhileUpstreamsComeAndGo(t *testing.T) {
 	for range 4 {
 		group.Go(func() {
 			for range 20_000 {
-				if g.pick(g.pool, nil, nil, nil) == nil {
+				if g.pick(*g.seated.Load(), nil, nil, nil) == nil {
 					t.Error("nobody was picked though one is always up")
 					return
 				}

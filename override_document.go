@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 )
 
 // document has all overrides, as stored.
@@ -14,7 +15,24 @@ type document struct {
 	Version uint64               // for older programs only: grows with each write
 	Routes  map[string]*override // by name
 
+	Upstreams map[string]upstreamOverrides // by the route's name
+
 	extra fields
+}
+
+// upstreamsOf returns the overrides of a route's upstreams, which may be changed; the document
+// must be one that is being edited.
+func (d *document) upstreamsOf(route string) upstreamOverrides {
+	d.Upstreams = maps.Clone(d.Upstreams)
+	if d.Upstreams == nil {
+		d.Upstreams = make(map[string]upstreamOverrides)
+	}
+	own := maps.Clone(d.Upstreams[route])
+	if own == nil {
+		own = make(upstreamOverrides)
+	}
+	d.Upstreams[route] = own
+	return own
 }
 
 // documentFormat is the format of the documents that this program writes.
@@ -65,7 +83,7 @@ func (d *document) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	d.Format = int(min(format, maxVersion))
-	err := errors.Join(all.take("id", &d.ID), all.take("version", &version), all.take("routes", &d.Routes))
+	err := errors.Join(all.take("id", &d.ID), all.take("version", &version), all.take("routes", &d.Routes), all.take("upstreams", &d.Upstreams))
 	if err == nil && d.Format < 1 && version <= 0 {
 		err = errors.New("it has neither a format nor a version")
 	}
@@ -82,13 +100,20 @@ func (d *document) UnmarshalJSON(data []byte) error {
 			err = errors.Join(err, fmt.Errorf("route %q: %w", name, limits))
 		}
 	}
+	for _, overrides := range d.Upstreams {
+		maps.DeleteFunc(overrides, func(_ string, o *upstreamOverride) bool { return o == nil })
+	}
 	d.extra = all
 	return err
 }
 
 // MarshalJSON encodes a document.
 func (d document) MarshalJSON() ([]byte, error) {
-	return d.extra.encodeWith(map[string]any{"format": d.Format, "id": d.ID, "version": d.Version, "routes": d.Routes})
+	known := map[string]any{"format": d.Format, "id": d.ID, "version": d.Version, "routes": d.Routes}
+	if len(d.Upstreams) > 0 {
+		known["upstreams"] = d.Upstreams
+	}
+	return d.extra.encodeWith(known)
 }
 
 // encoded returns the document as it is stored in place of another, with an ID of its own.

@@ -29,7 +29,7 @@ func BenchmarkSelect(b *testing.B) {
 func benchSelectors(b *testing.B, count int, state poolState) {
 	route := newBenchRoute(b, count, state)
 	g := route.production
-	pool := g.pool
+	pool, turns := g.pool, g.seated.Load().turns
 	weights := &reverseproxy.WeightedRoundRobinSelection{Weights: benchWeights(count)}
 	if err := weights.Provision(caddy.Context{}); err != nil {
 		b.Fatal(err)
@@ -45,7 +45,7 @@ func benchSelectors(b *testing.B, count int, state poolState) {
 		name   string
 		choose func() *reverseproxy.Upstream
 	}{
-		{"proxyos", func() *reverseproxy.Upstream { return g.turns.take(pool, g) }},
+		{"proxyos", func() *reverseproxy.Upstream { return turns.take(pool, g) }},
 		{"weighted_round_robin", stock(weights)},
 		{"round_robin", stock(new(reverseproxy.RoundRobinSelection))},
 		{"random", stock(new(reverseproxy.RandomSelection))},

@@ -30,8 +30,9 @@ func testPool(dials ...string) reverseproxy.UpstreamPool {
 
 func TestAPolicyThatFindsNobodyIsAskedAgainWhileSomebodyIsUp(t *testing.T) {
 	pool := testPool("a:80")
-	g := &group{policy: new(forgetful), pool: pool, turns: newTurns(pool, nil), breaker: new(breaker)}
-	if got := g.pick(g.pool, nil, nil, nil); got != g.pool[0] {
+	g := &group{pool: pool, breaker: new(breaker)}
+	g.seated.Store(&seats{pool: pool, policy: new(forgetful), turns: newTurns(pool, nil)})
+	if got := g.pick(*g.seated.Load(), nil, nil, nil); got != g.pool[0] {
 		t.Errorf("picked %v, want a:80", got)
 	}
 }
@@ -50,8 +51,9 @@ func TestARetryUnderCaddysWeightsGoesToNobodyWithoutAShare(t *testing.T) {
 			t.Fatal(err)
 		}
 		pool := testPool("a:80", "b:80", "c:80")
-		g := &group{policy: policy, pool: pool, turns: newTurns(pool, nil), breaker: new(breaker)}
-		got := g.pick(g.pool, tried(g.pool[:1]), nil, nil)
+		g := &group{pool: pool, breaker: new(breaker)}
+		g.seated.Store(&seats{pool: pool, policy: policy, turns: newTurns(pool, nil)})
+		got := g.pick(*g.seated.Load(), tried(g.pool[:1]), nil, nil)
 		if got == nil && test.want != "" || got != nil && got.Dial != test.want {
 			t.Errorf("weights %v: retried at %v, want %q", test.weights, got, test.want)
 		}
@@ -75,10 +77,10 @@ func TestTheLastResortGoesByWeight(t *testing.T) {
 			}
 			counts := make(map[string]int)
 			for range 2 * total {
-				if got := g.pick(g.pool, nil, nil, nil); got != nil {
+				if got := g.pick(*g.seated.Load(), nil, nil, nil); got != nil {
 					t.Fatalf("%s is picked though it is marked down", got.Dial)
 				}
-				counts[g.lastResort(g.pool, nil, nil, nil).Dial]++
+				counts[g.lastResort(*g.seated.Load(), nil, nil, nil).Dial]++
 			}
 			for i, u := range g.pool {
 				if got, want := counts[u.Dial], 2*all[i]; got != want {
@@ -96,12 +98,12 @@ func TestWhatAnActiveCheckFoundDownIsNoLastResort(t *testing.T) {
 	}
 	g.targets[0].unhealthy.Store(true)
 	for range 4 {
-		if got := g.lastResort(g.pool, nil, nil, nil); got != g.pool[1] {
+		if got := g.lastResort(*g.seated.Load(), nil, nil, nil); got != g.pool[1] {
 			t.Errorf("tried is %v", got)
 		}
 	}
 	g.targets[1].unhealthy.Store(true)
-	if got := g.lastResort(g.pool, nil, nil, nil); got != nil {
+	if got := g.lastResort(*g.seated.Load(), nil, nil, nil); got != nil {
 		t.Errorf("tried is %v though both checks have failed", got)
 	}
 }
@@ -115,6 +117,6 @@ func testGroup(weights []int) *group {
 		plan.backends = append(plan.backends, backend{dial: dials[i], weight: weight})
 	}
 	g := newGroup(plan, testPool(dials...), new(breaker), new(groupState), nil)
-	g.turns = newTurns(g.pool, weights)
+	g.seat()
 	return g
 }

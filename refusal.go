@@ -69,7 +69,9 @@ func (g *group) whyUnable(ctx context.Context, isIdle bool) string {
 			reasons[i] = fmt.Sprintf("is down for another %d s", int(left/time.Second)+1)
 		case state != healthUp && state != healthFull:
 			reasons[i] = "is " + state
-		case t.backend.weight == 0:
+		case t.isDrained():
+			reasons[i] = "is drained"
+		case t.weight() == 0 && g.policy == nil:
 			reasons[i] = "has weight 0"
 		default:
 			able = append(able, i)
@@ -96,14 +98,17 @@ func (g *group) named(reasons []string) string {
 	return strings.Join(named, ", ")
 }
 
-// whyNothingListens says that nothing listens at any upstream of the group. It is empty if that
-// is not so.
+// whyNothingListens says that nothing listens at any upstream of the group that gets requests. It
+// is empty if that is not so.
 func (g *group) whyNothingListens(ctx context.Context) string {
-	all, reasons := make([]int, len(g.targets)), make([]string, len(g.targets))
-	for i := range g.targets {
-		all[i], reasons[i] = i, "refuses connections"
+	var asked []int
+	reasons := make([]string, len(g.targets))
+	for i, t := range g.targets {
+		if reasons[i] = "is drained"; !t.isDrained() {
+			asked, reasons[i] = append(asked, i), "refuses connections"
+		}
 	}
-	if !g.refuseAll(ctx, all) {
+	if !g.refuseAll(ctx, asked) {
 		return ""
 	}
 	return g.named(reasons)

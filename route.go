@@ -113,6 +113,7 @@ func (r *route) load(ctx caddy.Context, p *plan, lanes map[string]*lane) error {
 	}
 	r.express = newExpress(r, p)
 	r.inherit()
+	r.state.upstreams.join(r)
 	return nil
 }
 
@@ -143,6 +144,7 @@ func (r *route) close() error {
 	if r.transport != nil {
 		all = append(all, r.transport.close())
 	}
+	r.state.upstreams.leave(r)
 	r.releaseGroups()
 	r.state.override.leave(r.split)
 	return errors.Join(append(all, releaseRouteState(r.name))...)
@@ -152,8 +154,8 @@ func (r *route) close() error {
 // config has any more.
 func (r *route) releaseGroups() {
 	for _, g := range r.groups {
-		if g.turns != nil { // nil if it has not been loaded
-			g.turns.lineups.close()
+		if s := g.seated.Load(); s != nil { // nil if it has not been loaded
+			s.turns.lineups.close()
 		}
 		for _, t := range g.targets {
 			dial := t.backend.dial

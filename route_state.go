@@ -23,6 +23,7 @@ type routeState struct {
 	override            overrideState
 	breaker             breaker
 	production, staging groupState
+	upstreams           steeredUpstreams
 }
 
 // groupState counts the requests of a group.

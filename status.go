@@ -56,14 +56,27 @@ type upstreamStatus struct {
 	Dial      string `json:"dial"`
 	Scheme    string `json:"scheme"`
 	TLSVerify *bool  `json:"tls_verify,omitempty"` // only for https
-	Weight    int    `json:"weight"`
-	Health    string `json:"health"` // up, down, on trial (tried by one request at a time) or full
+	Weight    int    `json:"weight"`               // in force
+	Health    string `json:"health"`               // up, down, on trial (tried by one request at a time) or full
+	Drained   bool   `json:"drained,omitempty"`    // it gets no new requests
 	InFlight  int    `json:"in_flight"`
 	Requests  uint64 `json:"requests"`
 	Errors    uint64 `json:"errors"`
 
+	// What is set for it at run time, if anything is.
+	Override *setUpstream `json:"override,omitempty"`
+
 	// What an upstream whose certificate is not checked showed in the latest handshake.
 	Certificate *certs.Description `json:"certificate,omitempty"`
+}
+
+// setUpstream is the override in force of an upstream.
+type setUpstream struct {
+	State            string    `json:"state,omitempty"`  // drain, if it is
+	Weight           *int      `json:"weight,omitempty"` // if it is set
+	ConfiguredWeight int       `json:"configured_weight"`
+	SetAt            time.Time `json:"set_at"`
+	SetBy            string    `json:"set_by,omitempty"`
 }
 
 // status tells the state of the route as it is now.
@@ -101,11 +114,18 @@ func (r *route) upstreamStatus(g *group, t *target) upstreamStatus {
 		Address:  t.backend.address.String(),
 		Dial:     t.backend.dial,
 		Scheme:   t.backend.scheme,
-		Weight:   t.backend.weight,
+		Weight:   t.weight(),
+		Drained:  t.isDrained(),
 		Health:   g.stateOf(t),
 		InFlight: int(t.counts.inFlight.Load()),
 		Requests: t.counts.requests.Load(),
 		Errors:   t.counts.errors.Load(),
+	}
+	if o := t.set.Load(); o != nil {
+		s.Override = &setUpstream{Weight: o.Weight, ConfiguredWeight: t.backend.weight, SetAt: o.SetAt, SetBy: o.SetBy}
+		if o.Drained {
+			s.Override.State = stateDrain
+		}
 	}
 	if t.backend.scheme == address.HTTPS {
 		s.TLSVerify = &t.backend.verify

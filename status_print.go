@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -143,6 +144,9 @@ func (p printer) route(route routeStatus) error {
 		rows := [][]string{{"UPSTREAM", "SPEAKS", "WEIGHT", "HEALTH", "IN FLIGHT", "REQUESTS", "ERRORS"}}
 		for _, u := range g.Upstreams {
 			health := u.Health
+			if u.Drained {
+				health = "drained, " + health
+			}
 			if health == healthUp && len(g.Upstreams) == 1 && g.isFailing() {
 				health = "up, failing" // a single one is never marked as down
 			}
@@ -152,6 +156,14 @@ func (p printer) route(route routeStatus) error {
 		if len(rows) > 1 {
 			fit(2, rows)
 			table(p.out, "  ", rows, p.paint)
+		}
+		for _, u := range g.Upstreams {
+			if u.Override != nil {
+				fmt.Fprintln(p.out, wrapped("  "+clip(u.Dial, 40)+": ", u.Override.text()))
+			}
+		}
+		if note := g.whoServes(); note != "" {
+			fmt.Fprintln(p.out, p.color(red, wrapped("  ", note)))
 		}
 		unchecked = unchecked || slices.ContainsFunc(g.Upstreams, upstreamStatus.unchecked)
 	}
@@ -164,8 +176,12 @@ func (p printer) route(route routeStatus) error {
 
 // up says how many upstreams are up. One that is on trial is not: it may still be down.
 func (g groupStatus) up() string {
-	up, onTrial := 0, 0
+	up, onTrial, drained := 0, 0, 0
 	for _, u := range g.Upstreams {
+		if u.Drained {
+			drained++
+			continue
+		}
 		switch u.Health {
 		case healthUp, healthFull:
 			up++
@@ -183,7 +199,34 @@ func (g groupStatus) up() string {
 	if up == 0 && onTrial > 0 {
 		text += ", " + healthTrial
 	}
+	if drained > 0 {
+		text += fmt.Sprintf(", %d drained", drained)
+	}
 	return text
+}
+
+// text says what is set for an upstream, by whom and when.
+func (o *setUpstream) text() string {
+	var set []string
+	if o.State == stateDrain {
+		set = append(set, "drained")
+	}
+	if o.Weight != nil {
+		set = append(set, fmt.Sprintf("weight %d (configured: %d)", *o.Weight, o.ConfiguredWeight))
+	}
+	return fmt.Sprintf("%s, set %s by %s", strings.Join(set, ", "), o.SetAt.Local().Format(time.DateTime), o.SetBy)
+}
+
+// whoServes says who gets the group's requests where none of its upstreams is to.
+func (g groupStatus) whoServes() string {
+	isLeft := func(u upstreamStatus) bool { return !u.Drained && u.Weight > 0 }
+	switch {
+	case g.Dynamic, slices.ContainsFunc(g.Upstreams, isLeft):
+		return ""
+	case g.Name == staging:
+		return "no upstream of staging is left: production serves its requests, unless staging_fallback is off"
+	}
+	return "no upstream of production is left: its requests are answered with 503"
 }
 
 // enoughFailures is how many of the latest requests have to have failed for a group to be shown

@@ -19,6 +19,7 @@ type steerOptions struct {
 	force                    bool
 	watch                    bool
 	drain                    seconds
+	wait                     seconds
 }
 
 // addTo adds the flags that all commands have.
@@ -69,7 +70,7 @@ func (o *steerOptions) draining(command *cobra.Command) *cobra.Command {
 
 // forcible adds the flag of a command that may be refused.
 func (o *steerOptions) forcible(command *cobra.Command) *cobra.Command {
-	command.Flags().BoolVar(&o.force, "force", false, "Do it even if no upstream there can serve requests")
+	command.Flags().BoolVar(&o.force, "force", false, "Do it even if no upstream is left to serve requests")
 	return command
 }
 

@@ -123,10 +123,7 @@ func (s *steering) change(ctx context.Context, route *route, by string, edit fun
 		}
 		return edit(doc), nil
 	}, true)
-	// a new config may have taken over, and may have read the storage before this change
-	if successor := s.running(); successor != nil && successor != s {
-		successor.store.follow()
-	}
+	s.hasChanged()
 	if err != nil {
 		s.logger.Error("the traffic split was not changed", zap.String("route", route.name), zap.String("by", by), zap.Error(err))
 		status := http.StatusServiceUnavailable
@@ -135,13 +132,21 @@ func (s *steering) change(ctx context.Context, route *route, by string, edit fun
 		}
 		return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf("the traffic split of route %q was not changed: %w", route.name, err)}
 	}
+	s.logger.Info("traffic split changed", zap.String("route", route.name), zap.Float64("from", was),
+		zap.Float64("to", route.split.current().percent), zap.String("by", by))
+	return nil
+}
+
+// hasChanged is called when a person has tried to change the stored document here.
+func (s *steering) hasChanged() {
+	// a new config may have taken over, and may have read the storage before this change
+	if successor := s.running(); successor != nil && successor != s {
+		successor.store.follow()
+	}
 	select {
 	case s.wake <- struct{}{}: // to tell the others
 	default:
 	}
-	s.logger.Info("traffic split changed", zap.String("route", route.name), zap.Float64("from", was),
-		zap.Float64("to", route.split.current().percent), zap.String("by", by))
-	return nil
 }
 
 // putInForce gives each named route its override, or none. A route shares its state with the
@@ -158,6 +163,10 @@ func (s *steering) putInForce(doc document, followed bool) {
 	for _, route := range s.routes.all() {
 		if route.name == "" || isAnothers && !route.isNew {
 			continue
+		}
+		changed := route.state.upstreams.put(doc.Upstreams[route.name], route)
+		if followed && len(changed) > 0 {
+			s.logger.Info("upstreams changed to match the storage", zap.String("route", route.name), zap.Strings("upstreams", changed))
 		}
 		was := route.split.current().percent
 		route.state.override.put(doc.Routes[route.name], s.settled)
@@ -184,6 +193,7 @@ func (s *steering) review(now time.Time) (untold bool) {
 			s.tell(route, o, v)
 			untold = untold || v.edited || v.joins
 		}
+		untold = s.reviewUpstreams(route) || untold
 	}
 	return untold
 }
@@ -216,6 +226,7 @@ func (s *steering) note(doc *document) (changed bool, err error) {
 	}
 	now := time.Now()
 	for _, route := range s.routes.all() {
+		changed = s.noteUpstreams(doc, route, now) || changed
 		o := doc.Routes[route.name]
 		if o == nil {
 			continue

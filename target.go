@@ -22,6 +22,22 @@ type target struct {
 	checkedAs string      // the address that an active health check names it by
 	late      bool        // the address is settled by each request, or may change
 	unhealthy atomic.Bool // an active health check says so
+
+	set atomic.Pointer[upstreamOverride] // what is set for it at run time and in force; nil if nothing is
+}
+
+// isDrained tells whether the upstream gets no new requests because somebody said so.
+func (at *target) isDrained() bool {
+	o := at.set.Load()
+	return o != nil && o.Drained
+}
+
+// weight returns the weight in force.
+func (at *target) weight() int {
+	if o := at.set.Load(); o != nil && o.Weight != nil {
+		return *o.Weight
+	}
+	return at.backend.weight
 }
 
 // direct directs a request to the lane.

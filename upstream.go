@@ -83,10 +83,20 @@ func (u Upstream) MarshalJSON() ([]byte, error) {
 	return json.Marshal(plain(u))
 }
 
+// checkWeight rejects a weight that is out of range.
+func checkWeight(weight int) error {
+	if weight < 0 || weight > maxWeight {
+		return fmt.Errorf("weight %d is outside 0 to %d", weight, maxWeight)
+	}
+	return nil
+}
+
 // check rejects options that are out of range.
 func (u Upstream) check() error {
-	if u.Weight != nil && (*u.Weight < 0 || *u.Weight > maxWeight) {
-		return fmt.Errorf("weight %d is outside 0 to %d", *u.Weight, maxWeight)
+	if u.Weight != nil {
+		if err := checkWeight(*u.Weight); err != nil {
+			return err
+		}
 	}
 	if u.MaxRequests < 0 {
 		return fmt.Errorf("max_requests %d is negative; write how many requests it may have in flight, or 0 for no limit", u.MaxRequests)

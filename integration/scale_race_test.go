@@ -11,5 +11,6 @@ const (
 	changes           = 60
 	reloads           = 40
 	kills             = 10
+	drains            = 15
 	openDuringReloads = 0
 )

@@ -7,5 +7,6 @@ const (
 	changes           = 1000
 	reloads           = 100
 	kills             = 50
+	drains            = 250 // of each upstream
 	openDuringReloads = 200 // WebSockets
 )

@@ -35,6 +35,7 @@ type route struct {
 			TLSVerify *bool  `json:"tls_verify"`
 			Weight    int    `json:"weight"`
 			Health    string `json:"health"`
+			Drained   bool   `json:"drained"`
 			InFlight  int    `json:"in_flight"`
 			Requests  uint64 `json:"requests"`
 			Errors    uint64 `json:"errors"`

@@ -127,8 +127,11 @@ type socket struct {
 }
 
 // echoes lets a backend accept upgrades, and echo what they send with its name before it.
-func echoes(t testing.TB, b *backend) {
-	b.Answer(func(w http.ResponseWriter, r *http.Request) {
+func echoes(t testing.TB, b *backend) { b.Answer(echo(t, b)) }
+
+// echo returns the handler of a backend that does.
+func echo(t testing.TB, b *backend) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") == "" {
 			io.WriteString(w, b.Name)
 			return
@@ -147,7 +150,7 @@ func echoes(t testing.TB, b *backend) {
 			}
 			fmt.Fprintf(conn, "%s:%s", b.Name, line)
 		}
-	})
+	}
 }
 
 // openSocket upgrades a connection to the server.
