@@ -28,6 +28,7 @@ type backend struct {
 	dial        string
 	weight      int
 	maxRequests int
+	backup      bool                    // only while no other is available
 	tls         *reverseproxy.TLSConfig // its own; nil if there are none
 	pins        []certs.Pin             // the only certificates to accept; empty if none is pinned
 }
@@ -60,7 +61,7 @@ func resolve(upstreams []Upstream, groupSkip *bool, route routeOptions) ([]backe
 			}
 			backends = append(backends, backend{
 				meaning: m, address: one, dial: one.Dial(),
-				weight: weight, maxRequests: u.MaxRequests, tls: u.TLS, pins: pins,
+				weight: weight, maxRequests: u.MaxRequests, backup: u.Backup, tls: u.TLS, pins: pins,
 			})
 		}
 		if u.TLS != nil && !speaksHTTPS {
@@ -204,11 +205,18 @@ func (b backend) diagnosed() diagnose.Upstream {
 
 // checkWeights rejects a group in which no upstream gets requests.
 func checkWeights(groupName string, backends []backend) error {
-	hasWeight := func(b backend) bool { return b.weight > 0 }
-	if len(backends) > 0 && !slices.ContainsFunc(backends, hasWeight) {
-		return fmt.Errorf("every upstream of %s has weight 0, so none gets requests; give one a weight from 1 to %d", groupName, maxWeight)
+	isBackup := func(b backend) bool { return b.backup }
+	hasWeight := func(b backend) bool { return b.weight > 0 && !b.backup }
+	isAll := len(backends) > 0 && !slices.ContainsFunc(backends, func(b backend) bool { return !b.backup })
+	switch {
+	case len(backends) == 0, slices.ContainsFunc(backends, hasWeight):
+		return nil
+	case isAll:
+		return fmt.Errorf("every upstream of %s is a backup; remove backup from those that are to get requests at any time", groupName)
+	case slices.ContainsFunc(backends, isBackup):
+		return fmt.Errorf("every upstream of %s but its backups has weight 0, so none gets requests; give one a weight from 1 to %d", groupName, maxWeight)
 	}
-	return nil
+	return fmt.Errorf("every upstream of %s has weight 0, so none gets requests; give one a weight from 1 to %d", groupName, maxWeight)
 }
 
 // detectedWithoutCheck lists the backends whose certificates are unchecked only because of

@@ -34,8 +34,9 @@ const defaultOpenFor = 10 * time.Second
 type circuits map[string]*circuit
 
 type circuit struct {
-	until time.Time    // open until then, half-open from then on
-	trial atomic.Int64 // until when a request is on trial, in Unix nanoseconds; 0 if none is
+	until   time.Time    // open until then, half-open from then on
+	trial   atomic.Int64 // until when a request is on trial, in Unix nanoseconds; 0 if none is
+	ejected bool         // because the upstream fails too often: one answer in between says nothing
 }
 
 // trialTime is how long a request is on trial at most. One that takes longer, such as a long
@@ -89,7 +90,7 @@ func (b *breaker) failed(dial string, openFor time.Duration) {
 	next := &circuit{until: now.Add(openFor)}
 	b.change(func(known circuits) {
 		if last := known[dial]; last != nil && last.until.After(next.until) {
-			next.until = last.until
+			next.until, next.ejected = last.until, last.ejected
 		}
 		known[dial] = next
 		// dynamic upstreams may never come up again
@@ -97,9 +98,25 @@ func (b *breaker) failed(dial string, openFor time.Duration) {
 	})
 }
 
+// eject opens the circuit of an upstream that fails too often. Only an answer to a request on
+// trial closes it, if it is no error of the server.
+func (b *breaker) eject(dial string, openFor time.Duration) {
+	next := &circuit{until: time.Now().Add(openFor), ejected: true}
+	b.change(func(known circuits) { known[dial] = next })
+}
+
+// isEjected tells whether the circuit of an upstream is open, or half-open, since it was ejected.
+func (b *breaker) isEjected(dial string) bool {
+	c := b.of(dial)
+	return c != nil && c.ejected
+}
+
 // succeeded is called when an upstream has answered. That closes its circuit; while it is
 // open the upstream has to do well for that.
 func (b *breaker) succeeded(dial string, status int) {
+	if c := b.of(dial); c != nil && c.ejected && (status >= 500 || time.Now().Before(c.until)) {
+		return
+	}
 	if status < 400 || !b.isOpen(dial) {
 		b.forget(dial)
 	}

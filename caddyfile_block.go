@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 )
@@ -133,6 +134,20 @@ func (p *parser) onOff(value **bool) error {
 		return p.Errf("%s takes on or off, not %q", name, strings.Join(args, " "))
 	}
 	*value = &on
+	return nil
+}
+
+// duration reads a duration, such as 30s.
+func (p *parser) duration(value *caddy.Duration) error {
+	name, text := p.Val(), ""
+	if !p.AllArgs(&text) {
+		return errArgumentCount
+	}
+	duration, err := caddy.ParseDuration(text)
+	if err != nil {
+		return p.Errf("%s: %q is not a duration; write one such as 30s", name, text)
+	}
+	*value = caddy.Duration(duration)
 	return nil
 }
 

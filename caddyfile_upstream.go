@@ -31,6 +31,7 @@ func (p *parser) addresses(upstreams *[]Upstream, args []string) error {
 var upstreamBlock = block[Upstream]{
 	{"weight <n>", once, readWeight},
 	{"max_requests <n>", once, func(p *parser, u *Upstream) error { return p.number(&u.MaxRequests) }},
+	{"backup", once, readBackup},
 	{"skip_tls_verify [on|off]", once, func(p *parser, u *Upstream) error { return p.onOff(&u.SkipTLSVerify) }},
 	{"tls_server_name <name>", once, forward[Upstream]},
 	{"tls_trust_pool <module> {...}", once, forward[Upstream]},
@@ -71,6 +72,14 @@ func (p *parser) upstream(upstreams *[]Upstream) error {
 func readWeight(p *parser, u *Upstream) error {
 	u.Weight = new(int)
 	return p.number(u.Weight)
+}
+
+func readBackup(p *parser, u *Upstream) error {
+	if p.NextArg() {
+		return errArgumentCount
+	}
+	u.Backup = true
+	return nil
 }
 
 func readPins(p *parser, u *Upstream) error {

@@ -4,7 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"time"
 )
+
+// maxSlowStart is how long an upstream may warm up at most.
+const maxSlowStart = 24 * time.Hour
 
 // checkOptions rejects what is wrong with the route's own options, except its upstreams.
 func (h *Handler) checkOptions() error {
@@ -15,6 +19,17 @@ func (h *Handler) checkOptions() error {
 	}
 	if size := h.RetryBuffer; size != nil && (*size < 0 || *size > maxKept) {
 		return fmt.Errorf("retry_buffer: %d is outside 0 to %d bytes; write a size such as 64KiB, or 0 to keep no bodies", *size, maxKept)
+	}
+	if d := time.Duration(h.SlowStart); d < 0 || d > maxSlowStart {
+		return fmt.Errorf("slow_start: %s is outside 0 to %s; write how long an upstream that comes back warms up, such as 30s", d, maxSlowStart)
+	}
+	if err := h.RetryBudget.check(); err != nil {
+		return err
+	}
+	if h.Eject != nil {
+		if err := h.Eject.check(); err != nil {
+			return err
+		}
 	}
 	if err := h.checkSplit(); err != nil {
 		return err

@@ -43,10 +43,19 @@ type routeExplanation struct {
 type upstreamExplanation struct {
 	Group string `json:"group"`
 	explanation
-	Weight int `json:"weight"`
+	Weight int  `json:"weight"`
+	Backup bool `json:"backup,omitempty"`
 
 	speaks      string // for the table
 	certificate string // for the table
+}
+
+// weight is the weight as it is printed.
+func (u upstreamExplanation) weight() string {
+	if u.Backup {
+		return strconv.Itoa(u.Weight) + ", backup"
+	}
+	return strconv.Itoa(u.Weight)
 }
 
 // explainConfig is `explain` for a configuration.
@@ -189,7 +198,7 @@ func (e *routeExplanation) describe(p *plan) {
 	for _, g := range p.groups() {
 		for _, b := range g.backends {
 			e.Upstreams = append(e.Upstreams, upstreamExplanation{
-				Group: g.name, explanation: b.explain(), Weight: b.weight,
+				Group: g.name, explanation: b.explain(), Weight: b.weight, Backup: b.backup,
 				speaks: b.scheme + " (" + briefly[b.schemeReason] + ")", certificate: b.certificateCheck(),
 			})
 		}
@@ -244,7 +253,7 @@ func (e routeExplanation) print(w io.Writer) {
 	fmt.Fprintln(w, wrapped("", e.title()))
 	rows := [][]string{{"GROUP", "ADDRESS", "SPEAKS", "CERTIFICATE", "WEIGHT"}}
 	for _, u := range e.Upstreams {
-		rows = append(rows, []string{u.Group, u.Address, u.speaks, u.certificate, strconv.Itoa(u.Weight)})
+		rows = append(rows, []string{u.Group, u.Address, u.speaks, u.certificate, u.weight()})
 	}
 	switch {
 	case len(rows) == 1:
@@ -254,7 +263,7 @@ func (e routeExplanation) print(w io.Writer) {
 		for _, u := range e.Upstreams {
 			group := fmt.Sprintf("  %-12s", u.Group)
 			fmt.Fprintln(w, printable.Escape(group+u.Address))
-			meaning := u.speaks + ", weight " + strconv.Itoa(u.Weight)
+			meaning := u.speaks + ", weight " + u.weight()
 			if u.certificate != "-" {
 				meaning += ", certificate " + u.certificate
 			}

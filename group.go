@@ -29,6 +29,8 @@ type group struct {
 	policy  reverseproxy.Selector       // as configured; nil: the default one
 	seated  atomic.Pointer[seats]       // who may be chosen now, of the configured upstreams
 	breaker *breaker                    // the route's
+	warmUps *warmUps                    // nil if there is no slow_start
+	ejector *ejector                    // nil if nothing is ejected
 	state   *groupState
 
 	byUpstream map[*reverseproxy.Upstream]*target
@@ -84,10 +86,14 @@ func (g *group) targetOf(u *reverseproxy.Upstream) *target {
 	return t
 }
 
-// pick returns an available upstream that the request has not tried, or nil.
+// pick returns an available upstream that the request has not tried, or nil: a backup only if there
+// is no other.
 func (g *group) pick(s seats, tried tried, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
 	for {
 		upstream := g.choose(s, tried, r, w)
+		if upstream == nil && s.backup != nil {
+			return g.pick(*s.backup, tried, r, w)
+		}
 		if upstream == nil || g.breaker.isClosed() || g.breaker.admit(upstream.Dial) {
 			return upstream
 		}
@@ -148,22 +154,42 @@ func hasShare(policy *reverseproxy.WeightedRoundRobinSelection, place int) bool 
 // available still; or, where all are marked down, any that has room, by turns. A mark is a
 // guess and a refused connection a fact; but so is what an active health check has found.
 func (g *group) lastResort(s seats, tried tried, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
-	if len(s.pool) == 0 {
-		return nil
-	}
 	if len(tried) > 0 {
-		if s.policy != nil {
-			if upstream := s.policy.Select(s.pool, r, w); upstream != nil {
-				return upstream
-			}
-		} else if upstream := s.turns.search(s.pool, g.available); upstream != nil {
+		if upstream := g.tryAgain(s, r, w); upstream != nil {
 			return upstream
 		}
 	}
-	if upstream := s.turns.takeLast(s.pool, func(u *reverseproxy.Upstream) bool { return g.mayBeUp(u) && !tried.has(u) }); upstream != nil {
-		return upstream
+	untried := func(u *reverseproxy.Upstream) bool { return g.mayBeUp(u) && !tried.has(u) }
+	for _, fits := range []func(*reverseproxy.Upstream) bool{untried, g.mayBeUp} {
+		for some := &s; some != nil; some = some.backup {
+			if len(some.pool) == 0 {
+				continue
+			}
+			if upstream := some.turns.takeLast(some.pool, fits); upstream != nil {
+				return upstream
+			}
+		}
 	}
-	return s.turns.takeLast(s.pool, g.mayBeUp)
+	return nil
+}
+
+// tryAgain picks an upstream that is available, whether the request has tried it or not.
+func (g *group) tryAgain(s seats, r *http.Request, w http.ResponseWriter) *reverseproxy.Upstream {
+	for some := &s; some != nil; some = some.backup {
+		if len(some.pool) == 0 {
+			continue
+		}
+		upstream := (*reverseproxy.Upstream)(nil)
+		if some.policy != nil {
+			upstream = some.policy.Select(some.pool, r, w)
+		} else {
+			upstream = some.turns.search(some.pool, g.available)
+		}
+		if upstream != nil {
+			return upstream
+		}
+	}
+	return nil
 }
 
 // mayBeUp tells whether an upstream that is marked down is worth an attempt.
@@ -190,8 +216,8 @@ func (g *group) available(u *reverseproxy.Upstream) bool {
 // isUp tells whether any upstream of the group can be sent requests. One on trial has yet to show
 // that. It cannot know it of dynamic upstreams.
 func (g *group) isUp() bool {
-	return g.dynamic != nil || slices.ContainsFunc(g.seated.Load().pool, func(u *reverseproxy.Upstream) bool {
-		return g.isHealthy(u) && (g.breaker.isClosed() || !g.breaker.isHalfOpen(u.Dial))
+	return g.dynamic != nil || slices.ContainsFunc(g.targets, func(t *target) bool {
+		return !t.isDrained() && g.isHealthy(t.upstream) && (g.breaker.isClosed() || !g.breaker.isHalfOpen(t.backend.dial))
 	})
 }
 

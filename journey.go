@@ -27,6 +27,7 @@ type journey struct {
 	ended               int                                  // how many of them are over
 	strikes             int                                  // remembered against the last of them when it was picked
 	judged              bool                                 // the transport has judged it
+	uncounted           bool                                 // as a failure of the upstream, which is left to Caddy's passive check
 	first               [3]*reverseproxy.Upstream            // room for tried
 	pools               map[*group]reverseproxy.UpstreamPool // from dynamic sources
 	body                clientBody
@@ -89,22 +90,42 @@ func (j *journey) attempt(r *http.Request, w http.ResponseWriter) *reverseproxy.
 	case j.failure != nil:
 		_ = j.stop(failureStatus(j.failure), j.failure)
 	}
+	isRetry := len(j.tried) > 0
+	if isRetry && j.outcome == nil && !j.route.budget.take() {
+		j.giveUp()
+	}
 	if j.outcome != nil {
 		return j.tried[len(j.tried)-1] // which the transport does not ask again
 	}
 	upstream := j.next(r, w)
 	if upstream == nil {
+		if isRetry {
+			j.route.budget.giveBack()
+		}
 		return nil
 	}
 	j.tried, j.strikes = append(j.tried, upstream), upstream.Fails()
 	j.target, j.judged, j.answered = j.group.targetOf(upstream), false, 0
-	j.asked, j.reused = false, false
+	j.asked, j.reused, j.uncounted = false, false, false
 	j.answering.Store(false)
 	if counts := j.target.counts; counts != nil {
 		counts.requests.Add(1)
 		counts.inFlight.Add(1)
 	}
 	return upstream
+}
+
+// giveUp ends the journey of a request that is not sent again since too many others are.
+func (j *journey) giveUp() {
+	j.route.state.unretried.Add(1)
+	switch {
+	case j.answered != 0: // which retry_match wants to have again
+		_ = j.stop(j.answered, errBudgetUsedUp)
+	case j.failure != nil:
+		_ = j.stop(failureStatus(j.failure), errors.Join(j.failure, errBudgetUsedUp))
+	default: // of a transport that is not ours
+		_ = j.stop(http.StatusBadGateway, errBudgetUsedUp)
+	}
 }
 
 // watch has what the attempt's connection is reported to the journey. The trace is the
@@ -240,6 +261,8 @@ func (j *journey) endAttempt(failed bool, status int) {
 	switch {
 	case upstream.Fails() > j.strikes && (!upstream.Healthy() || breaker.of(upstream.Dial) != nil):
 		breaker.failed(upstream.Dial, 0) // counted by Caddy's passive check, as a status or latency may be, too
+	case j.uncounted: // nor does Caddy's passive check count it
+		breaker.abandoned(upstream.Dial)
 	case j.judged, breaker.isClosed():
 	case failed, status == statusClientGone:
 		breaker.abandoned(upstream.Dial)

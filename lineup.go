@@ -1,6 +1,7 @@
 package proxyos
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,13 +14,16 @@ import (
 // lineup is the order of turns of those upstreams of a group that were up when it was made. So
 // requests need not walk past those that are down.
 type lineup struct {
-	order   turns.Order               // of all that have turns if nobody was up
-	down    reverseproxy.UpstreamPool // those left out whose return nobody tells of: each turn looks at one
-	looks   turns.Order               // the order in which they are looked at; zero if there are none
-	known   *circuits                 // what the breaker knew
-	unsure  bool                      // each has to be asked: somebody is on trial, or nobody was up
-	nobody  bool                      // was up
-	reopens time.Time                 // when the first of those left out goes on trial; zero if none does
+	order  turns.Order               // of all that have turns if nobody was up
+	down   reverseproxy.UpstreamPool // those left out whose return nobody tells of: each turn looks at one
+	looks  turns.Order               // the order in which they are looked at; zero if there are none
+	known  *circuits                 // what the breaker knew
+	unsure bool                      // each has to be asked: somebody is on trial, or nobody was up
+	nobody bool                      // was up
+	until  time.Time                 // when it is over: somebody goes on trial, or is warm; zero if that is not known
+
+	warming map[*reverseproxy.Upstream]*warmUp // who passes on some of its turns; nil if nobody does
+	others  turns.Order                        // who gets those
 }
 
 // isSure tells whether the breaker knows nothing against those in the lineup.
@@ -42,7 +46,7 @@ type lineups struct {
 	current  atomic.Pointer[lineup]
 	renewing atomic.Bool
 	mu       sync.Mutex  // held to replace it
-	timer    *time.Timer // to renew it when somebody goes on trial; nil if nobody will
+	timer    *time.Timer // to renew it when it is over; nil if that is not known
 	closed   bool
 }
 
@@ -70,14 +74,14 @@ func (s *lineups) renew(t *turnPolicy, g *group) {
 func (s *lineups) replace(t *turnPolicy, g *group) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next := newLineup(t, g.breaker)
+	next := newLineup(t, g)
 	s.current.Store(next)
 	if s.timer != nil {
 		s.timer.Stop()
 		s.timer = nil
 	}
-	if !next.reopens.IsZero() && !s.closed {
-		s.timer = time.AfterFunc(time.Until(next.reopens), func() { s.replace(t, g) })
+	if !next.until.IsZero() && !s.closed {
+		s.timer = time.AfterFunc(time.Until(next.until), func() { s.replace(t, g) })
 	}
 }
 
@@ -92,29 +96,27 @@ func (s *lineups) close() {
 }
 
 // newLineup looks who is up.
-func newLineup(t *turnPolicy, b *breaker) *lineup {
-	l := &lineup{known: b.known.Load()} // before anything that it decides about
+func newLineup(t *turnPolicy, g *group) *lineup {
+	l := &lineup{known: g.breaker.known.Load()} // before anything that it decides about
 	now := time.Now()
-	var places []uint32 // in the pool
-	var weights []int
+	var places []int // in the pool
 	for i, upstream := range t.pool {
 		if t.weights[i] == 0 {
 			continue
 		}
-		if !upstream.Healthy() {
+		c := l.known.of(upstream.Dial)
+		switch {
+		case !upstream.Healthy():
 			l.down = append(l.down, upstream)
+		case c != nil && now.Before(c.until):
+			l.endBy(c.until)
+		default:
+			places = append(places, i)
+			l.unsure = l.unsure || c != nil
+			g.warmUps.see(upstream, c != nil, now)
 			continue
 		}
-		if c := l.known.of(upstream.Dial); c != nil {
-			if now.Before(c.until) {
-				if l.reopens.IsZero() || c.until.Before(l.reopens) {
-					l.reopens = c.until
-				}
-				continue
-			}
-			l.unsure = true
-		}
-		places, weights = append(places, uint32(i)), append(weights, t.weights[i])
+		g.warmUps.see(upstream, true, now)
 	}
 	if len(l.down) > 0 {
 		l.looks = turns.NewOrder(nil, len(l.down))
@@ -122,14 +124,37 @@ func newLineup(t *turnPolicy, b *breaker) *lineup {
 	switch len(places) {
 	case 0:
 		l.order, l.nobody, l.unsure = t.order, true, true
+		return l
 	case len(t.pool):
 		l.order = t.order
 	default:
-		schedule := turns.Schedule(weights)
-		for i, turn := range schedule {
-			schedule[i] = places[turn]
-		}
-		l.order = turns.NewOrder(schedule, len(schedule))
+		l.order = t.orderAmong(places)
 	}
+	l.warmUp(t, g, places, now)
 	return l
+}
+
+// warmUp has those pass on some of their turns that are warming up.
+func (l *lineup) warmUp(t *turnPolicy, g *group, places []int, now time.Time) {
+	if g.warmUps == nil {
+		return
+	}
+	var up reverseproxy.UpstreamPool
+	for _, i := range places {
+		up = append(up, t.pool[i])
+	}
+	warming, until := g.warmUps.among(up, now)
+	if warming == nil {
+		return
+	}
+	others := slices.DeleteFunc(slices.Clone(places), func(i int) bool { return warming[t.pool[i]] != nil })
+	l.warming, l.others = warming, t.orderAmong(others)
+	l.endBy(until)
+}
+
+// endBy has the lineup end at a time at the latest.
+func (l *lineup) endBy(end time.Time) {
+	if l.until.IsZero() || end.Before(l.until) {
+		l.until = end
+	}
 }

@@ -15,6 +15,8 @@ var (
 		"The share of requests for staging that applies, from 0 to 1.", []string{"route"}, nil)
 	durationDesc = prometheus.NewDesc("caddy_proxyos_request_duration_seconds",
 		"How long requests took, from arrival to the end of the answer.", []string{"route", "group"}, nil)
+	unretriedDesc = prometheus.NewDesc("caddy_proxyos_retries_over_budget_total",
+		"Requests that failed and were not sent again, since the retry budget was used up.", []string{"route"}, nil)
 	fallbacksDesc = prometheus.NewDesc("caddy_proxyos_fallbacks_total",
 		"Requests for staging that production took over.", []string{"route"}, nil)
 )
@@ -28,7 +30,7 @@ type collector struct {
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{requestsDesc, inFlightDesc, splitDesc, durationDesc, fallbacksDesc} {
+	for _, desc := range []*prometheus.Desc{requestsDesc, inFlightDesc, splitDesc, durationDesc, fallbacksDesc, unretriedDesc} {
 		descs <- desc
 	}
 }
@@ -39,7 +41,7 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	counts := make(map[key]uint64)
 	inFlight := make(map[key]int64)
 	durations := make(map[key]durationCounts)
-	fallbacks := make(map[string]uint64)
+	fallbacks, unretried := make(map[string]uint64), make(map[string]uint64)
 	for _, route := range c.routes.all() {
 		for _, g := range route.groups {
 			state := g.state
@@ -52,6 +54,7 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 				}
 			}
 		}
+		unretried[route.name] += route.state.unretried.Load()
 		if route.staging != nil {
 			fallbacks[route.name] += route.state.fallbacks.Load()
 			if route.name != "" {
@@ -67,6 +70,9 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	}
 	for k, d := range durations {
 		metrics <- d.metric(k.route, k.group)
+	}
+	for name, n := range unretried {
+		metrics <- prometheus.MustNewConstMetric(unretriedDesc, prometheus.CounterValue, float64(n), name)
 	}
 	for name, n := range fallbacks {
 		metrics <- prometheus.MustNewConstMetric(fallbacksDesc, prometheus.CounterValue, float64(n), name)

@@ -37,6 +37,8 @@ func TestMetricsAddUpRoutesWithoutAName(t *testing.T) {
 		"caddy_proxyos_requests_in_flight group=production route=app":       0,
 		"caddy_proxyos_fallbacks_total route=":                              2,
 		"caddy_proxyos_fallbacks_total route=app":                           1,
+		"caddy_proxyos_retries_over_budget_total route=":                    0,
+		"caddy_proxyos_retries_over_budget_total route=app":                 0,
 		"caddy_proxyos_request_duration_seconds group=staging route=":       7,
 		"caddy_proxyos_request_duration_seconds group=production route=":    0,
 		"caddy_proxyos_request_duration_seconds group=staging route=app":    5,

@@ -89,6 +89,21 @@ type Handler struct {
 	// Production's requests never go to staging. Needs a staging group. Default: true.
 	StagingFallback *bool `json:"staging_fallback,omitempty"`
 
+	// How long an upstream that comes back takes to warm up: one that was down, that is ready after
+	// it was drained, or that is new in a group of which the config before had others. Its share of
+	// its turns rises evenly from 10 % to all; the others serve the rest by weight. The group's share
+	// stays what it is. Where all of a group come back at once, none warms up. Only with the default
+	// load balancing policy. At most 24h. Default: 0, at once.
+	SlowStart caddy.Duration `json:"slow_start,omitempty"`
+
+	// Which upstreams are out for a while because they fail much more often than the others of their
+	// group. Not with a transport other than http. Default: none.
+	Eject *Eject `json:"eject,omitempty"`
+
+	// How many requests may be sent again. Those above it get the answer or the error that there
+	// is. Default: 20 % of the requests, and 10 a second in any case.
+	RetryBudget *RetryBudget `json:"retry_budget,omitempty"`
+
 	// How many bytes of a request's body are kept, so that another upstream can be sent all of
 	// it where one has failed: of those requests that may be repeated, which are GET, or instead
 	// what `retry_match` says. A request with a longer body is not retried once some of it has been

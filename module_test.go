@@ -106,7 +106,7 @@ func TestNullFieldsAreTreatedAsMissing(t *testing.T) {
 func TestWrongConfigsAreRejectedAtLoad(t *testing.T) {
 	const (
 		provision = "provision http.handlers.proxyos: "
-		own       = "; proxyos takes the fields of reverse_proxy and name, upstreams, staging, traffic_split, skip_tls_verify, sticky, staging_when, production_when, staging_fallback, retry_buffer, fast_path"
+		own       = "; proxyos takes the fields of reverse_proxy and name, upstreams, staging, traffic_split, skip_tls_verify, sticky, staging_when, production_when, staging_fallback, slow_start, eject, retry_budget, retry_buffer, fast_path"
 		none      = "there is no upstream to send requests to; write one, such as app:3000"
 		noGroup   = "there is no staging group; add `staging <addresses...>`, or remove "
 		noModule  = "loading module 'proxyos': unknown module: http.reverse_proxy."
@@ -164,6 +164,13 @@ func TestWrongConfigsAreRejectedAtLoad(t *testing.T) {
 		{"a weight that is no whole number", `{"upstreams": [{"address": "a:1", "weight": 1.5}]}`, provision + `upstream {"address":"a:1","weight":1.5}: weight: a number 1.5 is not valid here; write a whole number`},
 		{"weights of 0 alone", `{"upstreams": [{"address": "a:1", "weight": 0}, {"address": "b:1", "weight": 0}]}`, provision + "every upstream of production has weight 0, so none gets requests; give one a weight from 1 to 1000"},
 		{"weights beside another policy", `{"upstreams": [{"address": "a:1", "weight": 2}], "load_balancing": {"selection_policy": {"policy": "first"}}}`, provision + "weights belong to the default policy; remove lb_policy, or the weights"},
+		{"only backups", `{"upstreams": [{"address": "a:1", "backup": true}]}`, provision + `every upstream of production is a backup; remove backup from those that are to get requests at any time`},
+		{"backups and weight 0", `{"upstreams": [{"address": "a:1", "backup": true}, {"address": "b:1", "weight": 0}]}`, provision + `every upstream of production but its backups has weight 0, so none gets requests; give one a weight from 1 to 1000`},
+		{"slow_start too long", `{"upstreams": ["a:1"], "slow_start": "25h"}`, provision + `slow_start: 25h0m0s is outside 0 to 24h0m0s; write how long an upstream that comes back warms up, such as 30s`},
+		{"slow_start beside a policy of staging", `{"upstreams": ["a:1"], "slow_start": "1s", "traffic_split": 1, "staging": {"upstreams": ["b:1"], "load_balancing": {"selection_policy": {"policy": "first"}}}}`, provision + `staging: slow_start belongs to the default policy; remove lb_policy, or slow_start`},
+		{"eject without a ratio", `{"upstreams": ["a:1"], "eject": {}}`, provision + `eject: a ratio of 0 is not above 0 and up to 1; write how much of the requests must fail, such as 0.5 or 50%`},
+		{"eject with another transport", `{"upstreams": ["a:1"], "eject": {"ratio": 1}, "transport": {"protocol": "fastcgi"}}`, provision + `eject: the route's transport is not http, so that nobody knows whose fault a failure is; remove eject, or the transport`},
+		{"retry_budget off and on", `{"upstreams": ["a:1"], "retry_budget": {"off": true, "percent": 10}}`, provision + `retry_budget: it is off, and has limits; remove one of them`},
 		{"max_requests below 0", `{"upstreams": [{"address": "a:1", "max_requests": -1}]}`, provision + `upstream "a:1": max_requests -1 is negative; write how many requests it may have in flight, or 0 for no limit`},
 		{"skip_tls_verify that is a string", `{"upstreams": ["a:1"], "skip_tls_verify": "on"}`, provision + "skip_tls_verify: a string is not valid here; write true or false"},
 		{"fast_path that is a string", `{"upstreams": ["a:1"], "fast_path": "off"}`, provision + "fast_path: a string is not valid here; write true or false"},

@@ -36,6 +36,9 @@ type plan struct {
 	written      writtenFields               // of proxy
 	openFor      time.Duration               // how long the route's breaker is open; 0 where passive checks do its work
 	retryBuffer  int                         // how much of a body is kept for a retry
+	slowStart    time.Duration               // how long an upstream that comes back warms up; 0 if it does not
+	eject        *Eject                      // nil if nothing is ejected
+	retryBudget  *RetryBudget                // nil: the default one
 	keptOff      []string                    // why there is no short way; none if there is
 	fastPath     bool                        // whether requests may take the fast ways: a fast lane, and the short way
 }
@@ -60,6 +63,7 @@ func newPlan(h *Handler, defaults routeDefaults) (*plan, error) {
 	if h.RetryBuffer != nil {
 		p.retryBuffer = int(*h.RetryBuffer)
 	}
+	p.slowStart, p.eject, p.retryBudget = time.Duration(h.SlowStart), h.Eject, h.RetryBudget
 	if h.TrafficSplit != nil {
 		p.percent = *h.TrafficSplit
 	}
@@ -71,6 +75,9 @@ func newPlan(h *Handler, defaults routeDefaults) (*plan, error) {
 	}
 	if err := p.readTransport(); err != nil {
 		return p, fmt.Errorf("transport: %w", err)
+	}
+	if p.ownTransport && p.eject != nil {
+		return p, errEjectTransport
 	}
 	if err := p.readProxy(); err != nil {
 		return p, err
@@ -184,6 +191,9 @@ func (p *plan) planGroup(g *groupPlan) error {
 	}
 	if g.policy() != nil && hasOwnWeights(config.Upstreams) {
 		return errors.New("weights belong to the default policy; remove lb_policy, or the weights")
+	}
+	if g.policy() != nil && p.slowStart > 0 {
+		return errors.New("slow_start belongs to the default policy; remove lb_policy, or slow_start")
 	}
 	if err := checkWeights(g.name, g.backends); err != nil {
 		return err

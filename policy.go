@@ -3,6 +3,7 @@ package proxyos
 import (
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 
@@ -18,9 +19,10 @@ type turnPolicy struct {
 	order   turns.Order               // theirs; empty likewise
 	lineups lineups                   // of those that are up; none likewise
 
-	_     [64]byte      // what each turn reads and what it writes are not in one cache line
-	taken atomic.Uint64 // how many turns there have been
-	last  atomic.Uint64 // how many of them as a last resort
+	_      [64]byte      // what each turn reads and what it writes are not in one cache line
+	taken  atomic.Uint64 // how many turns there have been
+	last   atomic.Uint64 // how many of them as a last resort
+	passed atomic.Uint64 // how many of them were passed on by those that are warming up
 }
 
 func newTurns(pool reverseproxy.UpstreamPool, weights []int) *turnPolicy {
@@ -46,13 +48,45 @@ func (t *turnPolicy) take(pool reverseproxy.UpstreamPool, g *group) *reverseprox
 		if len(now.down) > 0 && now.down[now.looks.At(turn)].Healthy() {
 			t.lineups.renew(t, g)
 		}
+		if now.warming != nil {
+			return t.passOn(now, upstream, pool, g)
+		}
 		return upstream
 	}
 	taker := t.walk(now.order, turn, pool, g)
 	if now.isStale(g.breaker, upstream, taker) {
 		t.lineups.renew(t, g)
 	}
+	if now.warming != nil && taker != nil {
+		return t.passOn(now, taker, pool, g)
+	}
 	return taker
+}
+
+// passOn returns who takes a turn: the one that it falls on, or another if that is warming up and
+// passes it on.
+func (t *turnPolicy) passOn(now *lineup, taker *reverseproxy.Upstream, pool reverseproxy.UpstreamPool, g *group) *reverseproxy.Upstream {
+	warming := now.warming[taker]
+	if warming == nil || warming.takes(time.Now()) {
+		return taker
+	}
+	if other := pool[now.others.At(t.passed.Add(1)-1)]; g.available(other) {
+		return other
+	}
+	return taker
+}
+
+// orderAmong returns the order of some of the pool's places.
+func (t *turnPolicy) orderAmong(places []int) turns.Order {
+	weights := make([]int, len(places))
+	for i, place := range places {
+		weights[i] = t.weights[place]
+	}
+	schedule := turns.Schedule(weights)
+	for i, turn := range schedule {
+		schedule[i] = uint32(places[turn])
+	}
+	return turns.NewOrder(schedule, len(schedule))
 }
 
 // walk takes a turn that is counted already, and the ones after it while their upstream is out.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,7 @@ type route struct {
 	breaker     *breaker
 	retries     int           // at most, for each request; 0 if unlimited or none
 	openFor     time.Duration // how long an upstream that failed is avoided; 0 if that is Caddy's passive check's to say
+	budget      *retryBudget  // nil: unlimited
 	retryBuffer int           // how much of a body is kept for a retry
 	keptInAll   atomic.Int64  // how much is kept for all requests that are under way
 	handsOn     bool          // handle_response routes may hand a request on to later handlers
@@ -72,7 +74,21 @@ func newRoute(p *plan, steering *steering, logger *zap.Logger) *route {
 		r.staging = take(p.staging, &r.state.staging)
 		r.groups = append(r.groups, r.staging)
 	}
+	for _, g := range r.groups {
+		g.warmUps = newWarmUps(p.slowStart)
+		g.ejector = newEjector(p.eject, g, r.title, logger)
+	}
+	r.budget = newRetryBudget(p.retryBudget, r.requests)
 	return r
+}
+
+// requests returns how many requests the route has had.
+func (r *route) requests() (n uint64) {
+	for _, g := range r.groups {
+		ended, _ := g.state.totals()
+		n += ended + uint64(max(g.state.inFlight.Load(), 0))
+	}
+	return n
 }
 
 // load loads the modules of the route, and provisions its reverse proxy with the guests of
@@ -112,9 +128,29 @@ func (r *route) load(ctx caddy.Context, p *plan, lanes map[string]*lane) error {
 		return err
 	}
 	r.express = newExpress(r, p)
+	r.warmUpNew()
 	r.inherit()
 	r.state.upstreams.join(r)
 	return nil
+}
+
+// warmUpNew has those upstreams warm up that the config before this one does not have, where it has
+// others of their group.
+func (r *route) warmUpNew() {
+	for _, g := range r.groups {
+		isNew := func(t *target) bool { return t.before == nil }
+		if g.warmUps == nil || !slices.ContainsFunc(g.targets, func(t *target) bool { return !isNew(t) }) {
+			continue
+		}
+		for _, t := range g.targets {
+			if isNew(t) {
+				g.warmUps.begin(t.upstream)
+			}
+		}
+		for s := g.seated.Load(); s != nil; s = s.backup {
+			s.turns.lineups.replace(s.turns, g)
+		}
+	}
 }
 
 // inherit takes over which upstreams the config before this one knows to be down, for the
@@ -154,9 +190,7 @@ func (r *route) close() error {
 // config has any more.
 func (r *route) releaseGroups() {
 	for _, g := range r.groups {
-		if s := g.seated.Load(); s != nil { // nil if it has not been loaded
-			s.turns.lineups.close()
-		}
+		g.seated.Load().close()
 		for _, t := range g.targets {
 			dial := t.backend.dial
 			if g.state.release(t.upstream) {

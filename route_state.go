@@ -16,6 +16,7 @@ var routeStates = caddy.NewUsagePool()
 // routeState is what a route knows apart from its configuration.
 type routeState struct {
 	fallbacks   atomic.Uint64
+	unretried   atomic.Uint64 // requests that were not sent again since the retry budget was used up
 	short, full atomic.Uint64 // requests that took the short way, and those that did not
 	positions   atomic.Uint64 // of sticky clients: the last one given out
 	phase       atomic.Uint64 // of the split; see splitter for its place

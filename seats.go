@@ -13,23 +13,76 @@ type seats struct {
 	pool   reverseproxy.UpstreamPool
 	policy reverseproxy.Selector // nil: turns
 	turns  *turnPolicy           // those of the default policy, which help another one out
+	backup *seats                // who is chosen where nobody else is available; nil if nobody
 }
 
 // seat has the upstreams chosen by what is set at run time for each. Whoever calls it must see to
 // it that no other does at the same time.
 func (g *group) seat() {
-	next := &seats{policy: g.policy}
-	var weights []int
-	var places []int // in the configuration
+	var first, backups []int // in the configuration
 	for i, t := range g.targets {
-		if !t.isDrained() {
-			next.pool = append(next.pool, t.upstream)
-			weights, places = append(weights, t.weight()), append(places, i)
+		switch {
+		case t.isDrained():
+		case t.backend.backup:
+			backups = append(backups, i)
+		default:
+			first = append(first, i)
 		}
 	}
-	byPlace, isByPlace := g.policy.(*reverseproxy.WeightedRoundRobinSelection)
+	last := g.seated.Load()
+	next := g.seatsFor(first, g.policy, last)
+	if len(backups) > 0 {
+		next.backup = g.seatsFor(backups, nil, last.spare())
+	}
+	if last != nil {
+		for _, s := range []*seats{next, next.backup} {
+			g.goOn(s, last)
+		}
+	}
+	g.seated.Store(next)
+	last.close()
+}
+
+// goOn has seats follow the last ones: who was not chosen there warms up.
+func (g *group) goOn(s, last *seats) {
+	if s == nil {
+		return
+	}
+	for _, upstream := range s.pool {
+		if !last.has(upstream) {
+			g.warmUps.begin(upstream)
+		}
+	}
+	if !s.turns.order.IsZero() {
+		s.turns.lineups.replace(s.turns, g)
+	}
+}
+
+// has tells whether an upstream may be chosen.
+func (s *seats) has(upstream *reverseproxy.Upstream) bool {
+	return s != nil && (slices.Contains(s.pool, upstream) || s.backup.has(upstream))
+}
+
+// spare returns the seats of the backups; nil if there are none.
+func (s *seats) spare() *seats {
+	if s == nil {
+		return nil
+	}
+	return s.backup
+}
+
+// seatsFor returns seats for some of the configured upstreams, whose turns go on from the last
+// ones, if there were any.
+func (g *group) seatsFor(places []int, policy reverseproxy.Selector, last *seats) *seats {
+	next := &seats{policy: policy}
+	var weights []int
+	for _, i := range places {
+		next.pool = append(next.pool, g.pool[i])
+		weights = append(weights, g.targets[i].weight())
+	}
+	byPlace, isByPlace := policy.(*reverseproxy.WeightedRoundRobinSelection)
 	switch {
-	case g.policy == nil && isZero(weights):
+	case policy == nil && isZero(weights):
 		next.pool, weights = nil, nil
 	case len(places) == len(g.pool):
 		next.pool = g.pool
@@ -39,16 +92,22 @@ func (g *group) seat() {
 			next.pool = nil
 		}
 	}
-	if g.policy != nil {
+	if policy != nil {
 		weights = nil
 	}
 	next.turns = newTurns(next.pool, weights)
-	if last := g.seated.Load(); last != nil {
+	if last != nil {
 		next.turns.taken.Store(last.turns.taken.Load())
 		next.turns.last.Store(last.turns.last.Load())
-		defer last.turns.lineups.close()
 	}
-	g.seated.Store(next)
+	return next
+}
+
+// close has no turns made anew any more.
+func (s *seats) close() {
+	for ; s != nil; s = s.backup {
+		s.turns.lineups.close()
+	}
 }
 
 // weightsOf returns Caddy's policy for some of the places that it has weights for.

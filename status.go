@@ -15,6 +15,7 @@ type routeStatus struct {
 	ConfiguredSplit float64       `json:"configured_traffic_split"` // the percentage in the config
 	Override        *setSplit     `json:"override,omitempty"`       // if one is in force
 	Fallbacks       uint64        `json:"fallbacks"`                // requests that production took over
+	Unretried       uint64        `json:"retries_over_budget"`      // requests that were not sent again since the retry budget was used up
 	Ways            waysStatus    `json:"ways"`
 	Groups          []groupStatus `json:"groups"`
 }
@@ -52,16 +53,18 @@ type groupStatus struct {
 // upstreamStatus is one upstream of a group. Requests are attempts, and errors those that
 // failed.
 type upstreamStatus struct {
-	Address   string `json:"address"`
-	Dial      string `json:"dial"`
-	Scheme    string `json:"scheme"`
-	TLSVerify *bool  `json:"tls_verify,omitempty"` // only for https
-	Weight    int    `json:"weight"`               // in force
-	Health    string `json:"health"`               // up, down, on trial (tried by one request at a time) or full
-	Drained   bool   `json:"drained,omitempty"`    // it gets no new requests
-	InFlight  int    `json:"in_flight"`
-	Requests  uint64 `json:"requests"`
-	Errors    uint64 `json:"errors"`
+	Address   string   `json:"address"`
+	Dial      string   `json:"dial"`
+	Scheme    string   `json:"scheme"`
+	TLSVerify *bool    `json:"tls_verify,omitempty"` // only for https
+	Weight    int      `json:"weight"`               // in force
+	Health    string   `json:"health"`               // up, down, on trial (tried by one request at a time) or full
+	Drained   bool     `json:"drained,omitempty"`    // it gets no new requests
+	Backup    bool     `json:"backup,omitempty"`     // it gets requests only while no other is available
+	WarmUp    *float64 `json:"warm_up,omitempty"`    // which share of its turns it gets, from 0.1 to 1, while it warms up
+	InFlight  int      `json:"in_flight"`
+	Requests  uint64   `json:"requests"`
+	Errors    uint64   `json:"errors"`
 
 	// What is set for it at run time, if anything is.
 	Override *setUpstream `json:"override,omitempty"`
@@ -87,6 +90,7 @@ func (r *route) status() routeStatus {
 		TrafficSplit:    r.split.current().percent,
 		ConfiguredSplit: r.split.configured.percent,
 		Fallbacks:       r.state.fallbacks.Load(),
+		Unretried:       r.state.unretried.Load(),
 		Ways:            waysStatus{Short: r.state.short.Load(), ReverseProxy: r.state.full.Load()},
 	}
 	if o := r.split.override.Load(); o != nil {
@@ -116,10 +120,14 @@ func (r *route) upstreamStatus(g *group, t *target) upstreamStatus {
 		Scheme:   t.backend.scheme,
 		Weight:   t.weight(),
 		Drained:  t.isDrained(),
+		Backup:   t.backend.backup,
 		Health:   g.stateOf(t),
 		InFlight: int(t.counts.inFlight.Load()),
 		Requests: t.counts.requests.Load(),
 		Errors:   t.counts.errors.Load(),
+	}
+	if share := g.warmUps.shareOf(t.upstream, time.Now()); share < 1 {
+		s.WarmUp = &share
 	}
 	if o := t.set.Load(); o != nil {
 		s.Override = &setUpstream{Weight: o.Weight, ConfiguredWeight: t.backend.weight, SetAt: o.SetAt, SetBy: o.SetBy}
@@ -144,11 +152,15 @@ const (
 	healthDown  = "down"
 	healthTrial = "on trial" // it was down, and is tried by one request at a time
 	healthFull  = "full"
+	// it is out since it fails much more often than the others of its group
+	healthEjected = "ejected"
 )
 
 // stateOf tells what is known of an upstream of the group.
 func (g *group) stateOf(t *target) string {
 	switch {
+	case !g.isHealthy(t.upstream) && g.breaker.isEjected(t.backend.dial):
+		return healthEjected
 	case !g.isHealthy(t.upstream):
 		return healthDown
 	case g.breaker.isHalfOpen(t.backend.dial):

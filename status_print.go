@@ -147,6 +147,12 @@ func (p printer) route(route routeStatus) error {
 			if u.Drained {
 				health = "drained, " + health
 			}
+			if u.Backup {
+				health += ", backup"
+			}
+			if u.WarmUp != nil {
+				health += fmt.Sprintf(", %.0f %% warm", 100**u.WarmUp)
+			}
 			if health == healthUp && len(g.Upstreams) == 1 && g.isFailing() {
 				health = "up, failing" // a single one is never marked as down
 			}

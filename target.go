@@ -23,6 +23,8 @@ type target struct {
 	late      bool        // the address is settled by each request, or may change
 	unhealthy atomic.Bool // an active health check says so
 
+	results *results // how attempts have ended; nil if nothing is ejected
+
 	set atomic.Pointer[upstreamOverride] // what is set for it at run time and in force; nil if nothing is
 }
 

@@ -127,6 +127,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, t.failed(j, at, req, err)
 	}
 	j.answered = res.StatusCode
+	j.group.ejector.observe(at, res.StatusCode >= http.StatusInternalServerError)
 	if !t.breaker.isClosed() {
 		t.breaker.succeeded(at.backend.dial, res.StatusCode)
 	}
@@ -169,10 +170,14 @@ func (t *transport) failed(j *journey, at *target, req *http.Request, err error)
 		if at.counts != nil {
 			at.counts.errors.Add(1)
 		}
-		if j.route.openFor > 0 && !at.late { // another request's address may be that of another server
-			t.breaker.failed(dial, j.route.openFor)
-		} else {
+		j.group.ejector.observe(at, true)
+		switch {
+		case j.route.openFor == 0:
+			j.uncounted = true
+		case at.late: // another request's address may be that of another server
 			t.breaker.abandoned(dial)
+		default:
+			t.breaker.failed(dial, j.route.openFor)
 		}
 		err = t.failures.explain(at.backend, err)
 		j.failure = err

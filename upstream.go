@@ -28,6 +28,12 @@ type Upstream struct {
 	// no new requests, to 1000. Default: 1. Only with the default load balancing policy.
 	Weight *int `json:"weight,omitempty"`
 
+	// Whether requests go to this upstream only while no other of its group is available: each is
+	// down, drained, full, or has been tried by the request. Of several, those that are available
+	// take turns by weight, whatever policy the group has. At least one upstream of a group must be
+	// none. Default: false.
+	Backup bool `json:"backup,omitempty"`
+
 	// Whether to leave this upstream's certificate unchecked (true) or to check it
 	// (false), whatever the group and the route say. It never turns TLS on. Default: unset.
 	SkipTLSVerify *bool `json:"skip_tls_verify,omitempty"`

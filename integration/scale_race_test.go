@@ -2,6 +2,8 @@
 
 package integration
 
+import "time"
+
 // The race detector makes everything about ten times slower: the tests under load do less.
 //
 // No WebSockets are open during the reloads: as Caddy's reverse_proxy (2.11.9) schedules
@@ -13,4 +15,5 @@ const (
 	kills             = 10
 	drains            = 15
 	openDuringReloads = 0
+	slowStart         = 20 * time.Second // ten times slower requests take a part of it
 )

@@ -2,6 +2,8 @@
 
 package integration
 
+import "time"
+
 // How often the tests under load do what they do.
 const (
 	changes           = 1000
@@ -9,4 +11,5 @@ const (
 	kills             = 50
 	drains            = 250 // of each upstream
 	openDuringReloads = 200 // WebSockets
+	slowStart         = 6 * time.Second
 )

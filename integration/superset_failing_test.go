@@ -160,7 +160,7 @@ func TestABodyThatWasPartlySentIsNotSentAgain(t *testing.T) {
 
 func TestARetryTakesNoTurn(t *testing.T) {
 	dead, a, b := freeAddr(t), plain(t, "a", ""), plain(t, "b", "")
-	bothForms(t, "proxyos "+dead+" "+a.Addr+" "+b.Addr+" {\nfail_duration 0\n}", func(t *testing.T, s *server) {
+	bothForms(t, "proxyos "+dead+" "+a.Addr+" "+b.Addr+" {\nfail_duration 0\nretry_budget off\n}", func(t *testing.T, s *server) {
 		// each turn of the dead one is taken over by the upstream whose turn is next,
 		// which has that turn all the same
 		if counts := s.tally(300); counts["a"]+counts["b"] != 300 || counts["a"] < 100 || counts["b"] < 100 {
@@ -169,7 +169,7 @@ func TestARetryTakesNoTurn(t *testing.T) {
 	})
 	t.Run("of the split", func(t *testing.T) {
 		staging := plain(t, "staging", "")
-		s := run(t, "proxyos "+dead+" "+a.Addr+" {\nstaging "+staging.Addr+"\ntraffic_split 25\nfail_duration 0\n}")
+		s := run(t, "proxyos "+dead+" "+a.Addr+" {\nstaging "+staging.Addr+"\ntraffic_split 25\nfail_duration 0\nretry_budget off\n}")
 		if counts := s.tally(400); counts["staging"] != 100 || counts["a"] != 300 {
 			t.Errorf("400 requests: %v, want 100 for staging", counts)
 		}
