@@ -101,7 +101,8 @@ type Handler struct {
 	Eject *Eject `json:"eject,omitempty"`
 
 	// How many requests may be sent again. Those above it get the answer or the error that there
-	// is. Default: 20 % of the requests, and 10 a second in any case.
+	// is. Default: 20 % of the requests, and 10 a second in any case; no limit where `retries` or
+	// `try_duration` is given.
 	RetryBudget *RetryBudget `json:"retry_budget,omitempty"`
 
 	// How many bytes of a request's body are kept, so that another upstream can be sent all of

@@ -38,7 +38,7 @@ type plan struct {
 	retryBuffer  int                         // how much of a body is kept for a retry
 	slowStart    time.Duration               // how long an upstream that comes back warms up; 0 if it does not
 	eject        *Eject                      // nil if nothing is ejected
-	retryBudget  *RetryBudget                // nil: the default one
+	retryBudget  *RetryBudget                // nil: the default one, for our own retries
 	keptOff      []string                    // why there is no short way; none if there is
 	fastPath     bool                        // whether requests may take the fast ways: a fast lane, and the short way
 }
@@ -242,10 +242,14 @@ func (p *plan) setDefaults() {
 	if !p.ownTransport {
 		p.markHealthChecks()
 	}
+	retriesAreWritten := p.written.has("load_balancing", "retries") || p.written.has("load_balancing", "try_duration")
+	if retriesAreWritten && p.retryBudget == nil { // whoever waits for an upstream that restarts means each of them
+		p.retryBudget = &RetryBudget{Off: true}
+	}
 	if !p.hasSeveral() {
 		return
 	}
-	if !p.written.has("load_balancing", "retries") && !p.written.has("load_balancing", "try_duration") {
+	if !retriesAreWritten {
 		p.proxy.LoadBalancing.Retries = defaultRetries
 	}
 	switch passive := p.passiveChecks(); {
