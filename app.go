@@ -31,6 +31,10 @@ type App struct {
 	// themselves. See the handler's fast_path. Default: true.
 	FastPath *bool `json:"fast_path,omitempty"`
 
+	// Whether to have metrics of each configured upstream, too: some 50 series each, as many as
+	// the configuration has upstreams. Default: false.
+	UpstreamMetrics bool `json:"upstream_metrics,omitempty"`
+
 	defaults routeDefaults
 	routes   registry
 	lanes    map[string]*lane // shared by the routes that do not configure a transport
@@ -59,7 +63,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if err := (healthEvents{}).subscribe(ctx); err != nil {
 		return err
 	}
-	if err := ctx.GetMetricsRegistry().Register(&collector{routes: &a.routes}); err != nil {
+	if err := ctx.GetMetricsRegistry().Register(&collector{routes: &a.routes, upstreams: a.UpstreamMetrics}); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
 	return nil
@@ -86,12 +90,13 @@ func (a *App) ports() []int {
 type routeDefaults struct {
 	httpsPorts portSet
 	fastPath   bool
+	measured   bool // upstream_metrics is on
 	elsewhere  bool // the config may run where {env.*} and {file.*} have other values
 }
 
 // forRoutes returns what the app says for the routes. A nil App has the defaults.
 func (a *App) forRoutes() routeDefaults {
-	return routeDefaults{httpsPorts: newPortSet(a.ports()), fastPath: a == nil || a.FastPath == nil || *a.FastPath}
+	return routeDefaults{httpsPorts: newPortSet(a.ports()), fastPath: a == nil || a.FastPath == nil || *a.FastPath, measured: a != nil && a.UpstreamMetrics}
 }
 
 // Validate rejects invalid ports, and intervals that would keep the storage busy.

@@ -12,6 +12,7 @@ var globalBlock = block[App]{
 	{"https_ports [+|-]<ports...>", once, readHTTPSPorts},
 	{"sync_interval <duration>", once, readSyncInterval},
 	{"fast_path [on|off]", once, func(p *parser, app *App) error { return p.onOff(&app.FastPath) }},
+	{"upstream_metrics [on|off]", once, readUpstreamMetrics},
 }
 
 // parseGlobalOption sets up the app from Caddyfile tokens. Syntax:
@@ -53,5 +54,14 @@ func readSyncInterval(p *parser, app *App) error {
 		return p.Errf("sync_interval: %q is not a duration; write one such as 5s", text)
 	}
 	app.SyncInterval = caddy.Duration(interval)
+	return nil
+}
+
+func readUpstreamMetrics(p *parser, app *App) error {
+	var on *bool
+	if err := p.onOff(&on); err != nil {
+		return err
+	}
+	app.UpstreamMetrics = *on
 	return nil
 }

@@ -207,11 +207,11 @@ func TestDirectiveTakesMatchers(t *testing.T) {
 }
 
 func TestGlobalOption(t *testing.T) {
-	config, err := adapt("{\nproxyos {\nhttps_ports -443 +5001\nsync_interval 2s\nfast_path off\n}\n}\n" + site("proxyos a:1"))
+	config, err := adapt("{\nproxyos {\nhttps_ports -443 +5001\nsync_interval 2s\nfast_path off\nupstream_metrics\n}\n}\n" + site("proxyos a:1"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `"proxyos":{"https_ports":[8006,8007,8443,9090,9443,10443,5001],"sync_interval":2000000000,"fast_path":false}`
+	const want = `"proxyos":{"https_ports":[8006,8007,8443,9090,9443,10443,5001],"sync_interval":2000000000,"fast_path":false,"upstream_metrics":true}`
 	if !strings.Contains(config, want) {
 		t.Errorf("no %s in %s", want, config)
 	}
@@ -349,7 +349,7 @@ func TestWrongGlobalOptionsAreRejected(t *testing.T) {
 	for _, c := range []struct{ name, option, want string }{
 		{"an argument", "proxyos on", `the proxyos option takes a block, not "on", at Caddyfile:2`},
 		{"written twice", "proxyos\nproxyos", "the proxyos option is already specified; write it once, at Caddyfile:3"},
-		{"an unknown option", "proxyos {\nports 1\n}", `unrecognized subdirective "ports" of proxyos; it takes https_ports, sync_interval and fast_path, at Caddyfile:3`},
+		{"an unknown option", "proxyos {\nports 1\n}", `unrecognized subdirective "ports" of proxyos; it takes https_ports, sync_interval, fast_path and upstream_metrics, at Caddyfile:3`},
 		{"ports twice", "proxyos {\nhttps_ports 1\nhttps_ports 2\n}", "https_ports is already specified; write it once, at Caddyfile:4"},
 		{"no port", "proxyos {\nhttps_ports\n}", "https_ports: no port given; write the ports that mean HTTPS, or +8444 to add one, at Caddyfile:3"},
 		{"a port out of range", "proxyos {\nhttps_ports 65536\n}", `https_ports: port "65536" is not a number from 1 to 65535, at Caddyfile:3`},
@@ -358,6 +358,8 @@ func TestWrongGlobalOptionsAreRejected(t *testing.T) {
 		{"no interval", "proxyos {\nsync_interval\n}", "sync_interval: wrong argument count; write `sync_interval <duration>`, at Caddyfile:3"},
 		{"fast_path neither on nor off", "proxyos {\nfast_path maybe\n}", `fast_path takes on or off, not "maybe", at Caddyfile:3`},
 		{"two fast_path", "proxyos {\nfast_path on\nfast_path off\n}", "fast_path is already specified; write it once, at Caddyfile:4"},
+		{"upstream_metrics neither on nor off", "proxyos {\nupstream_metrics all\n}", `upstream_metrics takes on or off, not "all", at Caddyfile:3`},
+		{"two upstream_metrics", "proxyos {\nupstream_metrics\nupstream_metrics off\n}", "upstream_metrics is already specified; write it once, at Caddyfile:4"},
 		{"two intervals", "proxyos {\nsync_interval 1s\nsync_interval 2s\n}", "sync_interval is already specified; write it once, at Caddyfile:4"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

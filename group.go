@@ -41,13 +41,23 @@ type group struct {
 func newGroup(p *groupPlan, pool reverseproxy.UpstreamPool, b *breaker, state *groupState, checks *reverseproxy.ActiveHealthChecks) *group {
 	g := &group{name: p.name, label: p.name, pool: pool, breaker: b, state: state}
 	g.byUpstream = make(map[*reverseproxy.Upstream]*target, len(pool))
+	counted := make(map[*upstreamState]bool, len(pool))
 	for i, backend := range p.backends {
 		t := &target{backend: backend, upstream: pool[i], group: p.name, checkedAs: checkAddress(backend.dial, checks)}
 		t.counts, t.before = state.acquire(pool[i])
+		t.isRepeat = counted[t.counts]
+		counted[t.counts] = true
 		g.targets = append(g.targets, t)
 		g.byUpstream[pool[i]] = t
 	}
 	return g
+}
+
+// measure has more counted of each upstream than attempts.
+func (g *group) measure() {
+	for _, t := range g.targets {
+		t.measures = g.state.measure(t.counts)
+	}
 }
 
 // loadModules loads the group's own selection policy and source of upstreams, if it has any.
@@ -216,9 +226,12 @@ func (g *group) available(u *reverseproxy.Upstream) bool {
 // isUp tells whether any upstream of the group can be sent requests. One on trial has yet to show
 // that. It cannot know it of dynamic upstreams.
 func (g *group) isUp() bool {
-	return g.dynamic != nil || slices.ContainsFunc(g.targets, func(t *target) bool {
-		return !t.isDrained() && g.isHealthy(t.upstream) && (g.breaker.isClosed() || !g.breaker.isHalfOpen(t.backend.dial))
-	})
+	return g.dynamic != nil || slices.ContainsFunc(g.targets, func(t *target) bool { return !t.isDrained() && g.isProven(t.upstream) })
+}
+
+// isProven tells whether nothing is known against an upstream of the group, and it is not on trial.
+func (g *group) isProven(u *reverseproxy.Upstream) bool {
+	return g.isHealthy(u) && (g.breaker.isClosed() || !g.breaker.isHalfOpen(u.Dial))
 }
 
 // isHealthy tells whether an upstream of the group is not known to be down.

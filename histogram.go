@@ -14,7 +14,7 @@ var durationBounds = [...]time.Duration{
 }
 
 // durationHistogram counts durations. It takes a tenth of the memory of a histogram of the
-// Prometheus client, and each route has two.
+// Prometheus client, and each route has two or more.
 type durationHistogram struct {
 	buckets [len(durationBounds) + 1]atomic.Uint64 // the last: longer than any bound
 	micros  atomic.Uint64                          // the sum, in microseconds
@@ -46,7 +46,7 @@ func (h *durationHistogram) addTo(c durationCounts) durationCounts {
 }
 
 // metric returns the counts as Prometheus wants them: each bucket includes those before it.
-func (c durationCounts) metric(labels ...string) prometheus.Metric {
+func (c durationCounts) metric(desc *prometheus.Desc, labels ...string) prometheus.Metric {
 	cumulative := make(map[float64]uint64, len(durationBounds))
 	count := uint64(0)
 	for i, bound := range durationBounds {
@@ -54,5 +54,5 @@ func (c durationCounts) metric(labels ...string) prometheus.Metric {
 		cumulative[bound.Seconds()] = count
 	}
 	count += c.buckets[len(durationBounds)]
-	return prometheus.MustNewConstHistogram(durationDesc, count, float64(c.micros)/1e6, cumulative, labels...)
+	return prometheus.MustNewConstHistogram(desc, count, float64(c.micros)/1e6, cumulative, labels...)
 }

@@ -257,6 +257,7 @@ func (j *journey) endAttempt(failed bool, status int) {
 	}
 	if failed && !j.judged && counts != nil {
 		counts.errors.Add(1) // over a transport that is not ours
+		j.target.measures.failed(nil)
 	}
 	switch {
 	case upstream.Fails() > j.strikes && (!upstream.Healthy() || breaker.of(upstream.Dial) != nil):

@@ -25,13 +25,17 @@ var (
 // have to report them. Routes without a name are added up under the empty name. What has not
 // happened yet is 0 rather than missing, or an alert on it would have no data.
 type collector struct {
-	routes *registry
+	routes    *registry
+	upstreams bool // whether to tell of each upstream, too
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(descs chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{requestsDesc, inFlightDesc, splitDesc, durationDesc, fallbacksDesc, unretriedDesc} {
 		descs <- desc
+	}
+	if c.upstreams {
+		describeUpstreams(descs)
 	}
 }
 
@@ -69,13 +73,16 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 		metrics <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(n), k.route, k.group)
 	}
 	for k, d := range durations {
-		metrics <- d.metric(k.route, k.group)
+		metrics <- d.metric(durationDesc, k.route, k.group)
 	}
 	for name, n := range unretried {
 		metrics <- prometheus.MustNewConstMetric(unretriedDesc, prometheus.CounterValue, float64(n), name)
 	}
 	for name, n := range fallbacks {
 		metrics <- prometheus.MustNewConstMetric(fallbacksDesc, prometheus.CounterValue, float64(n), name)
+	}
+	if c.upstreams {
+		c.collectUpstreams(metrics)
 	}
 }
 

@@ -66,7 +66,7 @@ func TestDurationsAreCountedAsPrometheusCountsThem(t *testing.T) {
 		theirs.Observe(d.Seconds())
 		ours.observe(d)
 	}
-	want, got := histogramOf(t, theirs), histogramOf(t, ours.addTo(durationCounts{}).metric("app", production))
+	want, got := histogramOf(t, theirs), histogramOf(t, ours.addTo(durationCounts{}).metric(durationDesc, "app", production))
 	if want.GetSampleCount() != got.GetSampleCount() || !isNear(want.GetSampleSum(), got.GetSampleSum()) {
 		t.Errorf("got %d in %v s, want %d in %v s", got.GetSampleCount(), got.GetSampleSum(), want.GetSampleCount(), want.GetSampleSum())
 	}
@@ -120,8 +120,13 @@ func countedRoute(name string, n int, status int) *route {
 // gather returns the metrics of routes by name and labels.
 func gather(t *testing.T, routes ...*route) map[string]float64 {
 	t.Helper()
+	return gatherFrom(t, &collector{routes: &registry{routes: routes}})
+}
+
+// gatherFrom returns the metrics of a collector by name and labels.
+func gatherFrom(t *testing.T, c *collector) map[string]float64 {
+	t.Helper()
 	metrics := prometheus.NewPedanticRegistry()
-	c := &collector{routes: &registry{routes: routes}}
 	if err := metrics.Register(c); err != nil {
 		t.Fatal(err)
 	}

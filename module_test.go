@@ -217,6 +217,7 @@ func TestWrongSettingsOfTheAppAreRejected(t *testing.T) {
 		`{"https_ports": 1}`:             "decoding module config: proxyos: json: cannot unmarshal number into Go struct field App.https_ports of type []int",
 		`{"https_ports": [1, 0]}`:        "proxyos: invalid configuration: https_ports: port 0 is not a number from 1 to 65535",
 		`{"https_ports": [65536]}`:       "proxyos: invalid configuration: https_ports: port 65536 is not a number from 1 to 65535",
+		`{"upstream_metrics": "on"}`:     "decoding module config: proxyos: json: cannot unmarshal string into Go struct field App.upstream_metrics of type bool",
 		`{"sync_interval": 1}`:           "proxyos: invalid configuration: sync_interval: 1ns is too short; write 100ms or more",
 		`{"sync_interval": "-5s"}`:       "proxyos: invalid configuration: sync_interval: -5s is too short; write 100ms or more",
 		`{"sync_interval": "sometimes"}`: `decoding module config: proxyos: time: invalid duration "sometimes"`,

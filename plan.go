@@ -41,6 +41,7 @@ type plan struct {
 	retryBudget  *RetryBudget                // nil: the default one, for our own retries
 	keptOff      []string                    // why there is no short way; none if there is
 	fastPath     bool                        // whether requests may take the fast ways: a fast lane, and the short way
+	measured     bool                        // whether upstream_metrics is on
 }
 
 // newPlan works out what a handler means. If something is wrong with the handler, the plan
@@ -56,6 +57,7 @@ func newPlan(h *Handler, defaults routeDefaults) (*plan, error) {
 		retryBuffer: defaultRetryBuffer,
 		written:     h.ReverseProxy,
 		fastPath:    defaults.fastPath,
+		measured:    defaults.measured,
 	}
 	if h.FastPath != nil {
 		p.fastPath = *h.FastPath

@@ -77,6 +77,9 @@ func newRoute(p *plan, steering *steering, logger *zap.Logger) *route {
 	for _, g := range r.groups {
 		g.warmUps = newWarmUps(p.slowStart)
 		g.ejector = newEjector(p.eject, g, r.title, logger)
+		if p.measured {
+			g.measure()
+		}
 	}
 	r.budget = newRetryBudget(p.retryBudget, r.requests)
 	return r

@@ -43,6 +43,7 @@ type upstreamState struct {
 	requests atomic.Uint64
 	errors   atomic.Uint64
 	inFlight atomic.Int64
+	measures *upstreamMeasures // nil if upstream_metrics has never been on
 
 	holders []*reverseproxy.Upstream // of the configs that have it, the latest last
 }
@@ -104,6 +105,16 @@ func (g *groupState) acquire(upstream *reverseproxy.Upstream) (state *upstreamSt
 	}
 	state.holders = append(state.holders, upstream)
 	return state, before
+}
+
+// measure returns what is counted of an acquired upstream besides attempts.
+func (g *groupState) measure(state *upstreamState) *upstreamMeasures {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if state.measures == nil {
+		state.measures = new(upstreamMeasures)
+	}
+	return state.measures
 }
 
 // release gives up the state of an upstream, which is gone if no config has it any more. It

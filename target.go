@@ -15,10 +15,12 @@ type target struct {
 	upstream *reverseproxy.Upstream
 	group    string                 // its name
 	counts   *upstreamState         // nil for an upstream from a dynamic source
+	measures *upstreamMeasures      // nil if upstream_metrics is off, and for an upstream from a dynamic source
 	before   *reverseproxy.Upstream // in the config before this one, which has its health; nil if there is none
 	stop     *expressStop           // nil if the route has no short way
 	gate     *gate                  // nil if the address may stand for several servers, or a request decides its name
 
+	isRepeat  bool        // an earlier one of the group has the same address, and so the same counts
 	checkedAs string      // the address that an active health check names it by
 	late      bool        // the address is settled by each request, or may change
 	unhealthy atomic.Bool // an active health check says so

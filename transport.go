@@ -122,10 +122,12 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	at.direct(req)
 	dropOffer(req.Header)
+	began := at.measures.begin()
 	res, err := t.send(j, at, req)
 	if err != nil {
 		return nil, t.failed(j, at, req, err)
 	}
+	at.measures.answered(began)
 	j.answered = res.StatusCode
 	j.group.ejector.observe(at, res.StatusCode >= http.StatusInternalServerError)
 	if !t.breaker.isClosed() {
@@ -169,6 +171,7 @@ func (t *transport) failed(j *journey, at *target, req *http.Request, err error)
 	if fault == upstreamFault {
 		if at.counts != nil {
 			at.counts.errors.Add(1)
+			at.measures.failed(err)
 		}
 		j.group.ejector.observe(at, true)
 		switch {

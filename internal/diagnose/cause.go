@@ -55,6 +55,14 @@ const (
 	RedirectLoop     Cause = "redirects_to_https"          // it redirects to HTTPS, though the client came by HTTPS
 )
 
+// Causes are those that Of finds, but for Unknown.
+var Causes = [...]Cause{
+	NoSuchHost, NoResolver, Refused, NoSocket, SocketDenied, EmptyPlaceholder, SchemeInValue, ProxyFailed, Unreachable,
+	ConnectTimeout, Timeout, Reset, Closed,
+	PlainHTTP, NotTLS, SpeaksTLS, SpeaksHTTP1, NotHTTP2, SpeaksH2C, HTTP2Refused,
+	UnknownAuthority, WrongName, Expired, NotYetValid, BadCertificate, NotPinned, ClientCert, OldTLS, HandshakeRefused,
+}
+
 // Of finds the cause of a failed attempt in its error. It is Unknown for no error, for one that
 // is not known, and for a request that its client gave up.
 func Of(err error) Cause {

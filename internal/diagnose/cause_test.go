@@ -5,8 +5,34 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"os"
+	"regexp"
 	"testing"
 )
+
+// Whoever counts by cause must know all causes before any has come.
+func TestCausesHasEachCauseThatAnErrorCanHave(t *testing.T) {
+	declared, err := os.ReadFile("cause.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[Cause]bool{Unknown: true, Stale: true, RedirectLoop: true} // which no error has
+	for _, c := range Causes {
+		if known[c] {
+			t.Errorf("%q is there twice", c)
+		}
+		known[c] = true
+	}
+	all := regexp.MustCompile(`(?m)^\t\w+ +Cause = "(\w*)"`).FindAllSubmatch(declared, -1)
+	if len(all) != len(known) {
+		t.Errorf("%d causes are declared, %d are known", len(all), len(known))
+	}
+	for _, one := range all {
+		if !known[Cause(one[1])] {
+			t.Errorf("there is no %q in Causes", one[1])
+		}
+	}
+}
 
 func TestOfText(t *testing.T) {
 	for text, want := range map[string]Cause{
