@@ -165,6 +165,7 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 
 // Provision makes a plan of the handler, and loads its route.
 func (h *Handler) Provision(ctx caddy.Context) error {
+	ctx = ownContext(ctx)
 	where := placeOf(ctx)
 	return where.explain(h.Name, h.load(ctx, where))
 }
