@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 )
 
 func init() {
@@ -39,7 +41,9 @@ type App struct {
 	routes   registry
 	lanes    map[string]*lane // shared by the routes that do not configure a transport
 	steering *steering
+	events   *events
 	stop     context.CancelFunc
+	watching sync.WaitGroup
 }
 
 const defaultSyncInterval = 5 * time.Second
@@ -60,9 +64,15 @@ func (a *App) Provision(ctx caddy.Context) error {
 	}
 	a.lanes = make(map[string]*lane)
 	a.steering = newSteering(&a.routes, ctx.Storage(), time.Duration(a.SyncInterval), ctx.Logger())
-	if err := (healthEvents{}).subscribe(ctx); err != nil {
+	loaded, err := ctx.App("events")
+	if err != nil {
 		return err
 	}
+	eventsApp := loaded.(*caddyevents.App)
+	if err := (healthEvents{}).subscribe(eventsApp); err != nil {
+		return err
+	}
+	a.events = newEvents(eventsApp, a.steering.isRunning, ctx.Logger())
 	if err := ctx.GetMetricsRegistry().Register(&collector{routes: &a.routes, upstreams: a.UpstreamMetrics}); err != nil {
 		return fmt.Errorf("registering metrics: %w", err)
 	}
@@ -119,7 +129,8 @@ func (a *App) Validate() error {
 func (a *App) Start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	a.stop = cancel
-	go watchAvailability(ctx, a.routes.all())
+	a.watching.Go(func() { watchAvailability(ctx, a.routes.all(), a.events) })
+	go a.events.run()
 	a.steering.start(ctx)
 	return nil
 }
@@ -127,7 +138,9 @@ func (a *App) Start() error {
 // Stop ends what Start began.
 func (a *App) Stop() error {
 	a.stop()
+	a.watching.Wait()
 	a.steering.stop()
+	a.events.stop()
 	return nil
 }
 

@@ -23,6 +23,7 @@ var certWatches = caddy.NewUsagePool()
 type certWatchers struct {
 	route  string
 	logger *zap.Logger
+	emit   func(event string, data map[string]any)
 	byDial map[string]*certs.Watch
 	keys   []string // in certWatches
 
@@ -56,7 +57,12 @@ func (w *certWatchers) watch(b backend, dial, host string, tlsConfig *tls.Config
 	w.byDial[b.dial], w.byDial[dial] = watch, watch
 
 	logger := w.logger.With(zap.String("upstream", b.address.String()), zap.String("route", w.route))
-	observer := watch.Attach(func(r certs.Report) { logCertificate(logger, r) })
+	observer := watch.Attach(func(r certs.Report) {
+		logCertificate(logger, r)
+		if r.News == certs.Changed {
+			w.emit(certificateEvent, map[string]any{"upstream": b.dial, "event": "changed"})
+		}
+	})
 	w.observers = append(w.observers, observer)
 	roots := tlsConfig.RootCAs
 	tlsConfig.VerifyConnection = func(state tls.ConnectionState) error {

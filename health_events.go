@@ -20,12 +20,8 @@ type checkedHandler interface {
 }
 
 // subscribe subscribes to the events of a config.
-func (healthEvents) subscribe(ctx caddy.Context) error {
-	app, err := ctx.App("events")
-	if err != nil {
-		return err
-	}
-	return app.(*caddyevents.App).Subscribe(&caddyevents.Subscription{
+func (healthEvents) subscribe(app *caddyevents.App) error {
+	return app.Subscribe(&caddyevents.Subscription{
 		Events:   []string{"healthy", "unhealthy"},
 		Modules:  []caddy.ModuleID{"http.handlers.proxyos"},
 		Handlers: []caddyevents.Handler{healthEvents{}},

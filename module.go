@@ -182,6 +182,7 @@ func (h *Handler) load(ctx caddy.Context, where place) error {
 	}
 	h.route = newRoute(p, app.steering, ctx.Logger())
 	h.route.place = where
+	h.route.events, h.route.origin = app.events, ctx
 	h.route.title = app.routes.title(h.route, p.firstAddress())
 	if twin := app.routes.named(h.Name); twin != nil {
 		h.route.isNew = twin.isNew

@@ -17,7 +17,8 @@ type document struct {
 
 	Upstreams map[string]upstreamOverrides // by the route's name
 
-	extra fields
+	resetBy map[string]string // who has reset routes here, by name; not stored
+	extra   fields
 }
 
 // upstreamsOf returns the overrides of a route's upstreams, which may be changed; the document

@@ -46,6 +46,8 @@ type route struct {
 	provisioned bool
 	transport   *transport // nil if the route's transport is not http
 	steering    *steering
+	events      *events
+	origin      caddy.Context // whose module is the handler, which its events come from
 	logger      *zap.Logger
 }
 

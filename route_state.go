@@ -36,6 +36,7 @@ type groupState struct {
 
 	mu        sync.Mutex
 	upstreams map[string]*upstreamState // by dial address
+	toldLost  bool                      // the subscribers to events know that it is lost
 }
 
 // upstreamState counts the attempts at an upstream.
@@ -44,6 +45,7 @@ type upstreamState struct {
 	errors   atomic.Uint64
 	inFlight atomic.Int64
 	measures *upstreamMeasures // nil if upstream_metrics has never been on
+	told     toldUpstream      // guarded by the group's lock
 
 	holders []*reverseproxy.Upstream // of the configs that have it, the latest last
 }

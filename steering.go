@@ -96,6 +96,7 @@ func (s *steering) reset(ctx context.Context, route *route, by string) error {
 	return s.change(ctx, route, by, func(doc *document) bool {
 		_, ok := doc.Routes[route.name]
 		delete(doc.Routes, route.name)
+		doc.resetBy = map[string]string{route.name: by}
 		return ok
 	})
 }
@@ -160,6 +161,7 @@ func (s *steering) putInForce(doc document, followed bool) {
 	}
 	running := s.running()
 	isAnothers := running != nil && running != s
+	hasRun := running == s || s.settled // so a share that changes now has been in force
 	for _, route := range s.routes.all() {
 		if route.name == "" || isAnothers && !route.isNew {
 			continue
@@ -170,7 +172,11 @@ func (s *steering) putInForce(doc document, followed bool) {
 		}
 		was := route.split.current().percent
 		route.state.override.put(doc.Routes[route.name], s.settled)
-		if now := route.split.current().percent; followed && now != was {
+		now := route.split.current().percent
+		if now != was && hasRun {
+			route.emitSplit(was, doc.resetBy[route.name])
+		}
+		if now != was && followed {
 			s.logger.Info("traffic split changed to match the storage", zap.String("route", route.name),
 				zap.Float64("from", was), zap.Float64("to", now))
 		}
@@ -189,7 +195,11 @@ func (s *steering) review(now time.Time) (untold bool) {
 		if route.name == "" {
 			continue
 		}
+		was := route.split.current().percent
 		if o, v := route.state.override.review(route.split, now); o != nil {
+			if route.split.current().percent != was {
+				route.emitSplit(was, "")
+			}
 			s.tell(route, o, v)
 			untold = untold || v.edited || v.joins
 		}

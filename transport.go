@@ -50,7 +50,7 @@ func newTransport(r *route, p *plan) *transport {
 		proxyProtocol: p.base != nil && p.base.ProxyProtocol != "",
 		breaker:       r.breaker,
 		lanes:         make(map[string]*lane),
-		certs:         &certWatchers{route: r.title, logger: r.logger},
+		certs:         &certWatchers{route: r.title, logger: r.logger, emit: r.emit},
 		failures:      newDiagnostician(r.title, r.logger),
 		logger:        r.logger,
 		warnUnchecked: r.warnUnchecked,
