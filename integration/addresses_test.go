@@ -24,7 +24,7 @@ func TestAnHTTPSAddressIsVerified(t *testing.T) {
 	app := untrusted(t, "app", "")
 	bothWays(t, "proxyos https://"+app.Addr, `{"handler": "proxyos", "upstreams": ["https://`+app.Addr+`"]}`, func(t *testing.T, s *server) {
 		s.Wants(http.StatusBadGateway, "")
-		s.wantsX509Error()
+		wantsX509Error(s)
 	})
 	if got := app.Requests.Load(); got != 0 {
 		t.Errorf("%d requests reached the upstream whose certificate nobody trusts", got)
@@ -68,7 +68,7 @@ func TestAnHTTPSAddressOnADetectedPortIsNotVerified(t *testing.T) {
 			`{"handler": "proxyos", "upstreams": ["https://`+app.Addr+`"], "skip_tls_verify": false}`,
 			func(t *testing.T, s *server) {
 				s.Wants(http.StatusBadGateway, "")
-				s.wantsX509Error()
+				wantsX509Error(s)
 			})
 	})
 	if app.Requests.Load() != before {
@@ -86,7 +86,7 @@ func TestAPrivateCAIsTrustedWhereItIsWritten(t *testing.T) {
 		other := proxytest.NewAuthority(t)
 		s := run(t, "proxyos {\nupstream "+app.Addr+" {\ntls_trust_pool file "+other.File+"\n}\n}")
 		s.Wants(http.StatusBadGateway, "")
-		s.wantsX509Error()
+		wantsX509Error(s)
 	})
 }
 
@@ -178,14 +178,14 @@ func TestDetectedPortsAreWarnedOfOnceARoute(t *testing.T) {
 }
 
 // wantsX509Error fails the test unless the log says that a certificate was refused.
-func (s *server) wantsX509Error() {
-	s.t.Helper()
+func wantsX509Error(s *server) {
+	s.T.Helper()
 	for _, entry := range s.Logs.Entries("x509: certificate signed by unknown authority") {
 		if entry["level"] == "error" {
 			return
 		}
 	}
-	s.t.Errorf("no x509 error in the log:\n%s", s.Logs)
+	s.T.Errorf("no x509 error in the log:\n%s", s.Logs)
 }
 
 func TestSkipTLSVerifyLeavesTheClientsTLSAlone(t *testing.T) {

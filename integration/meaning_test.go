@@ -51,7 +51,7 @@ func TestAnAddressThatARequestDecidesContradictsNone(t *testing.T) {
 	bothForms(t, "proxyos {\nname app\nupstream https://"+pinned.Addr+" {\ntls_pin "+strings.Repeat("ab", 32)+"\nweight 0\n}\nto {http.request.header.X-To}\n}", func(t *testing.T, s *server) {
 		before := pinned.Requests.Load()
 		ask := func(to string) int {
-			req := s.request("GET", "/", nil)
+			req := s.Request("GET", "/", nil)
 			req.Header.Set("X-To", to)
 			res, err := s.Client.Do(req)
 			if err != nil {
@@ -74,7 +74,7 @@ func TestAnAddressThatARequestDecidesContradictsNone(t *testing.T) {
 		if entries := s.Logs.Entries("its upstream contradicts another one"); len(entries) != 1 || entries[0]["level"] != "error" {
 			t.Errorf("logged is %v", entries)
 		}
-		if got := fmt.Sprint(s.healths()); got != "[up up]" {
+		if got := fmt.Sprint(s.Healths()); got != "[up up]" {
 			t.Errorf("the upstreams are %s", got)
 		}
 	})
@@ -129,7 +129,7 @@ func TestDynamicUpstreamsHaveTheirGroupsMeaning(t *testing.T) {
 	bothForms(t, "proxyos {\nname app\nupstream https://"+secure.Addr+" {\nskip_tls_verify\n}\n"+
 		"staging {\ndynamic a app.test "+port+" {\nresolvers "+names.Addr+"\n}\nskip_tls_verify off\n}\nstaging_when header X-Group staging\nstaging_fallback off\ntransport http {\ntls\n}\n}", func(t *testing.T, s *server) {
 		s.Wants(http.StatusOK, "secure")
-		req := s.request("GET", "/", nil)
+		req := s.Request("GET", "/", nil)
 		req.Header.Set("X-Group", "staging")
 		res, err := s.Client.Do(req)
 		if err != nil {
@@ -146,8 +146,8 @@ func TestDynamicUpstreamsHaveTheirGroupsMeaning(t *testing.T) {
 func TestAServerNameFromTheRequestGoesWithAnIPv6Address(t *testing.T) {
 	app := untrusted(t, "app", "")
 	s := run(t, "proxyos {\nupstream https://[::ffff:127.0.0.1]:"+proxytest.PortOf(t, app.Addr)+" {\nskip_tls_verify\ntls_server_name {http.request.header.X-Name}\n}\n}")
-	if got := s.do(s.request("GET", "/", nil, "X-Name", "app.test")); got.body != "app" || app.Last().TLS.ServerName != "app.test" {
-		t.Errorf("it answers %d %q", got.StatusCode, got.body)
+	if got := s.Do(s.Request("GET", "/", nil, "X-Name", "app.test")); got.Body != "app" || app.Last().TLS.ServerName != "app.test" {
+		t.Errorf("it answers %d %q", got.StatusCode, got.Body)
 	}
 }
 
@@ -172,7 +172,7 @@ func TestConnectionsForDifferentServerNamesAreKeptApart(t *testing.T) {
 		t.Run(versions, func(t *testing.T) {
 			s := run(t, "proxyos {\nupstream https://"+listener.Addr().String()+" {\ntls_server_name {http.request.header.X-Name}\ntls_trust_pool file "+ca.File+"\n}\ntransport http {\nversions "+versions+"\n}\n}")
 			ask := func(name string) (int, string) {
-				req := s.request("GET", "/", nil)
+				req := s.Request("GET", "/", nil)
 				req.Header.Set("X-Name", name)
 				res, err := s.Client.Do(req)
 				if err != nil {
@@ -210,14 +210,14 @@ func TestAServerNameThatDoesNotFitFailsNoOtherRequest(t *testing.T) {
 	ca := proxytest.NewAuthority(t)
 	app := signedBy(t, ca, "app", "", "app.test")
 	s := run(t, "proxyos {\nupstream https://"+app.Addr+" {\ntls_server_name {http.request.header.X-Name}\ntls_trust_pool file "+ca.File+"\n}\n}")
-	failed := s.crowd(8, 400, func() *http.Request {
-		res, err := s.Client.Do(s.request("GET", "/", nil, "X-Name", "nobody.test"))
+	failed := s.Crowd(8, 400, func() *http.Request {
+		res, err := s.Client.Do(s.Request("GET", "/", nil, "X-Name", "nobody.test"))
 		if err != nil {
 			t.Error(err)
 		} else if res.Body.Close(); res.StatusCode != http.StatusBadGateway {
 			t.Errorf("a name that the certificate does not have gets %d", res.StatusCode)
 		}
-		return s.request("GET", "/", nil, "X-Name", "app.test")
+		return s.Request("GET", "/", nil, "X-Name", "app.test")
 	})
 	if failed > 0 {
 		t.Errorf("%d of 400 requests fail", failed)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/proxyos/caddy-proxyos/integration/lab"
 )
 
 // Whatever is wrong with what somebody writes, the answer says what to do about it. There are three
@@ -12,9 +14,9 @@ import (
 func TestOddCommandLinesAreToldWhatToDo(t *testing.T) {
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 	c := newChild(t)
-	c.write(adapt(t, c.blueGreen(prod, stag, "traffic_split 10")+"http://"+freeAddr(t)+" {\nproxyos "+prod.Addr+" {\nname single\n}\n}\n"+
+	c.Write(adapt(t, c.BlueGreen(prod, stag, "traffic_split 10")+"http://"+freeAddr(t)+" {\nproxyos "+prod.Addr+" {\nname single\n}\n}\n"+
 		"http://unnamed.example {\nproxyos "+prod.Addr+"\n}\n"))
-	c.start()
+	c.Start()
 	const notPercent, outside = "is not a percentage; write a number from 0 to 100", "is outside 0 to 100"
 	for _, test := range []struct {
 		line string
@@ -80,17 +82,17 @@ func TestOddCommandLinesAreToldWhatToDo(t *testing.T) {
 		if i := len(args) - 1; !strings.HasPrefix(args[0], "-") && !strings.Contains(test.line, "--address") && args[0] != "explain" && args[0] != "probe" && args[i] != "--drain" && args[max(0, i-1)] != "--" {
 			args = append(args, "--address", c.Admin)
 		}
-		output, err := c.cli(append([]string{"proxyos"}, args...)...).CombinedOutput()
+		output, err := c.CLI(append([]string{"proxyos"}, args...)...).CombinedOutput()
 		flat := strings.Join(strings.Fields(string(output)), " ")
 		code := 0
 		if err != nil {
-			code = exitCode(err)
+			code = lab.ExitCode(err)
 		}
 		if code != test.code || !strings.Contains(flat, test.want) || !strings.HasPrefix(flat, "Error: ") {
 			t.Errorf("caddy proxyos %s exits with %d, want %d with %q:\n%s", test.line, code, test.code, test.want, output)
 		}
 	}
-	if r := c.route(); r.TrafficSplit != 10 {
+	if r := c.Route(); r.TrafficSplit != 10 {
 		t.Errorf("a command that failed has made the split %v %%", r.TrafficSplit)
 	}
 }
@@ -165,8 +167,8 @@ func TestOddAdminRequestsAreToldWhatToDo(t *testing.T) {
 		{"GET", "app/override", ``, 405, "use DELETE"},
 		{"DELETE", "app", ``, 405, "use GET or PATCH"},
 	} {
-		status, answer := s.ask(test.method, "/proxyos/routes/"+test.path, test.body)
-		if message := fmt.Sprint(decode[map[string]any](t, answer)["error"]); status != test.status || !strings.Contains(message, test.want) {
+		status, answer := s.Ask(test.method, "/proxyos/routes/"+test.path, test.body)
+		if message := fmt.Sprint(lab.Decode[map[string]any](t, answer)["error"]); status != test.status || !strings.Contains(message, test.want) {
 			t.Errorf("%s %s %.40s: %d %s, want %d with %q", test.method, test.path, test.body, status, message, test.status, test.want)
 		}
 	}

@@ -18,7 +18,7 @@ func TestProbeWritesOnlyItsOwnWords(t *testing.T) {
 		}
 	})
 	for range 5 {
-		command := newChild(t).cli("proxyos", "probe", "--timeout", "1s", server.Addr)
+		command := newChild(t).CLI("proxyos", "probe", "--timeout", "1s", server.Addr)
 		var output, errors bytes.Buffer
 		command.Stdout, command.Stderr = &output, &errors
 		if err := command.Run(); err == nil {

@@ -54,7 +54,7 @@ func throughProxy(t *testing.T, scheme, proxy string) (hint string, status int, 
 	t.Setenv("NO_PROXY", "")
 	c := startChild(t, "proxyos "+scheme+"://app.invalid {\nskip_tls_verify\n}")
 	status, _ = c.Get("/")
-	output, err := c.cli("proxyos", "probe", "--timeout", "3s", scheme+"://app.invalid").Output()
+	output, err := c.CLI("proxyos", "probe", "--timeout", "3s", scheme+"://app.invalid").Output()
 	if _, exited := err.(*exec.ExitError); err != nil && !exited {
 		t.Fatal(err)
 	}

@@ -52,11 +52,11 @@ func init() { caddy.RegisterModule(new(testSource)) }
 func TestDynamicUpstreamsAreAskedForAtEachRequest(t *testing.T) {
 	backends, addresses := pool(t, "a", "b")
 	bothForms(t, "proxyos {\ndynamic harness"+addresses+"\n}", func(t *testing.T, s *server) {
-		if counts := s.tally(10); counts["a"] != 5 || counts["b"] != 5 {
+		if counts := s.Tally(10); counts["a"] != 5 || counts["b"] != 5 {
 			t.Errorf("10 requests: %v, want 5 each", counts)
 		}
-		if got := s.do(s.request("GET", "/", nil, "X-Upstream", backends[1].Addr)); got.body != "b" {
-			t.Errorf("a request for b went to %s", got.body)
+		if got := s.Do(s.Request("GET", "/", nil, "X-Upstream", backends[1].Addr)); got.Body != "b" {
+			t.Errorf("a request for b went to %s", got.Body)
 		}
 	})
 }
@@ -66,19 +66,19 @@ func TestDynamicUpstreamsObeyTheRulesOfTheGroup(t *testing.T) {
 	staging, stagingAddresses := pool(t, "x", "y")
 	bothForms(t, "proxyos {\ndynamic harness"+addresses+"\nstaging {\ndynamic harness"+stagingAddresses+"\nlb_policy first\n}\ntraffic_split 25\nfail_duration 1h\n}",
 		func(t *testing.T, s *server) {
-			if counts := s.tally(40); counts["a"] != 15 || counts["b"] != 15 || counts["x"] != 10 {
+			if counts := s.Tally(40); counts["a"] != 15 || counts["b"] != 15 || counts["x"] != 10 {
 				t.Errorf("40 requests: %v, want 15 to a, 15 to b and 10 to x", counts)
 			}
 			staging[0].Stop()
-			if counts := s.tally(40); counts["y"] != 10 {
+			if counts := s.Tally(40); counts["y"] != 10 {
 				t.Errorf("40 requests without x: %v, want 10 to y", counts)
 			}
 			staging[1].Stop()
-			if counts := s.tally(40); counts["a"]+counts["b"] != 40 {
+			if counts := s.Tally(40); counts["a"]+counts["b"] != 40 {
 				t.Errorf("40 requests without staging: %v, want all to production", counts)
 			}
 			production[0].Stop()
-			if counts := s.tally(40); counts["b"] != 40 {
+			if counts := s.Tally(40); counts["b"] != 40 {
 				t.Errorf("40 requests without a: %v, want all to b", counts)
 			}
 			for _, b := range append(production[:1:1], staging...) {
@@ -139,7 +139,7 @@ func TestDynamicAAndSRVResolveNames(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bothForms(t, test.directives, func(t *testing.T, s *server) {
-				counts := s.tally(30)
+				counts := s.Tally(30)
 				if counts["a"]+counts["b"] != 30 {
 					t.Errorf("30 requests: %v, want all answered by a and b", counts)
 				}
@@ -159,7 +159,7 @@ func TestDynamicUpstreamsOnDetectedPortsSpeakHTTPS(t *testing.T) {
 	secure := untrusted(t, "secure", ":8443")
 	plainOne := plain(t, "plain", "")
 	bothForms(t, "proxyos {\ndynamic harness "+secure.Addr+" "+plainOne.Addr+"\n}", func(t *testing.T, s *server) {
-		if counts := s.tally(10); counts["secure"] != 5 || counts["plain"] != 5 {
+		if counts := s.Tally(10); counts["secure"] != 5 || counts["plain"] != 5 {
 			t.Errorf("10 requests: %v, want 5 each", counts)
 		}
 		if got := secure.Last(); got.TLS == nil || got.Host != s.Addr {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/proxyos/caddy-proxyos/integration/lab"
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
@@ -23,12 +24,12 @@ func deadAndAlive(t testing.TB, options string) (directives string, alive *backe
 
 func TestClientsDoNotNoticeADeadUpstream(t *testing.T) {
 	directives, alive, names := deadAndAlive(t, "")
-	s := runQuietly(t, directives)
+	s := lab.RunQuietly(t, directives)
 	started := time.Now()
-	if failed := s.crowd(32, 10_000, func() *http.Request { return s.request("GET", "/", nil) }); failed > 0 {
+	if failed := s.Crowd(32, 10_000, func() *http.Request { return s.Request("GET", "/", nil) }); failed > 0 {
 		t.Errorf("%d of 10,000 GET requests failed", failed)
 	}
-	if failed := s.crowd(32, 10_000, func() *http.Request { return s.request("POST", "/", strings.NewReader("hello")) }); failed > 0 {
+	if failed := s.Crowd(32, 10_000, func() *http.Request { return s.Request("POST", "/", strings.NewReader("hello")) }); failed > 0 {
 		t.Errorf("%d of 10,000 POST requests failed", failed)
 	}
 	if got := alive.Requests.Load(); got != 20_000 {
@@ -44,15 +45,15 @@ func TestClientsDoNotNoticeADeadUpstream(t *testing.T) {
 func TestADeadUpstreamIsTriedByOneRequestEachPeriod(t *testing.T) {
 	const period = 200 * time.Millisecond
 	directives, _, names := deadAndAlive(t, "fail_duration 200ms")
-	s := runQuietly(t, directives)
+	s := lab.RunQuietly(t, directives)
 	for range 2 { // of those that meet it first at once, some may not wait for the one that dials
-		if failed := s.crowd(1, 1, func() *http.Request { return s.request("GET", "/", nil) }); failed > 0 {
+		if failed := s.Crowd(1, 1, func() *http.Request { return s.Request("GET", "/", nil) }); failed > 0 {
 			t.Fatal("a request failed")
 		}
 	}
 	started := time.Now()
 	for time.Since(started) < 5*period {
-		if failed := s.crowd(32, 320, func() *http.Request { return s.request("GET", "/", nil) }); failed > 0 {
+		if failed := s.Crowd(32, 320, func() *http.Request { return s.Request("GET", "/", nil) }); failed > 0 {
 			t.Fatalf("%d requests failed", failed)
 		}
 	}
@@ -88,11 +89,11 @@ func TestAnUpstreamThatHasFailedIsTrustedOnceItHasAnswered(t *testing.T) {
 			}
 		}()
 		<-arrived
-		if counts := s.tally(20); counts["b"] != 20 {
+		if counts := s.Tally(20); counts["b"] != 20 {
 			t.Errorf("while a is on trial, 20 requests went to %v, want all to b", counts)
 		}
 		close(release)
-		eventually(t, "a has its share again", func() bool { return s.tally(20)["a"] == 10 })
+		eventually(t, "a has its share again", func() bool { return s.Tally(20)["a"] == 10 })
 		a.Answer(nil)
 	})
 }
@@ -139,7 +140,7 @@ func TestABodyThatWasPartlySentIsNotSentAgain(t *testing.T) {
 		before := app.Requests.Load()
 		for _, method := range []string{"POST", "PUT", "GET"} {
 			// longer than what is sent before the answer is looked for
-			req := s.request(method, "/", strings.NewReader(strings.Repeat("x", 1<<20)))
+			req := s.Request(method, "/", strings.NewReader(strings.Repeat("x", 1<<20)))
 			req.Close = true
 			if res, err := s.Client.Do(req); err == nil { // the connection may be reset first
 				res.Body.Close()
@@ -163,14 +164,14 @@ func TestARetryTakesNoTurn(t *testing.T) {
 	bothForms(t, "proxyos "+dead+" "+a.Addr+" "+b.Addr+" {\nfail_duration 0\nretry_budget off\n}", func(t *testing.T, s *server) {
 		// each turn of the dead one is taken over by the upstream whose turn is next,
 		// which has that turn all the same
-		if counts := s.tally(300); counts["a"]+counts["b"] != 300 || counts["a"] < 100 || counts["b"] < 100 {
+		if counts := s.Tally(300); counts["a"]+counts["b"] != 300 || counts["a"] < 100 || counts["b"] < 100 {
 			t.Errorf("300 requests: %v, want at least the 100 turns of each upstream that is up", counts)
 		}
 	})
 	t.Run("of the split", func(t *testing.T) {
 		staging := plain(t, "staging", "")
 		s := run(t, "proxyos "+dead+" "+a.Addr+" {\nstaging "+staging.Addr+"\ntraffic_split 25\nfail_duration 0\nretry_budget off\n}")
-		if counts := s.tally(400); counts["staging"] != 100 || counts["a"] != 300 {
+		if counts := s.Tally(400); counts["staging"] != 100 || counts["a"] != 300 {
 			t.Errorf("400 requests: %v, want 100 for staging", counts)
 		}
 	})

@@ -9,35 +9,36 @@ import (
 	"testing"
 	"time"
 
+	"github.com/proxyos/caddy-proxyos/integration/lab"
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 func TestAMixedPoolIsCheckedEachInItsOwnWay(t *testing.T) {
-	kinds := allKinds(t)
+	kinds := lab.AllKinds(t)
 	directives := "proxyos {\n"
 	for _, kind := range kinds {
-		directives += kind.option + "\n"
-		kind.backend.Answer(func(w http.ResponseWriter, r *http.Request) {
-			io.WriteString(w, kind.name) // the health check's path answers, too
+		directives += kind.Option + "\n"
+		kind.Backend.Answer(func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, kind.Name) // the health check's path answers, too
 		})
 	}
 	directives += "health_uri /up\nhealth_interval 20ms\nhealth_timeout 2s\nfail_duration 0\n}"
 	bothForms(t, directives, func(t *testing.T, s *server) {
-		eventually(t, "all upstreams serve", func() bool { return len(s.tally(2*len(kinds))) == len(kinds) })
+		eventually(t, "all upstreams serve", func() bool { return len(s.Tally(2*len(kinds))) == len(kinds) })
 		for _, down := range kinds {
-			down.backend.Stop()
-			eventually(t, down.name+" is down", func() bool { return down.failsNow(s) })
-			if counts := s.tally(12); counts[down.name] != 0 || len(counts) != len(kinds)-1 {
-				t.Errorf("without %s: %v, want the same for each of the others", down.name, counts)
+			down.Backend.Stop()
+			eventually(t, down.Name+" is down", func() bool { return failsNow(down, s) })
+			if counts := s.Tally(12); counts[down.Name] != 0 || len(counts) != len(kinds)-1 {
+				t.Errorf("without %s: %v, want the same for each of the others", down.Name, counts)
 			}
-			down.backend.Start()
-			eventually(t, down.name+" is up again", func() bool { return s.tally(len(kinds))[down.name] > 0 })
+			down.Backend.Start()
+			eventually(t, down.Name+" is up again", func() bool { return s.Tally(len(kinds))[down.Name] > 0 })
 		}
 		for _, kind := range kinds {
 			wants := map[string]string{"h2c": "HTTP/2.0", "verified": "HTTP/2.0", "skipped": "HTTP/2.0"}
-			eventually(t, kind.name+" is asked for /up", func() bool { return kind.backend.Last().URL.Path == "/up" })
-			if got := kind.backend.Last().Proto; wants[kind.name] != "" && got != wants[kind.name] {
-				t.Errorf("%s is checked over %s, want %s", kind.name, got, wants[kind.name])
+			eventually(t, kind.Name+" is asked for /up", func() bool { return kind.Backend.Last().URL.Path == "/up" })
+			if got := kind.Backend.Last().Proto; wants[kind.Name] != "" && got != wants[kind.Name] {
+				t.Errorf("%s is checked over %s, want %s", kind.Name, got, wants[kind.Name])
 			}
 		}
 	})
@@ -45,13 +46,13 @@ func TestAMixedPoolIsCheckedEachInItsOwnWay(t *testing.T) {
 
 // failsNow tells whether the active check has marked the upstream down: no request is
 // tried there any more.
-func (k kind) failsNow(s *server) bool {
+func failsNow(k lab.Kind, s *server) bool {
 	s.Logs.Forget()
-	if counts := s.tally(10); counts["502"] > 0 {
+	if counts := s.Tally(10); counts["502"] > 0 {
 		return false
 	}
 	for _, entry := range s.Logs.Entries("upstream roundtrip") {
-		if upstream, _ := entry["upstream"].(string); strings.Contains(upstream, k.backend.Addr) {
+		if upstream, _ := entry["upstream"].(string); strings.Contains(upstream, k.Backend.Addr) {
 			return false
 		}
 	}
@@ -69,7 +70,7 @@ func TestAnUnverifiableUpstreamIsDown(t *testing.T) {
 			}
 			return false
 		})
-		if counts := s.tally(10); counts["right"] != 10 || wrong.Requests.Load() != 0 {
+		if counts := s.Tally(10); counts["right"] != 10 || wrong.Requests.Load() != 0 {
 			t.Errorf("10 requests: %v, want all answered by the other", counts)
 		}
 	})
@@ -95,7 +96,7 @@ func TestHealthPortAndHealthUpstreamKeepTheUpstreamsOwnWay(t *testing.T) {
 			if got := checks.Last(); got.TLS == nil || got.Header.Get("Proxyos-Health-Target") != "" {
 				t.Errorf("the check came with TLS %v and header %v", got.TLS != nil, got.Header)
 			}
-			if counts := s.tally(9); len(counts) != 3 {
+			if counts := s.Tally(9); len(counts) != 3 {
 				t.Errorf("9 requests: %v, want 3 each, since all checks pass", counts)
 			}
 			if failed := s.Logs.Entries("HTTP request failed"); len(failed) > 0 {
@@ -103,11 +104,11 @@ func TestHealthPortAndHealthUpstreamKeepTheUpstreamsOwnWay(t *testing.T) {
 			}
 			checks.Stop()
 			eventually(t, "the verified one is down, by its check alone", func() bool {
-				counts := s.tally(10)
+				counts := s.Tally(10)
 				return counts["verified"] == 0 && counts["skipped"] == 5 && counts["plain"] == 5
 			})
 			checks.Start()
-			eventually(t, "it is up again", func() bool { return s.tally(9)["verified"] == 3 })
+			eventually(t, "it is up again", func() bool { return s.Tally(9)["verified"] == 3 })
 		})
 	})
 	t.Run("upstream", func(t *testing.T) {
@@ -160,9 +161,9 @@ func TestActiveChecksLookAtWhatIsConfigured(t *testing.T) {
 		bothForms(t, "proxyos "+app.Addr+" "+other.Addr+" {\nhealth_uri /up\nhealth_interval 20ms\nhealth_body fine\nhealth_fails 2\nhealth_passes 2\n}", func(t *testing.T, s *server) {
 			s.Wants(http.StatusOK, "fine")
 			word.Store("ill")
-			eventually(t, "the app is down", func() bool { return s.tally(4)["fine too"] == 4 })
+			eventually(t, "the app is down", func() bool { return s.Tally(4)["fine too"] == 4 })
 			word.Store("fine")
-			eventually(t, "the app is up", func() bool { return s.tally(4)["fine"] == 2 })
+			eventually(t, "the app is up", func() bool { return s.Tally(4)["fine"] == 2 })
 		})
 	})
 }
@@ -180,7 +181,7 @@ func TestPassiveChecksStrikeByStatusLatencyAndCount(t *testing.T) {
 			backends[0].Answer(test.bad)
 			bothForms(t, "proxyos"+addresses+" {\nfail_duration 1h\nmax_fails 2\n"+test.option+"\n}", func(t *testing.T, s *server) {
 				before := backends[0].Requests.Load()
-				s.tally(10)
+				s.Tally(10)
 				if got := backends[0].Requests.Load() - before; got != 2 {
 					t.Errorf("the bad upstream has had %d of 10 requests, want the 2 that it may fail", got)
 				}
@@ -195,7 +196,7 @@ func TestPassiveChecksStrikeByStatusLatencyAndCount(t *testing.T) {
 		done := make(chan struct{})
 		go func() { s.Get("/"); close(done) }()
 		<-arrived
-		if counts := s.tally(10); counts["free"] != 10 {
+		if counts := s.Tally(10); counts["free"] != 10 {
 			t.Errorf("10 requests: %v, want all to the one that is free", counts)
 		}
 		close(release)
@@ -214,7 +215,7 @@ func TestAnUpstreamThatFailedIsAvoidedForTheTimeGiven(t *testing.T) {
 		t.Run(test.options, func(t *testing.T) {
 			bothForms(t, "proxyos "+app.Addr+" "+other.Addr+" {\nlb_policy first\n"+test.options+"\n}", func(t *testing.T, s *server) {
 				app.Stop()
-				s.tally(6)
+				s.Tally(6)
 				tries := 0
 				for _, entry := range s.Logs.Entries("upstream roundtrip") {
 					if entry["upstream"] == app.Addr {

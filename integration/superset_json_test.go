@@ -16,6 +16,7 @@ import (
 
 	proxyos "github.com/proxyos/caddy-proxyos"
 
+	"github.com/proxyos/caddy-proxyos/integration/lab"
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
@@ -35,7 +36,7 @@ func TestUnknownFieldsAreRefusedWhereverTheyStand(t *testing.T) {
 		"handle_response": [{"match": {"status_code": [5]}, "routes": [{"handle": [{"handler": "static_response", "status_code": "404"}]}]}]
 	}`
 	s := newServer(t)
-	if err := s.validate(s.Routes(strings.Replace(handler, `, "ca": {"provider": "inline", "trusted_ca_certs": []}`, "", 1))); err != nil {
+	if err := s.Validate(s.Routes(strings.Replace(handler, `, "ca": {"provider": "inline", "trusted_ca_certs": []}`, "", 1))); err != nil {
 		t.Fatalf("it is refused without an unknown field: %v", err)
 	}
 	var value any
@@ -55,7 +56,7 @@ func TestUnknownFieldsAreRefusedWhereverTheyStand(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := s.validate(s.Routes(string(encoded))); err == nil || !strings.Contains(err.Error(), "nonsense") {
+				if err := s.Validate(s.Routes(string(encoded))); err == nil || !strings.Contains(err.Error(), "nonsense") {
 					t.Errorf("an unknown field in %s: %v", path, err)
 				}
 				delete(inner, "nonsense")
@@ -131,7 +132,7 @@ func TestEverySubdirectiveOfReverseProxyMeansTheSame(t *testing.T) {
 			"JSON":                strings.ReplaceAll(string(stock), `"handler":"reverse_proxy"`, `"handler":"proxyos"`),
 			"JSON, fast_path off": strings.ReplaceAll(string(stock), `"handler":"reverse_proxy"`, `"fast_path":false,"handler":"proxyos"`),
 		} {
-			if err := s.validate(config); err != nil {
+			if err := s.Validate(config); err != nil {
 				t.Errorf("%s, from %s: %v", name, form, err)
 			}
 		}
@@ -147,7 +148,7 @@ func TestEveryFieldOfReverseProxyIsTaken(t *testing.T) {
 		}
 		// of no JSON type that any field has, so that the field's own decoder complains
 		handler := fmt.Sprintf(`{"handler": "proxyos", "upstreams": [{"dial": "127.0.0.1:3000"}], %q: [[true]]}`, name)
-		if err := s.validate(s.Routes(handler)); err == nil || strings.Contains(err.Error(), "unknown field") {
+		if err := s.Validate(s.Routes(handler)); err == nil || strings.Contains(err.Error(), "unknown field") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -181,10 +182,10 @@ func TestWhatReverseProxyRefusesIsRefused(t *testing.T) {
 	} {
 		t.Run(directives, func(t *testing.T) {
 			s := newServer(t)
-			if s.refusal(fmt.Sprintf(directives, "reverse_proxy")) == nil {
+			if refusal(s, fmt.Sprintf(directives, "reverse_proxy")) == nil {
 				t.Fatal("reverse_proxy does not refuse it")
 			}
-			if s.refusal(fmt.Sprintf(directives, "proxyos")) == nil {
+			if refusal(s, fmt.Sprintf(directives, "proxyos")) == nil {
 				t.Error("it is not refused")
 			}
 		})
@@ -221,22 +222,22 @@ func takenBy(t *testing.T, taker, refuser, directives string) {
 	t.Helper()
 	t.Run(taker+": "+directives, func(t *testing.T) {
 		s := newServer(t)
-		if err := s.refusal(fmt.Sprintf(directives, taker)); err != nil {
+		if err := refusal(s, fmt.Sprintf(directives, taker)); err != nil {
 			t.Errorf("%s refuses it: %v", taker, err)
 		}
-		if s.refusal(fmt.Sprintf(directives, refuser)) == nil {
+		if refusal(s, fmt.Sprintf(directives, refuser)) == nil {
 			t.Errorf("%s takes it", refuser)
 		}
 	})
 }
 
 // refusal returns why directives do not load, or nil.
-func (s *server) refusal(directives string) error {
+func refusal(s *server, directives string) error {
 	config, err := proxytest.AdaptCaddyfile(s.Site(directives))
 	if err != nil {
 		return err
 	}
-	return s.validate(string(config))
+	return s.Validate(string(config))
 }
 
 func TestExamplesLoadFromCaddyfileAndFromTheJSONOfTheirHandlers(t *testing.T) {
@@ -252,14 +253,14 @@ func TestExamplesLoadFromCaddyfileAndFromTheJSONOfTheirHandlers(t *testing.T) {
 				t.Fatal(err)
 			}
 			config := adapt(t, string(text))
-			if err := s.validate(config); err != nil {
+			if err := s.Validate(config); err != nil {
 				t.Errorf("the Caddyfile: %v", err)
 			}
 			var value any
 			if err := json.Unmarshal([]byte(config), &value); err != nil {
 				t.Fatal(err)
 			}
-			eachObject(value, func(object map[string]any) {
+			lab.EachObject(value, func(object map[string]any) {
 				if object["handler"] != "proxyos" {
 					return
 				}

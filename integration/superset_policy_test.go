@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/proxyos/caddy-proxyos/integration/lab"
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
@@ -22,11 +23,11 @@ func pool(t testing.TB, names ...string) (backends []*backend, addresses string)
 }
 
 // names requests a path several times, and returns the bodies in the order they came.
-func (s *server) names(n int, newRequest func(i int) *http.Request) []string {
-	s.t.Helper()
+func names(s *server, n int, newRequest func(i int) *http.Request) []string {
+	s.T.Helper()
 	var names []string
 	for i := range n {
-		names = append(names, s.do(newRequest(i)).body)
+		names = append(names, s.Do(newRequest(i)).Body)
 	}
 	return names
 }
@@ -39,7 +40,7 @@ func always(names []string) bool {
 func TestUpstreamsTakeTurnsByDefault(t *testing.T) {
 	_, addresses := pool(t, "a", "b", "c")
 	bothForms(t, "proxyos"+addresses, func(t *testing.T, s *server) {
-		got := s.names(6, func(int) *http.Request { return s.request("GET", "/", nil) })
+		got := names(s, 6, func(int) *http.Request { return s.Request("GET", "/", nil) })
 		for _, name := range []string{"a", "b", "c"} {
 			if strings.Count(strings.Join(got[:3], ""), name) != 1 || strings.Count(strings.Join(got[3:], ""), name) != 1 {
 				t.Errorf("six requests went to %v, want each upstream once in each three", got)
@@ -51,11 +52,11 @@ func TestUpstreamsTakeTurnsByDefault(t *testing.T) {
 func TestEverySelectionPolicyOfCaddysChooses(t *testing.T) {
 	_, addresses := pool(t, "a", "b", "c")
 	get := func(fields ...string) func(*server, int) *http.Request {
-		return func(s *server, _ int) *http.Request { return s.request("GET", "/", nil, fields...) }
+		return func(s *server, _ int) *http.Request { return s.Request("GET", "/", nil, fields...) }
 	}
 	varied := func(path, field string) func(*server, int) *http.Request {
 		return func(s *server, i int) *http.Request {
-			req := s.request("GET", strings.ReplaceAll(path, "%", fmt.Sprint(i)), nil)
+			req := s.Request("GET", strings.ReplaceAll(path, "%", fmt.Sprint(i)), nil)
 			if field != "" {
 				req.Header.Set(field, fmt.Sprint("value", i))
 			}
@@ -83,7 +84,7 @@ func TestEverySelectionPolicyOfCaddysChooses(t *testing.T) {
 		t.Run(test.policy, func(t *testing.T) {
 			bothForms(t, "proxyos"+addresses+" {\nlb_policy "+test.policy+"\n}", func(t *testing.T, s *server) {
 				if test.sticks != nil {
-					got := s.names(20, func(i int) *http.Request { return test.sticks(s, i) })
+					got := names(s, 20, func(i int) *http.Request { return test.sticks(s, i) })
 					if !always(got) {
 						t.Errorf("requests that should go to one upstream went to %v", got)
 					}
@@ -92,7 +93,7 @@ func TestEverySelectionPolicyOfCaddysChooses(t *testing.T) {
 					return
 				}
 				counts := make(map[string]int)
-				for _, name := range s.names(60, func(i int) *http.Request { return test.spread(s, i) }) {
+				for _, name := range names(s, 60, func(i int) *http.Request { return test.spread(s, i) }) {
 					counts[name]++
 				}
 				// of equals, random_choose prefers those that come first
@@ -110,17 +111,17 @@ func TestEverySelectionPolicyOfCaddysChooses(t *testing.T) {
 func TestTheCookiePolicySticksByItsCookie(t *testing.T) {
 	_, addresses := pool(t, "a", "b", "c")
 	bothForms(t, "proxyos"+addresses+" {\nlb_policy cookie session secret\n}", func(t *testing.T, s *server) {
-		first := s.do(s.request("GET", "/", nil))
+		first := s.Do(s.Request("GET", "/", nil))
 		if len(first.Cookies()) != 1 || first.Cookies()[0].Name != "session" {
 			t.Fatalf("cookies %v, want one of the name session", first.Cookies())
 		}
-		got := s.names(20, func(int) *http.Request {
-			req := s.request("GET", "/", nil)
+		got := names(s, 20, func(int) *http.Request {
+			req := s.Request("GET", "/", nil)
 			req.AddCookie(first.Cookies()[0])
 			return req
 		})
-		if got[0] != first.body || !always(got) {
-			t.Errorf("a client of %s went to %v", first.body, got)
+		if got[0] != first.Body || !always(got) {
+			t.Errorf("a client of %s went to %v", first.Body, got)
 		}
 	})
 }
@@ -132,7 +133,7 @@ func TestAPolicyLeavesOutWhatIsDown(t *testing.T) {
 			s := run(t, "proxyos"+addresses+" {\nlb_policy "+policy+"\n}")
 			backends[0].Stop()
 			backends[2].Stop()
-			if counts := s.tally(20); counts["b"] != 20 {
+			if counts := s.Tally(20); counts["b"] != 20 {
 				t.Errorf("20 requests: %v, want all answered by b", counts)
 			}
 		})
@@ -144,7 +145,7 @@ func TestEachGroupHasAPolicyOfItsOwn(t *testing.T) {
 	_, staging := pool(t, "x", "y")
 	bothForms(t, "proxyos"+production+" {\nlb_policy first\nstaging"+staging+" {\nlb_policy round_robin\n}\ntraffic_split 50\n}",
 		func(t *testing.T, s *server) {
-			if counts := s.tally(40); counts["a"] != 20 || counts["x"] != 10 || counts["y"] != 10 {
+			if counts := s.Tally(40); counts["a"] != 20 || counts["x"] != 10 || counts["y"] != 10 {
 				t.Errorf("40 requests: %v, want 20 to a, 10 to x and 10 to y", counts)
 			}
 		})
@@ -210,12 +211,12 @@ func TestTheSharesOfTheOthersStayExactWhenOneIsDown(t *testing.T) {
 	directives := "proxyos {\nupstream " + backends[0].Addr + " {\nweight 5\n}\nupstream " + backends[1].Addr +
 		" {\nweight 3\n}\nupstream " + backends[2].Addr + " {\nweight 2\n}\nfail_duration 1h\n}"
 	bothForms(t, directives, func(t *testing.T, s *server) {
-		if counts := s.tally(100); counts["five"] != 50 || counts["three"] != 30 || counts["two"] != 20 {
+		if counts := s.Tally(100); counts["five"] != 50 || counts["three"] != 30 || counts["two"] != 20 {
 			t.Errorf("100 requests: %v, want 50, 30 and 20", counts)
 		}
 		backends[0].Stop()
-		s.tally(10) // finds out
-		if counts := s.tally(100); counts["three"] != 60 || counts["two"] != 40 {
+		s.Tally(10) // finds out
+		if counts := s.Tally(100); counts["three"] != 60 || counts["two"] != 40 {
 			t.Errorf("100 requests without the first: %v, want 60 and 40", counts)
 		}
 		backends[0].Start()
@@ -238,9 +239,9 @@ func TestAThousandUpstreamsGetExactlyTheirWeights(t *testing.T) {
 		total += weight
 		directives += fmt.Sprintf("upstream http://%s {\nweight %d\n}\n", address, weight)
 	}
-	s := runQuietly(t, directives+"transport http {\nkeepalive off\n}\n}")
+	s := lab.RunQuietly(t, directives+"transport http {\nkeepalive off\n}\n}")
 	for cycle := range 2 {
-		counts := s.tally(total)
+		counts := s.Tally(total)
 		for address, weight := range weights {
 			if counts[address] != weight {
 				t.Errorf("cycle %d: an upstream of weight %d has had %d of %d requests", cycle, weight, counts[address], total)

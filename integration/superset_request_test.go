@@ -7,23 +7,24 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/proxyos/caddy-proxyos/integration/lab"
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 func TestHostIsKeptForEveryKindOfUpstream(t *testing.T) {
-	for _, kind := range allKinds(t) {
-		t.Run(kind.name, func(t *testing.T) {
-			bothForms(t, "proxyos {\n"+kind.option+"\n}", func(t *testing.T, s *server) {
-				s.do(s.request("GET", "/", nil))
-				if got := kind.backend.Last(); got.Host != s.Addr || got.Header.Get("X-Forwarded-Host") != s.Addr {
+	for _, kind := range lab.AllKinds(t) {
+		t.Run(kind.Name, func(t *testing.T) {
+			bothForms(t, "proxyos {\n"+kind.Option+"\n}", func(t *testing.T, s *server) {
+				s.Do(s.Request("GET", "/", nil))
+				if got := kind.Backend.Last(); got.Host != s.Addr || got.Header.Get("X-Forwarded-Host") != s.Addr {
 					t.Errorf("the upstream got Host %q and X-Forwarded-Host %q, want %q", got.Host, got.Header.Get("X-Forwarded-Host"), s.Addr)
 				}
 			})
 			t.Run("unless it is overridden", func(t *testing.T) {
-				bothForms(t, "proxyos {\n"+kind.option+"\nheader_up Host {upstream_hostport}\n}", func(t *testing.T, s *server) {
-					s.do(s.request("GET", "/", nil))
-					want := kind.backend.Addr
-					if got := kind.backend.Last(); got.Host != want && kind.name != "socket" || got.Host == s.Addr {
+				bothForms(t, "proxyos {\n"+kind.Option+"\nheader_up Host {upstream_hostport}\n}", func(t *testing.T, s *server) {
+					s.Do(s.Request("GET", "/", nil))
+					want := kind.Backend.Addr
+					if got := kind.Backend.Last(); got.Host != want && kind.Name != "socket" || got.Host == s.Addr {
 						t.Errorf("the upstream got Host %q, want %q", got.Host, want)
 					}
 				})
@@ -55,7 +56,7 @@ func TestXRealIPIsTheClientsAddress(t *testing.T) {
 				options = "to " + app.Addr + "\n" + options
 			}
 			bothForms(t, "proxyos {\n"+options+"\n}", func(t *testing.T, s *server) {
-				s.do(s.request("GET", "/", nil, test.sent...))
+				s.Do(s.Request("GET", "/", nil, test.sent...))
 				if got := app.Last().Header.Values("X-Real-Ip"); strings.Join(got, ",") != test.want {
 					t.Errorf("the upstream got X-Real-IP %q, want %q", got, test.want)
 				}
@@ -65,7 +66,7 @@ func TestXRealIPIsTheClientsAddress(t *testing.T) {
 	t.Run("from a trusted proxy", func(t *testing.T) {
 		s := newServer(t)
 		s.MustLoad("{\nservers {\ntrusted_proxies static 127.0.0.1\n}\n}\n" + s.Site("proxyos "+app.Addr))
-		s.do(s.request("GET", "/", nil, forged...))
+		s.Do(s.Request("GET", "/", nil, forged...))
 		if got := app.Last().Header.Get("X-Real-Ip"); got != "7.7.7.7" {
 			t.Errorf("the upstream got X-Real-IP %q, want 7.7.7.7", got)
 		}
@@ -82,7 +83,7 @@ func TestTrustedProxiesOfTheRouteKeepWhatTheySay(t *testing.T) {
 	} {
 		t.Run(options, func(t *testing.T) {
 			bothForms(t, "proxyos "+app.Addr+" {\n"+options+"\n}", func(t *testing.T, s *server) {
-				s.do(s.request("GET", "/", nil, "X-Forwarded-For", "7.7.7.7"))
+				s.Do(s.Request("GET", "/", nil, "X-Forwarded-For", "7.7.7.7"))
 				if got := app.Last().Header.Get("X-Forwarded-For"); got != want {
 					t.Errorf("the upstream got X-Forwarded-For %q, want %q", got, want)
 				}
@@ -110,9 +111,9 @@ func TestHeadersMethodAndURIAreChangedAsConfigured(t *testing.T) {
 		header_down +X-Group {http.proxyos.group}
 	}`
 	bothForms(t, directives, func(t *testing.T, s *server) {
-		got := s.do(s.request("POST", "/path?q=1", strings.NewReader("hello"), "X-Added", "zero", "X-Gone", "yes", "X-Changed", "abc"))
-		if want := "PUT /new/path?q=1&new=2"; got.body != want {
-			t.Errorf("the upstream got %q, want %q", got.body, want)
+		got := s.Do(s.Request("POST", "/path?q=1", strings.NewReader("hello"), "X-Added", "zero", "X-Gone", "yes", "X-Changed", "abc"))
+		if want := "PUT /new/path?q=1&new=2"; got.Body != want {
+			t.Errorf("the upstream got %q, want %q", got.Body, want)
 		}
 		up := app.Last().Header
 		if fmt.Sprint(up["X-Added"], up["X-Set"], up["X-Gone"], up["X-Changed"]) != fmt.Sprint([]string{"zero", "one"}, []string{app.Addr}, []string{}, []string{"bbc"}) {
@@ -131,7 +132,7 @@ func TestABufferedRequestMayBeRepeated(t *testing.T) {
 		t.Run(options, func(t *testing.T) {
 			body := strings.Repeat("x", 1<<19) // longer than what is sent before the answer is looked for
 			bothForms(t, "proxyos "+dead.Addr+" "+app.Addr+" {\nfail_duration 0\nlb_policy first\nlb_retry_match method POST\n"+options+"\n}", func(t *testing.T, s *server) {
-				req := s.request("POST", "/", strings.NewReader(body))
+				req := s.Request("POST", "/", strings.NewReader(body))
 				req.Close = true
 				res, err := s.Client.Do(req)
 				if err != nil {

@@ -9,6 +9,8 @@ import (
 	"net/textproto"
 	"strings"
 	"testing"
+
+	"github.com/proxyos/caddy-proxyos/integration/lab"
 )
 
 func TestResponsesAreHandledAsConfigured(t *testing.T) {
@@ -61,9 +63,9 @@ func TestResponsesAreHandledAsConfigured(t *testing.T) {
 			{"/gone", "was 410", 404, "yes", ""},
 			{"/broken", "from the app", 503, "yes", "yes"},
 		} {
-			got := s.do(s.request("GET", test.path, nil))
-			if got.StatusCode != test.status || got.body != test.body || got.Header.Get("X-App") != test.app || got.Header.Get("X-Other") != test.other {
-				t.Errorf("%s: got %d %q %v, want %+v", test.path, got.StatusCode, got.body, got.Header, test)
+			got := s.Do(s.Request("GET", test.path, nil))
+			if got.StatusCode != test.status || got.Body != test.body || got.Header.Get("X-App") != test.app || got.Header.Get("X-Other") != test.other {
+				t.Errorf("%s: got %d %q %v, want %+v", test.path, got.StatusCode, got.Body, got.Header, test)
 			}
 		}
 	})
@@ -80,30 +82,30 @@ func TestAResponseMayBeHandledByAnotherRoute(t *testing.T) {
 	})
 	bothForms(t, "proxyos "+app.Addr+" {\n@denied status 401\nhandle_response @denied {\nproxyos "+login.Addr+"\n}\n}", func(t *testing.T, s *server) {
 		s.Wants(http.StatusOK, "login")
-		if got := s.do(s.request("GET", "/", nil, "Authorization", "me")); got.body != "app" {
-			t.Errorf("got %q", got.body)
+		if got := s.Do(s.Request("GET", "/", nil, "Authorization", "me")); got.Body != "app" {
+			t.Errorf("got %q", got.Body)
 		}
 	})
 }
 
 func TestEarlyHintsGoThroughEachKindOfUpstream(t *testing.T) {
-	throughEachKind(t, func(t *testing.T, s *server, b *backend) {
+	lab.ThroughEachKind(t, func(t *testing.T, s *server, b *backend) {
 		b.Answer(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Link", "</style.css>; rel=preload")
 			w.WriteHeader(http.StatusEarlyHints)
 			io.WriteString(w, "done")
 		})
 		var hints []string
-		req := s.request("GET", "/", nil)
+		req := s.Request("GET", "/", nil)
 		req = req.WithContext(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
 			Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
 				hints = append(hints, fmt.Sprint(code, header.Get("Link")))
 				return nil
 			},
 		}))
-		got := s.do(req)
-		if want := "103</style.css>; rel=preload"; len(hints) != 1 || hints[0] != want || got.body != "done" || got.StatusCode != http.StatusOK {
-			t.Errorf("hints %q, then %d %q", hints, got.StatusCode, got.body)
+		got := s.Do(req)
+		if want := "103</style.css>; rel=preload"; len(hints) != 1 || hints[0] != want || got.Body != "done" || got.StatusCode != http.StatusOK {
+			t.Errorf("hints %q, then %d %q", hints, got.StatusCode, got.Body)
 		}
 	})
 }
@@ -159,8 +161,8 @@ func TestABufferedResponseIsWhole(t *testing.T) {
 		io.WriteString(w, strings.Repeat("x", 100_000))
 	})
 	bothForms(t, "proxyos "+app.Addr+" {\nresponse_buffers unlimited\n}", func(t *testing.T, s *server) {
-		if got := s.do(s.request("GET", "/", nil)); got.StatusCode != http.StatusCreated || len(got.body) != 100_000 {
-			t.Errorf("got %d and %d bytes", got.StatusCode, len(got.body))
+		if got := s.Do(s.Request("GET", "/", nil)); got.StatusCode != http.StatusCreated || len(got.Body) != 100_000 {
+			t.Errorf("got %d and %d bytes", got.StatusCode, len(got.Body))
 		}
 	})
 }

@@ -28,43 +28,11 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"github.com/proxyos/caddy-proxyos/internal/proxytest"
+	"github.com/proxyos/caddy-proxyos/integration/lab"
 )
 
-// kind is one way in which an upstream can be spoken to.
-type kind struct {
-	name    string
-	backend *backend
-	option  string // the upstream subdirective
-}
-
-// allKinds starts one backend of each kind.
-func allKinds(t testing.TB) []kind {
-	t.Helper()
-	ca := proxytest.NewAuthority(t)
-	plain, h2c, socket := plain(t, "plain", ""), h2c(t, "h2c", ""), unixSocket(t, "socket")
-	verified, skipped := signedBy(t, ca, "verified", ""), untrusted(t, "skipped", "")
-	return []kind{
-		{"plain", plain, "upstream http://" + plain.Addr},
-		{"verified", verified, "upstream https://" + verified.Addr + " {\ntls_trust_pool file " + ca.File + "\n}"},
-		{"skipped", skipped, "upstream https://" + skipped.Addr + " {\nskip_tls_verify\n}"},
-		{"h2c", h2c, "upstream h2c://" + h2c.Addr},
-		{"socket", socket, "upstream unix/" + socket.Addr},
-	}
-}
-
-// throughEachKind runs a test once for each kind of upstream, from Caddyfile and JSON.
-func throughEachKind(t *testing.T, test func(*testing.T, *server, *backend)) {
-	t.Helper()
-	for _, kind := range allKinds(t) {
-		t.Run(kind.name, func(t *testing.T) {
-			bothForms(t, "proxyos {\n"+kind.option+"\n}", func(t *testing.T, s *server) { test(t, s, kind.backend) })
-		})
-	}
-}
-
 func TestWebSocketsGoThroughEachKindOfUpstream(t *testing.T) {
-	throughEachKind(t, func(t *testing.T, s *server, b *backend) {
+	lab.ThroughEachKind(t, func(t *testing.T, s *server, b *backend) {
 		b.Answer(websocket.Handler(func(conn *websocket.Conn) { io.Copy(conn, conn) }).ServeHTTP)
 		conn, err := websocket.Dial("ws://"+s.Addr+"/", "", s.URL)
 		if err != nil {
@@ -88,11 +56,11 @@ func TestWebSocketsGoThroughOverHTTP2ExtendedConnect(t *testing.T) {
 	app := plain(t, "app", "")
 	app.Answer(websocket.Handler(func(conn *websocket.Conn) { io.Copy(conn, conn) }).ServeHTTP)
 	c := newChild(t)
-	c.write(adapt(t, "{\nservers {\nprotocols h1 h2c\n}\n}\n"+c.Site("proxyos "+app.Addr)))
-	c.start()
+	c.Write(adapt(t, "{\nservers {\nprotocols h1 h2c\n}\n}\n"+c.Site("proxyos "+app.Addr)))
+	c.Start()
 
 	body, toServer := io.Pipe()
-	req := c.request("CONNECT", "/", body, ":protocol", "websocket", "Sec-WebSocket-Version", "13", "Origin", c.URL)
+	req := c.Request("CONNECT", "/", body, ":protocol", "websocket", "Sec-WebSocket-Version", "13", "Origin", c.URL)
 	client := cleartextHTTP2()
 	defer client.CloseIdleConnections()
 	res, err := client.Do(req)
@@ -121,7 +89,7 @@ func cleartextHTTP2() *http.Client {
 }
 
 func TestServerSentEventsArriveAsTheyAreSent(t *testing.T) {
-	throughEachKind(t, func(t *testing.T, s *server, b *backend) {
+	lab.ThroughEachKind(t, func(t *testing.T, s *server, b *backend) {
 		received := make(chan struct{})
 		b.Answer(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/event-stream")
@@ -153,19 +121,20 @@ func TestServerSentEventsArriveAsTheyAreSent(t *testing.T) {
 }
 
 func TestAGibibyteGoesUpAndDownInBoundedMemory(t *testing.T) {
-	const size, bound = gibibyte, 64 << 20
-	for _, kind := range allKinds(t) {
-		t.Run(kind.name, func(t *testing.T) {
-			kind.backend.Answer(func(w http.ResponseWriter, r *http.Request) {
+	const bound = 64 << 20
+	size := int64(lab.Sized(1<<30, 1<<27))
+	for _, kind := range lab.AllKinds(t) {
+		t.Run(kind.Name, func(t *testing.T) {
+			kind.Backend.Answer(func(w http.ResponseWriter, r *http.Request) {
 				n, err := io.Copy(io.Discard, r.Body)
 				w.Header().Set("Received", fmt.Sprint(n, err))
 				if r.Method == "GET" {
 					io.CopyN(w, zeros{}, size)
 				}
 			})
-			s := runQuietly(t, "proxyos {\n"+kind.option+"\n}")
+			s := lab.RunQuietly(t, "proxyos {\n"+kind.Option+"\n}")
 			peak := watchHeap(t)
-			if res := s.do(s.request("POST", "/", io.LimitReader(zeros{}, size))); res.Header.Get("Received") != fmt.Sprint(size, nil) {
+			if res := s.Do(s.Request("POST", "/", io.LimitReader(zeros{}, size))); res.Header.Get("Received") != fmt.Sprint(size, nil) {
 				t.Errorf("the upload is answered with %d; the upstream has received %s", res.StatusCode, res.Header.Get("Received"))
 			}
 			res, err := s.Client.Get(s.URL)
@@ -217,7 +186,7 @@ func watchHeap(t testing.TB) (peak func() uint64) {
 }
 
 func TestTrailersGoBothWaysThroughEachKindOfUpstream(t *testing.T) {
-	throughEachKind(t, func(t *testing.T, s *server, b *backend) {
+	lab.ThroughEachKind(t, func(t *testing.T, s *server, b *backend) {
 		b.Answer(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Trailer", "Checksum, Request-Checksum, Length")
 			body, _ := io.ReadAll(r.Body)
@@ -228,11 +197,11 @@ func TestTrailersGoBothWaysThroughEachKindOfUpstream(t *testing.T) {
 			w.Header().Set("Length", fmt.Sprint(r.ContentLength))
 		})
 		// a reader of no known type: the body is sent in chunks
-		req := s.request("POST", "/", io.MultiReader(strings.NewReader("one "), strings.NewReader("two")))
+		req := s.Request("POST", "/", io.MultiReader(strings.NewReader("one "), strings.NewReader("two")))
 		req.Trailer = http.Header{"Checksum": {"of the request"}}
-		got := s.do(req)
-		if got.body != "ONE TWO" {
-			t.Errorf("the body is %q", got.body)
+		got := s.Do(req)
+		if got.Body != "ONE TWO" {
+			t.Errorf("the body is %q", got.Body)
 		}
 		for name, want := range map[string]string{"Checksum": "of the response", "Request-Checksum": "of the request", "Length": "-1"} {
 			if value := got.Trailer.Get(name); value != want {
@@ -243,20 +212,20 @@ func TestTrailersGoBothWaysThroughEachKindOfUpstream(t *testing.T) {
 }
 
 func TestGRPCGoesThroughEachKindOfUpstreamThatSpeaksHTTP2(t *testing.T) {
-	kinds := allKinds(t)
-	socket := kinds[4].backend // speaks HTTP/2 as well, from here on
+	kinds := lab.AllKinds(t)
+	socket := kinds[4].Backend // speaks HTTP/2 as well, from here on
 	socket.Stop()
 	socket.Protocols.SetUnencryptedHTTP2(true)
 	socket.Start()
-	kinds[4].option = "upstream unix+h2c/" + socket.Addr
+	kinds[4].Option = "upstream unix+h2c/" + socket.Addr
 	for _, kind := range kinds[1:] {
-		t.Run(kind.name, func(t *testing.T) {
+		t.Run(kind.Name, func(t *testing.T) {
 			service := grpc.NewServer()
 			checks := health.NewServer()
 			grpc_health_v1.RegisterHealthServer(service, checks)
-			kind.backend.Answer(service.ServeHTTP)
+			kind.Backend.Answer(service.ServeHTTP)
 			s := newServer(t)
-			s.MustLoad("{\nservers {\nprotocols h1 h2c\n}\n}\n" + s.Site("proxyos {\n"+kind.option+"\n}"))
+			s.MustLoad("{\nservers {\nprotocols h1 h2c\n}\n}\n" + s.Site("proxyos {\n"+kind.Option+"\n}"))
 
 			conn, err := grpc.NewClient(s.Addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 			if err != nil {

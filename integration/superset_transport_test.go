@@ -27,9 +27,9 @@ func TestFastCGIIsATransportLikeAnyOther(t *testing.T) {
 	addr := listener.Addr().String()
 	bothForms(t, "proxyos "+addr+" "+freeAddr(t)+" {\ntransport fastcgi {\nroot /srv\n}\n}", func(t *testing.T, s *server) {
 		for range 4 { // half of them are tried on the upstream that is down first
-			got := s.do(s.request("POST", "/index.php", strings.NewReader("hello")))
-			if want := "POST /srv 127.0.0.1 hello"; got.StatusCode != http.StatusOK || got.body != want {
-				t.Errorf("got %d %q, want %q", got.StatusCode, got.body, want)
+			got := s.Do(s.Request("POST", "/index.php", strings.NewReader("hello")))
+			if want := "POST /srv 127.0.0.1 hello"; got.StatusCode != http.StatusOK || got.Body != want {
+				t.Errorf("got %d %q, want %q", got.StatusCode, got.Body, want)
 			}
 		}
 	})
@@ -64,8 +64,8 @@ func TestPortRangesAndPlaceholdersReachTheirUpstreams(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			bothForms(t, test.directives, func(t *testing.T, s *server) {
-				got := s.names(2, func(int) *http.Request {
-					return s.request("GET", "/?rest="+proxytest.PortOf(t, first.Addr)[2:], nil, "X-Upstream", second.Addr)
+				got := names(s, 2, func(int) *http.Request {
+					return s.Request("GET", "/?rest="+proxytest.PortOf(t, first.Addr)[2:], nil, "X-Upstream", second.Addr)
 				})
 				if strings.Join(got, " ") != test.want {
 					t.Errorf("two requests went to %v, want %s", got, test.want)
@@ -100,8 +100,8 @@ func TestHTTP3Upstream(t *testing.T) {
 	go upstream.Serve(packets)
 	t.Cleanup(func() { upstream.Close(); packets.Close() })
 	bothForms(t, "proxyos https://"+packets.LocalAddr().String()+" {\ntransport http {\nversions 3\ntls_trust_pool file "+ca.File+"\n}\n}", func(t *testing.T, s *server) {
-		if got := s.do(s.request("POST", "/", strings.NewReader("hello"))); got.body != "HTTP/3.0 hello" {
-			t.Errorf("got %d %q, want an answer over HTTP/3", got.StatusCode, got.body)
+		if got := s.Do(s.Request("POST", "/", strings.NewReader("hello"))); got.Body != "HTTP/3.0 hello" {
+			t.Errorf("got %d %q, want an answer over HTTP/3", got.StatusCode, got.Body)
 		}
 	})
 	refuses(t, "proxyos http://127.0.0.1:3000 {\ntransport http {\nversions 3\n}\n}", "HTTP/3 needs TLS", "https://127.0.0.1:3000")
@@ -164,7 +164,7 @@ func TestNetworkProxyStandsBetween(t *testing.T) {
 		t.Run(option, func(t *testing.T) {
 			bothForms(t, "proxyos http://"+app.Addr+" https://"+secure.Addr+" {\nskip_tls_verify\nheader_up Host {upstream_hostport}\ntransport http {\n"+option+"\n}\n}", func(t *testing.T, s *server) {
 				before, tunnels := forwarded.Load(), tunnelled.Load()
-				if counts := s.tally(4); counts["app"] != 2 || counts["secure"] != 2 {
+				if counts := s.Tally(4); counts["app"] != 2 || counts["secure"] != 2 {
 					t.Errorf("4 requests: %v, want 2 each", counts)
 				}
 				if forwarded.Load() != before+2 || tunnelled.Load() == tunnels {
@@ -198,7 +198,7 @@ func TestTheRoutesTransportIsTheBaseOfEveryUpstream(t *testing.T) {
 	bothForms(t, "proxyos https://"+verified.Addr+" http://"+app.Addr+" {\ntransport http {\ntls_trust_pool file "+ca.File+"\nlocal_address 127.0.0.9\ncompression off\n}\n}",
 		func(t *testing.T, s *server) {
 			s.Client.Transport.(*http.Transport).DisableCompression = true // the client asks for none
-			if counts := s.tally(4); counts["verified"] != 2 || counts["app"] != 2 {
+			if counts := s.Tally(4); counts["verified"] != 2 || counts["app"] != 2 {
 				t.Errorf("4 requests: %v, want 2 each", counts)
 			}
 			for _, b := range []*backend{verified, app} {
@@ -223,7 +223,7 @@ func TestClientCertificatesArePresentedToTheUpstreamThatTheyAreFor(t *testing.T)
 	cert, key := proxytest.WriteCertificate(t, ca.Issue(t, "client"))
 	bothForms(t, "proxyos {\nupstream https://"+strict.Addr+" {\ntls_trust_pool file "+ca.File+"\ntls_client_auth "+cert+" "+key+"\n}\nupstream https://"+lax.Addr+" {\ntls_trust_pool file "+ca.File+"\ntls_server_name localhost\n}\n}",
 		func(t *testing.T, s *server) {
-			if counts := s.tally(4); counts["strict"] != 2 || counts["lax"] != 2 {
+			if counts := s.Tally(4); counts["strict"] != 2 || counts["lax"] != 2 {
 				t.Errorf("4 requests: %v, want 2 each", counts)
 			}
 			if n := len(strict.Last().TLS.PeerCertificates); n != 1 {

@@ -8,18 +8,20 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/proxyos/caddy-proxyos/integration/lab"
 )
 
 func TestTheVersionsAreTold(t *testing.T) {
 	c := newChild(t)
-	c.write(`{}`)
-	c.start()
+	c.Write(`{}`)
+	c.Start()
 	run := func(args ...string) (code int, stdout, stderr string) {
 		var out, diagnostics strings.Builder
-		command := c.cli(append([]string{"proxyos", "version"}, args...)...)
+		command := c.CLI(append([]string{"proxyos", "version"}, args...)...)
 		command.Stdout, command.Stderr = &out, &diagnostics
 		if err := command.Run(); err != nil {
-			code = exitCode(err)
+			code = lab.ExitCode(err)
 		}
 		return code, out.String(), diagnostics.String()
 	}
@@ -30,12 +32,12 @@ func TestTheVersionsAreTold(t *testing.T) {
 		}
 	}
 	code, stdout, stderr = run("--json")
-	printed := decode[map[string]any](t, stdout)
+	printed := lab.Decode[map[string]any](t, stdout)
 	if code != 0 || stderr != "" || printed["version"] == "" || printed["go"] != runtime.Version() || !strings.HasPrefix(printed["caddy"].(string), "v2.") {
 		t.Errorf("version --json exits with %d:\n%s%s", code, stdout, stderr)
 	}
-	status, answer := c.ask(http.MethodGet, "/proxyos/", "")
-	running := decode[map[string]any](t, answer)
+	status, answer := c.Ask(http.MethodGet, "/proxyos/", "")
+	running := lab.Decode[map[string]any](t, answer)
 	a, _ := json.Marshal(printed)
 	b, _ := json.Marshal(running)
 	if status != http.StatusOK || string(a) != string(b) {
@@ -49,7 +51,7 @@ func TestTheVersionsAreTold(t *testing.T) {
 		{"POST", "/proxyos/", http.StatusMethodNotAllowed, "use GET"},
 		{"GET", "/proxyos/route", http.StatusNotFound, "GET /proxyos/routes lists all routes"},
 	} {
-		if status, answer := c.ask(ask.method, ask.path, ""); status != ask.status || !strings.Contains(answer, ask.want) {
+		if status, answer := c.Ask(ask.method, ask.path, ""); status != ask.status || !strings.Contains(answer, ask.want) {
 			t.Errorf("%s %s: %d %s", ask.method, ask.path, status, answer)
 		}
 	}
@@ -66,7 +68,7 @@ func TestTheImagesHealthCheckIsAnswered(t *testing.T) {
 		t.Fatal("the Dockerfile has no health check of the admin API")
 	}
 	s := run(t, "respond ok") // no route of proxyos
-	if status, answer := s.ask(http.MethodGet, url[1], ""); status != http.StatusOK {
+	if status, answer := s.Ask(http.MethodGet, url[1], ""); status != http.StatusOK {
 		t.Errorf("GET %s: %d %s", url[1], status, answer)
 	}
 }

@@ -13,8 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/caddyserver/caddy/v2"
-
+	"github.com/proxyos/caddy-proxyos/integration/lab"
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
@@ -115,18 +114,18 @@ func TestCaddysAdapterTestsLoadWithTheNameChanged(t *testing.T) {
 			if ours == string(stock) {
 				t.Fatal("no handler to rename in Caddy's JSON")
 			}
-			stockErr, err := s.validate(string(stock)), s.validate(ours)
+			stockErr, err := s.Validate(string(stock)), s.Validate(ours)
 			if (err == nil) != (stockErr == nil) {
 				t.Errorf("reverse_proxy: %v; proxyos: %v", stockErr, err)
 			}
 			if err == nil {
 				loads++
 			}
-			if slow := s.validate(slowed(ours)); (slow == nil) != (err == nil) {
+			if slow := s.Validate(lab.Slowed(ours)); (slow == nil) != (err == nil) {
 				t.Errorf("with fast_path off: %v; on: %v", slow, err)
 			}
 			adapted := adapt(t, renamed(test.caddyfile))
-			if err := s.validate(adapted); (err == nil) != (stockErr == nil) {
+			if err := s.Validate(adapted); (err == nil) != (stockErr == nil) {
 				t.Errorf("from the Caddyfile: reverse_proxy: %v; proxyos: %v", stockErr, err)
 			}
 		})
@@ -134,19 +133,6 @@ func TestCaddysAdapterTestsLoadWithTheNameChanged(t *testing.T) {
 	if loads < 25 {
 		t.Errorf("only %d of the configs load, which proves little", loads)
 	}
-}
-
-// validate provisions a whole config and gives it up again.
-func (s *server) validate(config string) error {
-	prepared, err := s.Prepare(config)
-	if err != nil {
-		return err
-	}
-	var c caddy.Config
-	if err := json.Unmarshal(prepared, &c); err != nil {
-		return err
-	}
-	return caddy.Validate(&c)
 }
 
 // normalized takes from an adapted config the differences that there are meant to be
@@ -157,7 +143,7 @@ func normalized(t testing.TB, config []byte) any {
 	if err := json.Unmarshal(config, &value); err != nil {
 		t.Fatal(err)
 	}
-	eachObject(value, func(object map[string]any) {
+	lab.EachObject(value, func(object map[string]any) {
 		switch object["handler"] {
 		case "proxyos":
 			// Rule 1: the name.
@@ -219,21 +205,6 @@ func dialled(upstreams []any) []any {
 		all = append(all, map[string]any{"dial": address})
 	}
 	return all
-}
-
-// eachObject calls visit for every object in a JSON value, the outer ones first.
-func eachObject(value any, visit func(map[string]any)) {
-	switch value := value.(type) {
-	case map[string]any:
-		visit(value)
-		for _, inner := range value {
-			eachObject(inner, visit)
-		}
-	case []any:
-		for _, inner := range value {
-			eachObject(inner, visit)
-		}
-	}
 }
 
 func indented(value any) string {

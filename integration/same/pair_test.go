@@ -1,0 +1,142 @@
+package same
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// samePair is one request to one configuration, and what its upstreams answer.
+type samePair struct {
+	request *sameRequest
+	answer  *sameAnswer
+}
+
+// seenBy sends the request in all ways at once, and returns what is seen in each.
+func (p *samePair) seenBy(s *server, run *sameRun) []*sameSeen {
+	all := make([]*sameSeen, len(run.ways))
+	var running sync.WaitGroup
+	for i, way := range run.ways {
+		running.Go(func() { all[i] = way.try(s, p.request, p.answer) })
+	}
+	running.Wait()
+	return all
+}
+
+// differences describes how the ways differ in what is seen of the pair, or is empty. steady
+// tells whether the first try was enough to know.
+func (p *samePair) differences(t *testing.T, s *server, run *sameRun) (text string, steady bool) {
+	var stock, ours, slow, fast outcomes
+	for try := range sameRepeats {
+		all := p.seenBy(s, run)
+		slow.note(all[len(all)-2])
+		fast.note(all[len(all)-1])
+		text = slow.difference(&fast)
+		if len(all) == 3 {
+			p.allow(all[0], all[1])
+			stock.note(all[0])
+			ours.note(all[1])
+			text += stock.difference(&ours)
+		}
+		if text == "" {
+			return "", try == 0 && !all[1].forgotten
+		}
+	}
+	return text, false
+}
+
+// check runs pairs one after the other, and reports how the ways differ. again says how to
+// run the same pairs once more.
+func (run *sameRun) check(t *testing.T, s *server, pairs []*samePair, again string) {
+	t.Helper()
+	run.isSteady = true
+	for i, p := range pairs {
+		text, steady := p.differences(t, s, run)
+		run.isSteady = run.isSteady && steady && p.answer.ending != "reset"
+		if text != "" {
+			t.Errorf("pair %d differs; %s\n%s\nrequest %s\nanswer %s\nconfiguration %s\n%s", i, again, text, p.request, p.answer, run.config, strings.Repeat("-", 80))
+		}
+	}
+}
+
+// checkMetrics compares what the metrics say after all the pairs.
+func checkMetrics(t *testing.T, s *server, runs []*sameRun) {
+	t.Helper()
+	res, err := s.Client.Get("http://" + s.Admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	page, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, run := range runs {
+		if !run.isSteady {
+			continue // what differed by chance was counted
+		}
+		var all [][]string
+		for _, way := range run.ways {
+			all = append(all, way.metrics(string(page)))
+		}
+		slow, fast := all[len(all)-2], all[len(all)-1]
+		if len(slow) == 0 {
+			t.Errorf("there are no metrics of %s", run.label)
+		}
+		text := metricDifference("slow", slow, "fast", fast)
+		if len(all) == 3 {
+			text += metricDifference("stock", comparable(all[0]), "slow", comparable(slow))
+		}
+		if text != "" {
+			t.Errorf("%s\nconfiguration %s", text, run.config)
+		}
+	}
+}
+
+// comparable returns the metrics that reverse_proxy has, too, without the handler's name.
+func comparable(lines []string) (kept []string) {
+	for _, line := range lines {
+		if !strings.HasPrefix(line, "caddy_proxyos_") {
+			kept = append(kept, strings.ReplaceAll(line, `handler="reverse_proxy"`, `handler="proxyos"`))
+		}
+	}
+	return kept
+}
+
+// checkAll runs the pairs of each configuration, several configurations at a time.
+func checkAll(t *testing.T, configs []*sameConfig, pairs func(i int) (pairs []*samePair, again string)) {
+	t.Helper()
+	s, runs := newSameRuns(t, configs...)
+	turns := make(chan bool, 3)
+	t.Run("pairs", func(t *testing.T) {
+		for i, run := range runs {
+			t.Run(fmt.Sprint(i), func(t *testing.T) {
+				t.Parallel()
+				turns <- true
+				defer func() { <-turns }()
+				all, again := pairs(i)
+				run.check(t, s, all, again)
+			})
+		}
+	})
+	checkMetrics(t, s, runs)
+}
+
+// metricDifference describes how metrics differ, or is empty.
+func metricDifference(a string, linesA []string, b string, linesB []string) string {
+	var text strings.Builder
+	for _, line := range linesA {
+		if !slices.Contains(linesB, line) {
+			text.WriteString("metrics, only " + a + ": " + line + "\n")
+		}
+	}
+	for _, line := range linesB {
+		if !slices.Contains(linesA, line) {
+			text.WriteString("metrics, only " + b + ": " + line + "\n")
+		}
+	}
+	return text.String()
+}

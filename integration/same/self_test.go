@@ -1,0 +1,58 @@
+package same
+
+import (
+	"strings"
+	"testing"
+)
+
+// The harness is worth nothing if it finds no difference where there is one.
+func TestTheHarnessFindsWhatDiffers(t *testing.T) {
+	for name, test := range map[string]struct {
+		stock, slow, fast []string // lines that only one of them has
+		reported          string
+		clean             bool
+	}{
+		"nothing differs":                       {clean: true},
+		"the upstream gets another field":       {fast: []string{"header_up X-Added 1"}, reported: "X-Added: 1"},
+		"reverse_proxy's upstream does":         {stock: []string{"header_up X-Added 1"}, reported: "X-Added: 1"},
+		"the slow way's does":                   {slow: []string{"header_up -Via"}, reported: "Via: "},
+		"the client gets another field":         {fast: []string{"header_down X-Added 1"}, reported: "X-Added: 1"},
+		"the values of a field are in disorder": {fast: []string{"header_down Set-Cookie a b"}, reported: "Set-Cookie"},
+		"the client gets another status":        {fast: []string{"@ok status 200\nreplace_status @ok 201"}, reported: "201"},
+		"a request is sent twice":               {fast: []string{"unhealthy_status 200\nlb_retries 1\nlb_retry_match expression `{rp.status_code} == 200`"}, reported: "status"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := &sameConfig{upstreams: []string{"plain"}, extra: map[string][]string{"stock": test.stock, "slow": test.slow, "fast": test.fast}}
+			s, runs := newSameRuns(t, c)
+			answer := ok()
+			answer.fields = append(answer.fields, "Set-Cookie: a=1", "Set-Cookie: b=2")
+			p := &samePair{get("1.1"), answer}
+			text, _ := p.differences(t, s, runs[0])
+			if test.clean && text != "" {
+				t.Errorf("it reports %s", text)
+			}
+			if !test.clean && (!strings.Contains(text, test.reported) || !strings.Contains(text, "slow")) {
+				t.Errorf("it reports %q, which does not say %s", text, test.reported)
+			}
+		})
+	}
+}
+
+func TestTheHarnessFindsMetricsThatDiffer(t *testing.T) {
+	if text := metricDifference("slow", []string{"a 1", "b 2"}, "fast", []string{"a 1", "b 3"}); !strings.Contains(text, "only slow: b 2") || !strings.Contains(text, "only fast: b 3") {
+		t.Errorf("it reports %q", text)
+	}
+}
+
+func TestAnotherEndOfTheConnectionIsADifference(t *testing.T) {
+	way := &sameWay{kind: "slow", names: strings.NewReplacer()}
+	one, other := newSameSeen(way), newSameSeen(way)
+	one.add("client", "HTTP/1.1 200 OK", "ended cleanly")
+	other.add("client", "HTTP/1.1 200 OK", "reset")
+	var a, b outcomes
+	a.note(one)
+	b.note(other)
+	if text := a.difference(&b); !strings.Contains(text, "reset") {
+		t.Errorf("it reports %q", text)
+	}
+}
