@@ -343,10 +343,8 @@ func (s *innocents) shareExactly(t *testing.T, n int) {
 func TestHonestClientsNeverNoticeHostileOnes(t *testing.T) {
 	s := newInnocents(t)
 	s.slowly(0)
-	duration, hostile := 10*time.Second, 1000
-	if testing.Short() {
-		duration, hostile = time.Second, 100
-	}
+	seconds := lab.Sized(3, 10, 10)
+	duration, hostile := time.Duration(seconds)*time.Second, 100*seconds
 	var honest, failed, staged atomic.Int64
 	stop := make(chan struct{})
 	var clients sync.WaitGroup

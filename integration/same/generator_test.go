@@ -25,7 +25,7 @@ const maxFailed = 5
 // Set PROXYOS_SAME_PAIRS to try so many pairs, and PROXYOS_SAME_SEED to begin with others, or
 // to try once more those that differed.
 func TestRandomPairsAreTheSameInAllWays(t *testing.T) {
-	pairs, seed := numberFromEnv(t, "PROXYOS_SAME_PAIRS", lab.Sized(300, 60)), numberFromEnv(t, "PROXYOS_SAME_SEED", 1)
+	pairs, seed := numberFromEnv(t, "PROXYOS_SAME_PAIRS", lab.Sized(120, 300, 60)), numberFromEnv(t, "PROXYOS_SAME_SEED", 1)
 	for done, failed := 0, 0; done < pairs && failed < maxFailed; {
 		var configs []*sameConfig
 		var generators []*sameGenerator

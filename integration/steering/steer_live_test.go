@@ -33,7 +33,7 @@ func wantsOpen(t *testing.T, sockets []*socket, when string) {
 // open: each change is in force for the next request, and nothing breaks.
 func TestChangesUnderLoadBreakNothing(t *testing.T) {
 	const clients, open = 64, 200
-	changes := lab.Sized(1000, 60)
+	changes := lab.Sized(250, 1000, 60)
 	s, prod, stag := blueGreen(t, "traffic_split 50")
 	echoes(t, prod)
 	echoes(t, stag)
@@ -76,11 +76,11 @@ func TestChangesUnderLoadBreakNothing(t *testing.T) {
 // reload unless the route has a stream_close_delay, as this one has.
 func TestReloadsUnderLoadLoseNothing(t *testing.T) {
 	const clients, percent = 64, 30
-	reloads := lab.Sized(100, 40)
+	reloads := lab.Sized(50, 100, 40)
 	// No WebSockets with the race detector: as Caddy's reverse_proxy (2.11.9) schedules their end,
 	// with stream_close_delay, it writes a field of a struct that requests copy. The copies do not
 	// use the field, but the detector rightly reports it.
-	open := lab.Sized(200, 0)
+	open := lab.Sized(200, 200, 0)
 	s, prod, stag := blueGreen(t, "traffic_split 30", "stream_close_delay 5m")
 	echoes(t, prod)
 	echoes(t, stag)
