@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -55,14 +56,36 @@ func TestQuickstartSplitsAHundredRequestsAsTheReadmeShows(t *testing.T) {
 	}
 }
 
-// build builds the caddy command.
-func build(t *testing.T) string {
-	t.Helper()
-	binary := filepath.Join(t.TempDir(), "caddy")
+// binaries is a folder for what the tests build.
+var binaries string
+
+func TestMain(m *testing.M) {
+	var err error
+	if binaries, err = os.MkdirTemp("", "caddy"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(binaries)
+	os.Exit(code)
+}
+
+// buildOnce builds the caddy command for all tests that need it.
+var buildOnce = sync.OnceValues(func() (binary string, err error) {
+	binary = filepath.Join(binaries, "caddy")
 	command := exec.Command("go", "build", "-buildvcs=false", "-o", binary, "./cmd/caddy")
 	command.Dir = ".."
 	if output, err := command.CombinedOutput(); err != nil {
-		t.Fatalf("building the caddy command: %v\n%s", err, output)
+		return "", fmt.Errorf("building the caddy command: %w\n%s", err, output)
+	}
+	return binary, nil
+})
+
+// build returns the caddy command.
+func build(t *testing.T) string {
+	t.Helper()
+	binary, err := buildOnce()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return binary
 }
