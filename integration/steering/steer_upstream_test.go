@@ -1,4 +1,4 @@
-package integration
+package steering
 
 import (
 	"fmt"
@@ -12,14 +12,16 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/proxyos/caddy-proxyos/integration/lab"
 )
 
 // steerUpstream sets the state or the weight of an upstream of the route app, such as with
 // {"state": "drain"}, and returns when that is acknowledged.
-func (s *server) steerUpstream(b *backend, body string) {
-	s.t.Helper()
-	if status, answer := s.ask(http.MethodPatch, "/proxyos/routes/app/upstreams/"+b.Addr, body); status != http.StatusOK {
-		s.t.Fatalf("setting %s for %s: %d %s", body, b.Name, status, answer)
+func steerUpstream(t testing.TB, s *server, b *backend, body string) {
+	t.Helper()
+	if status, answer := s.Ask(http.MethodPatch, "/proxyos/routes/app/upstreams/"+b.Addr, body); status != http.StatusOK {
+		t.Fatalf("setting %s for %s: %d %s", body, b.Name, status, answer)
 	}
 }
 
@@ -30,12 +32,12 @@ func farm(t testing.TB, subdirectives ...string) (s *server, all []*backend) {
 		all = append(all, plain(t, name, ""))
 	}
 	s = newServer(t)
-	s.MustLoad(s.farm(all, subdirectives...))
+	s.MustLoad(farmOf(s, all, subdirectives...))
 	return s, all
 }
 
 // farm returns the Caddyfile of such a route.
-func (s *server) farm(all []*backend, subdirectives ...string) string {
+func farmOf(s *server, all []*backend, subdirectives ...string) string {
 	return quiet + s.Site(fmt.Sprintf("proxyos %s %s {\n\tname app\n\tstaging %s %s\n\t%s\n}",
 		all[0].Addr, all[1].Addr, all[2].Addr, all[3].Addr, strings.Join(subdirectives, "\n\t")))
 }
@@ -65,6 +67,7 @@ func (d *drainedRequests) watch(t testing.TB, all []*backend) {
 // command was acknowledged, and the share of the groups stays exact.
 func TestDrainingUnderLoadBreaksNothing(t *testing.T) {
 	const clients, open, percent = 64, 200, 30
+	drains := lab.Sized(50, 250, 15) // of each upstream
 	s, all := farm(t, fmt.Sprint("traffic_split ", percent))
 	var watched drainedRequests
 	watched.watch(t, all)
@@ -117,7 +120,7 @@ func TestDrainingUnderLoadBreaksNothing(t *testing.T) {
 
 	for round := range drains {
 		for i, b := range all {
-			s.steerUpstream(b, `{"state": "drain"}`)
+			steerUpstream(t, s, b, `{"state": "drain"}`)
 			watched.drained[i].Store(watched.epoch.Add(1))
 			if round%10 == 0 && i == 0 {
 				wantsOpen(t, webSockets, fmt.Sprint("round ", round, " "))
@@ -128,7 +131,7 @@ func TestDrainingUnderLoadBreaksNothing(t *testing.T) {
 				pause.Unlock()
 			}
 			watched.drained[i].Store(0)
-			s.steerUpstream(b, `{"state": "ready"}`)
+			steerUpstream(t, s, b, `{"state": "ready"}`)
 		}
 	}
 	close(stop)
@@ -137,7 +140,7 @@ func TestDrainingUnderLoadBreaksNothing(t *testing.T) {
 	if failed.Load() > 0 || watched.late.Load() > 0 {
 		t.Errorf("of %d requests %d failed, and %d reached a drained upstream", sent.Load(), failed.Load(), watched.late.Load())
 	}
-	r := s.route()
+	r := s.Route()
 	for _, g := range r.Groups {
 		if g.Errors > 0 {
 			t.Errorf("%d errors in %s", g.Errors, g.Name)
@@ -158,30 +161,30 @@ func TestUpstreamsAreDrainedAndWeighed(t *testing.T) {
 		"lb_policy weighted_round_robin 1 1"} {
 		t.Run(policy, func(t *testing.T) {
 			s, all := farm(t, policy, "traffic_split 50")
-			s.steerUpstream(all[0], `{"state": "drain"}`)
-			s.steerUpstream(all[3], `{"state": "drain"}`)
-			if got := s.tally(40); got["p2"] != 20 || got["s1"] != 20 {
+			steerUpstream(t, s, all[0], `{"state": "drain"}`)
+			steerUpstream(t, s, all[3], `{"state": "drain"}`)
+			if got := s.Tally(40); got["p2"] != 20 || got["s1"] != 20 {
 				t.Errorf("with p1 and s2 drained, served have %v", got)
 			}
-			s.steerUpstream(all[0], `{"state": "ready"}`)
-			s.steerUpstream(all[1], `{"state": "drain"}`)
-			s.steerUpstream(all[2], `{"state": "drain", "force": true}`) // which leaves staging nobody
-			if got := s.tally(40); got["p1"] != 40 {
+			steerUpstream(t, s, all[0], `{"state": "ready"}`)
+			steerUpstream(t, s, all[1], `{"state": "drain"}`)
+			steerUpstream(t, s, all[2], `{"state": "drain", "force": true}`) // which leaves staging nobody
+			if got := s.Tally(40); got["p1"] != 40 {
 				t.Errorf("with p1 alone left, served have %v", got)
 			}
-			if fallbacks := s.route().Fallbacks; fallbacks != 20 {
+			if fallbacks := s.Route().Fallbacks; fallbacks != 20 {
 				t.Errorf("%d requests fell back, want 20", fallbacks)
 			}
-			s.steerUpstream(all[0], `{"state": "drain", "force": true}`)
-			if got := s.tally(10); got["503"] != 10 {
+			steerUpstream(t, s, all[0], `{"state": "drain", "force": true}`)
+			if got := s.Tally(10); got["503"] != 10 {
 				t.Errorf("with all drained, served have %v", got)
 			}
 			for _, b := range all {
-				if status, answer := s.ask(http.MethodDelete, "/proxyos/routes/app/upstreams/"+b.Addr+"/override", ""); status != http.StatusOK {
+				if status, answer := s.Ask(http.MethodDelete, "/proxyos/routes/app/upstreams/"+b.Addr+"/override", ""); status != http.StatusOK {
 					t.Fatalf("%d %s", status, answer)
 				}
 			}
-			got := s.tally(40)
+			got := s.Tally(40)
 			if got["p1"]+got["p2"] != 20 || got["s1"]+got["s2"] != 20 {
 				t.Errorf("with none drained, served have %v", got)
 			}
@@ -189,20 +192,20 @@ func TestUpstreamsAreDrainedAndWeighed(t *testing.T) {
 	}
 	t.Run("weights", func(t *testing.T) {
 		s, all := farm(t, "traffic_split 50")
-		s.steerUpstream(all[0], `{"weight": 3}`)
-		s.steerUpstream(all[2], `{"weight": 0}`)
-		if got := s.tally(80); got["p1"] != 30 || got["p2"] != 10 || got["s2"] != 40 {
+		steerUpstream(t, s, all[0], `{"weight": 3}`)
+		steerUpstream(t, s, all[2], `{"weight": 0}`)
+		if got := s.Tally(80); got["p1"] != 30 || got["p2"] != 10 || got["s2"] != 40 {
 			t.Errorf("served have %v", got)
 		}
-		if u := s.route().Groups[production].Upstreams[0]; u.Weight != 3 || u.Drained {
+		if u := s.Route().Groups[production].Upstreams[0]; u.Weight != 3 || u.Drained {
 			t.Errorf("p1 is shown as %+v", u)
 		}
-		s.steerUpstream(all[0], `{"weight": 1}`)
-		s.steerUpstream(all[2], `{"weight": 1}`)
-		if status, answer := s.ask(http.MethodGet, "/proxyos/routes/app", ""); status != http.StatusOK || strings.Contains(answer, "override") {
+		steerUpstream(t, s, all[0], `{"weight": 1}`)
+		steerUpstream(t, s, all[2], `{"weight": 1}`)
+		if status, answer := s.Ask(http.MethodGet, "/proxyos/routes/app", ""); status != http.StatusOK || strings.Contains(answer, "override") {
 			t.Errorf("with the configured weights set, the route is %d %s", status, answer)
 		}
-		if got := s.tally(80); got["p1"] != 20 || got["s1"] != 20 {
+		if got := s.Tally(80); got["p1"] != 20 || got["s1"] != 20 {
 			t.Errorf("served have %v", got)
 		}
 	})
@@ -213,7 +216,7 @@ func TestUpstreamsAreDrainedAndWeighed(t *testing.T) {
 func TestAReloadKeepsWhatIsSetForAnUpstream(t *testing.T) {
 	s, all := farm(t, "traffic_split 50")
 	isDrained := func() bool {
-		for _, g := range s.route().Groups {
+		for _, g := range s.Route().Groups {
 			for _, u := range g.Upstreams {
 				if u.Dial == all[0].Addr {
 					return u.Drained
@@ -222,32 +225,32 @@ func TestAReloadKeepsWhatIsSetForAnUpstream(t *testing.T) {
 		}
 		return false
 	}
-	s.steerUpstream(all[0], `{"state": "drain"}`)
-	s.reload(s.farm(all, "traffic_split 50", "lb_retries 1"))
-	if got := s.tally(8); !isDrained() || got["p1"] != 0 {
+	steerUpstream(t, s, all[0], `{"state": "drain"}`)
+	s.Reload(farmOf(s, all, "traffic_split 50", "lb_retries 1"))
+	if got := s.Tally(8); !isDrained() || got["p1"] != 0 {
 		t.Errorf("after a reload, served have %v", got)
 	}
-	first := s.farm(all, "traffic_split 50")
+	first := farmOf(s, all, "traffic_split 50")
 	for name, edited := range map[string]string{
 		"weight": quiet + s.Site(fmt.Sprintf("proxyos {\nname app\nupstream %s {\nweight 2\n}\nupstream %s\nstaging %s %s\ntraffic_split 50\n}",
 			all[0].Addr, all[1].Addr, all[2].Addr, all[3].Addr)),
-		"moved":  s.farm([]*backend{all[2], all[1], all[0], all[3]}, "traffic_split 50"),
-		"gone":   s.farm([]*backend{all[3], all[1], all[2], plain(t, "other", "")}, "traffic_split 50"),
+		"moved":  farmOf(s, []*backend{all[2], all[1], all[0], all[3]}, "traffic_split 50"),
+		"gone":   farmOf(s, []*backend{all[3], all[1], all[2], plain(t, "other", "")}, "traffic_split 50"),
 		"scheme": strings.Replace(first, "proxyos "+all[0].Addr, "proxyos h2c://"+all[0].Addr, 1),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s.reload(first)
-			s.steerUpstream(all[0], `{"state": "ready"}`)
-			s.steerUpstream(all[0], `{"state": "drain"}`)
-			s.reload(edited)
+			s.Reload(first)
+			steerUpstream(t, s, all[0], `{"state": "ready"}`)
+			steerUpstream(t, s, all[0], `{"state": "drain"}`)
+			s.Reload(edited)
 			if isDrained() {
 				t.Error("it is drained though its configuration was edited")
 			}
-			eventually(t, "the storage is told", func() bool { return strings.Contains(s.stored(), "rolled") })
+			eventually(t, "the storage is told", func() bool { return strings.Contains(stored(s), "rolled") })
 			if len(s.Logs.Entries("the configuration of the upstream was edited; what was set at run time no longer applies")) == 0 {
 				t.Error("the log does not say so")
 			}
-			s.reload(first)
+			s.Reload(first)
 			if isDrained() {
 				t.Error("it is drained once more though its configuration was edited")
 			}
@@ -259,7 +262,7 @@ func TestAReloadKeepsWhatIsSetForAnUpstream(t *testing.T) {
 func TestRefusedChangesOfUpstreams(t *testing.T) {
 	s, all := farm(t, "traffic_split 10")
 	path := "/proxyos/routes/app/upstreams/" + all[0].Addr
-	s.steerUpstream(all[1], `{"state": "drain"}`)
+	steerUpstream(t, s, all[1], `{"state": "drain"}`)
 	for _, test := range []struct {
 		method, path, body string
 		want               int
@@ -282,16 +285,16 @@ func TestRefusedChangesOfUpstreams(t *testing.T) {
 		{"GET", path, "", 405, "use PATCH"},
 		{"PATCH", path + "/override", `{"weight": 2}`, 405, "use DELETE"},
 	} {
-		status, answer := s.ask(test.method, test.path, test.body)
+		status, answer := s.Ask(test.method, test.path, test.body)
 		if status != test.want || !strings.Contains(answer, test.says) {
 			t.Errorf("%s %s %.40s: %d %s, want %d and %q", test.method, test.path, test.body, status, answer, test.want, test.says)
 		}
-		if u := s.route().Groups[production].Upstreams[0]; u.Drained || u.Weight != 1 {
+		if u := s.Route().Groups[production].Upstreams[0]; u.Drained || u.Weight != 1 {
 			t.Fatalf("after %s %s %.40s it is %+v", test.method, test.path, test.body, u)
 		}
 	}
-	s.MustLoad(s.farm(all, "traffic_split 10", "lb_policy random"))
-	if status, answer := s.ask("PATCH", path, `{"weight": 2}`); status != http.StatusConflict || !strings.Contains(answer, "remove lb_policy") {
+	s.MustLoad(farmOf(s, all, "traffic_split 10", "lb_policy random"))
+	if status, answer := s.Ask("PATCH", path, `{"weight": 2}`); status != http.StatusConflict || !strings.Contains(answer, "remove lb_policy") {
 		t.Errorf("a weight beside a policy: %d %s", status, answer)
 	}
 }
@@ -300,9 +303,9 @@ func TestAcknowledgedChangesOfUpstreamsSurviveAKill(t *testing.T) {
 	s, all := farm(t) // only for the backends
 	s.MustLoad("{\n}\n")
 	c := newChild(t)
-	c.write(adapt(t, c.farm(all, "traffic_split 50")))
-	c.start()
-	for i := range kills {
+	c.Write(adapt(t, farmOf(c.Server, all, "traffic_split 50")))
+	c.Start()
+	for i := range lab.Sized(50, 50, 10) {
 		b, change, want := all[i%4], `{"weight": 7}`, func(weight int, drained bool) bool { return weight == 7 }
 		switch i % 3 {
 		case 1:
@@ -310,10 +313,10 @@ func TestAcknowledgedChangesOfUpstreamsSurviveAKill(t *testing.T) {
 		case 2:
 			change, want = `{"state": "ready", "weight": 3}`, func(weight int, drained bool) bool { return weight == 3 && !drained }
 		}
-		c.steerUpstream(b, change)
-		c.kill()
-		c.start()
-		u := c.route().Groups[i%4/2].Upstreams[i%2]
+		steerUpstream(t, c.Server, b, change)
+		c.Kill()
+		c.Start()
+		u := c.Route().Groups[i%4/2].Upstreams[i%2]
 		if u.Dial != b.Addr || !want(u.Weight, u.Drained) {
 			t.Fatalf("change %d: %s was acknowledged for %s; after the restart it is %+v", i, change, b.Name, u)
 		}
@@ -328,15 +331,15 @@ func TestInstancesFollowWhatIsSetForAnUpstream(t *testing.T) {
 	for range 3 {
 		c := newChild(t)
 		c.Store = store
-		c.write(adapt(t, c.farm(all, "traffic_split 50")))
-		c.start()
+		c.Write(adapt(t, farmOf(c.Server, all, "traffic_split 50")))
+		c.Start()
 		cluster = append(cluster, c)
 	}
 	for i, b := range all {
-		cluster[i%3].steerUpstream(b, `{"weight": 5}`)
+		steerUpstream(t, cluster[i%3].Server, b, `{"weight": 5}`)
 		acknowledged := time.Now()
 		eventually(t, "the weight is in force everywhere", func() bool {
-			return !slices.ContainsFunc(cluster, func(c *child) bool { return c.route().Groups[i/2].Upstreams[i%2].Weight != 5 })
+			return !slices.ContainsFunc(cluster, func(c *child) bool { return c.Route().Groups[i/2].Upstreams[i%2].Weight != 5 })
 		})
 		if took := time.Since(acknowledged); took > time.Second { // two intervals, as quiet has them
 			t.Errorf("the instances follow after %s", took)

@@ -1,4 +1,4 @@
-package integration
+package steering
 
 import (
 	"fmt"
@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/proxyos/caddy-proxyos/integration/lab"
 )
 
 // A backup serves only while no other upstream of its group is available, before production does
@@ -47,29 +49,29 @@ func TestBackupsServeWhileNobodyElseDoes(t *testing.T) {
 				} else {
 					s.MustLoad(config)
 				}
-				if got := s.tally(40); got["green"] != 20 || got["first"]+got["second"] != 20 {
+				if got := s.Tally(40); got["green"] != 20 || got["first"]+got["second"] != 20 {
 					t.Errorf("with all up, served have %v", got)
 				}
 				green.Stop()
-				if got := s.tally(40); got["green spare"] != 20 || got["first"]+got["second"] != 20 {
+				if got := s.Tally(40); got["green spare"] != 20 || got["first"]+got["second"] != 20 {
 					t.Errorf("with staging's first down, served have %v", got)
 				}
 				first.Stop()
-				s.steerUpstream(second, `{"state": "drain"}`)
-				if got := s.tally(40); got["green spare"] != 20 || got["spare"] != 20 {
+				steerUpstream(t, s, second, `{"state": "drain"}`)
+				if got := s.Tally(40); got["green spare"] != 20 || got["spare"] != 20 {
 					t.Errorf("with only backups left, served have %v", got)
 				}
 				greenSpare.Stop()
-				if got := s.tally(40); got["spare"] != 40 {
+				if got := s.Tally(40); got["spare"] != 40 {
 					t.Errorf("with staging down, served have %v", got)
 				}
 				green.Start()
-				s.steerUpstream(second, `{"state": "ready"}`)
+				steerUpstream(t, s, second, `{"state": "ready"}`)
 				eventually(t, "the others are back", func() bool {
-					got := s.tally(8)
+					got := s.Tally(8)
 					return got["green"] == 4 && got["second"] == 4
 				})
-				if r := s.route(); r.Fallbacks == 0 {
+				if r := s.Route(); r.Fallbacks == 0 {
 					t.Error("no fallback is counted")
 				}
 			})
@@ -80,6 +82,7 @@ func TestBackupsServeWhileNobodyElseDoes(t *testing.T) {
 // An upstream that comes back gets its turns by and by; the group's share never changes.
 func TestSlowStart(t *testing.T) {
 	const percent = 40
+	slowStart := time.Duration(lab.Sized(4, 30, 20)) * time.Second // where each request takes long, it is a part of it
 	s := newServer(t)
 	var all []*backend
 	for _, name := range []string{"p1", "p2", "p3", "p4", "s1"} {
@@ -87,15 +90,15 @@ func TestSlowStart(t *testing.T) {
 	}
 	s.MustLoad(quiet + s.Site(fmt.Sprintf("proxyos %s %s %s %s {\nname app\nstaging %s\ntraffic_split %d\nslow_start %s\n}",
 		all[0].Addr, all[1].Addr, all[2].Addr, all[3].Addr, all[4].Addr, percent, slowStart)))
-	s.steerUpstream(all[0], `{"state": "drain"}`)
-	s.tally(10)
-	s.steerUpstream(all[0], `{"state": "ready"}`)
+	steerUpstream(t, s, all[0], `{"state": "drain"}`)
+	s.Tally(10)
+	steerUpstream(t, s, all[0], `{"state": "ready"}`)
 	began := time.Now()
 	for _, at := range []float64{0.1, 0.5, 1} {
 		time.Sleep(time.Until(began.Add(time.Duration(at * float64(slowStart)))))
 		from := time.Since(began).Seconds() / slowStart.Seconds()
 		const n = 2000 // in much less time than the share takes to change
-		got := s.tally(n)
+		got := s.Tally(n)
 		to := time.Since(began).Seconds() / slowStart.Seconds()
 		want := min(1, max(0.1, (from+to)/2))
 		if warm := float64(got["p1"]) / (n * (100 - percent) / 100 / 4); math.Abs(warm-want) > 0.02+(to-from)/2 {
@@ -160,7 +163,7 @@ func TestAnUpstreamThatFailsTooOftenIsEjected(t *testing.T) {
 			}
 			defer clients.Wait()
 			defer close(stop)
-			health := func() string { return s.route().Groups[production].Upstreams[0].Health }
+			health := func() string { return s.Route().Groups[production].Upstreams[0].Health }
 			if bad == 1 {
 				eventually(t, "it is ejected", func() bool { return health() == "ejected" })
 				if took := time.Since(began); took > 2*time.Second {
@@ -227,8 +230,8 @@ func TestARetryStormIsPrevented(t *testing.T) {
 			if n > test.most*rate*seconds+minimum+1 || test.most == 3 && n < 2.5*rate*seconds {
 				t.Errorf("%v attempts for %d requests", n, rate*seconds)
 			}
-			status, answer := s.ask(http.MethodGet, "/proxyos/routes/app", "")
-			if over := decode[map[string]any](t, answer)["retries_over_budget"].(float64); status != 200 || (over > 0) != (test.most < 3) {
+			status, answer := s.Ask(http.MethodGet, "/proxyos/routes/app", "")
+			if over := lab.Decode[map[string]any](t, answer)["retries_over_budget"].(float64); status != 200 || (over > 0) != (test.most < 3) {
 				t.Errorf("%v requests were not sent again", over)
 			}
 		})
