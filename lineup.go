@@ -29,16 +29,9 @@ type lineup struct {
 // isSure tells whether the breaker knows nothing against those in the lineup.
 func (l *lineup) isSure(b *breaker) bool { return l.known == b.known.Load() && !l.unsure }
 
-// isStale tells whether a turn has shown that a new lineup is needed: whose turn it was, and
-// who took it.
-func (l *lineup) isStale(b *breaker, turn, taker *reverseproxy.Upstream) bool {
-	switch {
-	case l.known != b.known.Load():
-		return true
-	case l.nobody:
-		return taker != nil
-	}
-	return !turn.Healthy()
+// isStale tells whether a new lineup is needed, as the one whose turn it is shows.
+func (l *lineup) isStale(b *breaker, turn *reverseproxy.Upstream) bool {
+	return l.known != b.known.Load() || !l.nobody && !turn.Healthy()
 }
 
 // lineups keeps the lineup that is in force.
@@ -50,15 +43,23 @@ type lineups struct {
 	closed   bool
 }
 
-// renewalPause is how long, as a multiple of the time that making a lineup took, the next one has
-// to wait that requests ask for. Thousands of upstreams of unequal weights take milliseconds.
+// quickLineup is how many turns a lineup has at most that is made in no time: some microseconds.
+const quickLineup = 1000
+
+// renewalPause is how long, as a multiple of the time that making a larger lineup took, the next one
+// has to wait that requests ask for. Thousands of upstreams of unequal weights take milliseconds.
 const renewalPause = 10
 
-// renew has a new lineup made, off the request's way. The caller asks again if it should still
-// be needed after that.
-func (s *lineups) renew(t *turnPolicy, g *group) {
+// renew has a new lineup made, and returns the one to go by: the new one if that takes no time.
+// Else it is made off the request's way, and the caller asks again if it is still needed then.
+func (s *lineups) renew(t *turnPolicy, g *group) *lineup {
 	if !s.renewing.CompareAndSwap(false, true) {
-		return
+		return s.current.Load()
+	}
+	if t.order.Len() <= quickLineup {
+		s.replace(t, g)
+		s.renewing.Store(false)
+		return s.current.Load()
 	}
 	go func() {
 		began := time.Now()
@@ -68,6 +69,7 @@ func (s *lineups) renew(t *turnPolicy, g *group) {
 		}
 		s.renewing.Store(false)
 	}()
+	return s.current.Load()
 }
 
 // replace puts a new lineup in force.

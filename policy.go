@@ -53,8 +53,11 @@ func (t *turnPolicy) take(pool reverseproxy.UpstreamPool, g *group) *reverseprox
 		}
 		return upstream
 	}
+	if now.isStale(g.breaker, upstream) {
+		now = t.lineups.renew(t, g)
+	}
 	taker := t.walk(now.order, turn, pool, g)
-	if now.isStale(g.breaker, upstream, taker) {
+	if now.nobody && taker != nil {
 		t.lineups.renew(t, g)
 	}
 	if now.warming != nil && taker != nil {
