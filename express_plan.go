@@ -52,7 +52,7 @@ func (g *groupPlan) keptOffExpress() []string {
 	if g.isDynamic() {
 		all = append(all, fmt.Sprintf("`dynamic` upstreams of %s need reverse_proxy", g.name))
 	}
-	if g.policy() != nil {
+	if g.policy() != nil && policyName(g.policy()) != "least_latency" { // which needs nothing of the request
 		all = append(all, fmt.Sprintf("`lb_policy` of %s needs reverse_proxy", g.name))
 	}
 	for _, b := range g.backends {

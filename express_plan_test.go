@@ -33,6 +33,7 @@ func TestPlainRoutesHaveAShortWay(t *testing.T) {
 		`{"upstreams": ["a:1", "b:1"], "load_balancing": {"retries": 3}, "health_checks": {"active": {"uri": "/"}, "passive": {"fail_duration": "1s", "max_fails": 2}}}`,
 		`{"upstreams": ["a:1"], "headers": {"request": {"set": {"Host": ["{http.reverse_proxy.upstream.hostport}"]}}, "response": {"delete": ["Server"], "require": {"status_code": [2]}}}}`,
 		`{"upstreams": ["a:1"], "flush_interval": -1, "trusted_proxies": ["10.0.0.0/8"], "stream_timeout": "1s", "stream_close_delay": "1s", "proxy_status_name": "p"}`,
+		`{"upstreams": ["a:1", "b:1"], "load_balancing": {"selection_policy": {"policy": "least_latency", "decay": "5s"}}}`,
 		`{"upstreams": ["a:1"], "transport": {"protocol": "http", "dial_timeout": "1s", "versions": ["1.1"]}}`,
 	} {
 		if reasons := planOf(t, handler).keptOff; len(reasons) > 0 {

@@ -54,6 +54,16 @@ const (
 	defaultStagingCookie = "lb_staging"
 )
 
+// policyName returns the name of a policy, or nothing where it is not valid, which loading it
+// will say.
+func policyName(raw json.RawMessage) string {
+	var policy struct {
+		Policy string `json:"policy"`
+	}
+	_ = json.Unmarshal(raw, &policy)
+	return policy.Policy
+}
+
 // cookiePolicy returns the name of a policy's cookie, if it is one of cookies.
 func cookiePolicy(raw json.RawMessage) (name string, isCookie bool) {
 	var policy struct {

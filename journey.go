@@ -259,6 +259,9 @@ func (j *journey) endAttempt(failed bool, status int) {
 		counts.errors.Add(1) // over a transport that is not ours
 		j.target.measures.failed(nil)
 	}
+	if !j.judged {
+		j.route.latencies.readOff(j.repl, upstream, failed, status)
+	}
 	switch {
 	case upstream.Fails() > j.strikes && (!upstream.Healthy() || breaker.of(upstream.Dial) != nil):
 		breaker.failed(upstream.Dial, 0) // counted by Caddy's passive check, as a status or latency may be, too

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -41,6 +42,12 @@ func benchSelectors(b *testing.B, count int, state poolState) {
 	stock := func(policy reverseproxy.Selector) func() *reverseproxy.Upstream {
 		return func() *reverseproxy.Upstream { return policy.Select(pool, r, nil) }
 	}
+	fastest := new(LeastLatency)
+	fastest.times.start(defaultDecay)
+	fastest.times.learn(pool)
+	for i, upstream := range pool {
+		fastest.times.answered(upstream, http.StatusOK, time.Duration(5+i%7)*time.Millisecond)
+	}
 	for _, one := range []struct {
 		name   string
 		choose func() *reverseproxy.Upstream
@@ -49,6 +56,8 @@ func benchSelectors(b *testing.B, count int, state poolState) {
 		{"weighted_round_robin", stock(weights)},
 		{"round_robin", stock(new(reverseproxy.RoundRobinSelection))},
 		{"random", stock(new(reverseproxy.RandomSelection))},
+		{"least_latency", stock(fastest)},
+		{"least_conn", stock(new(reverseproxy.LeastConnSelection))},
 	} {
 		b.Run(one.name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -36,6 +36,7 @@ type route struct {
 	retryBuffer int           // how much of a body is kept for a retry
 	keptInAll   atomic.Int64  // how much is kept for all requests that are under way
 	handsOn     bool          // handle_response routes may hand a request on to later handlers
+	latencies   latencies     // told how long attempts take
 
 	state     *routeState
 	isNew     bool // no earlier config had the route

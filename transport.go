@@ -122,12 +122,13 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	at.direct(req)
 	dropOffer(req.Header)
-	began := at.measures.begin()
+	began, watch := at.measures.begin(), j.route.latencies.start(&j.body)
 	res, err := t.send(j, at, req)
 	if err != nil {
-		return nil, t.failed(j, at, req, err)
+		return nil, t.failed(j, at, req, err, watch)
 	}
 	at.measures.answered(began)
+	watch.answered(at.upstream, res.StatusCode)
 	j.answered = res.StatusCode
 	j.group.ejector.observe(at, res.StatusCode >= http.StatusInternalServerError)
 	if !t.breaker.isClosed() {
@@ -165,9 +166,10 @@ func (t *transport) send(j *journey, at *target, req *http.Request) (*http.Respo
 
 // failed draws the conclusion from a failed attempt. It returns the error that the reverse
 // proxy is to have: the upstream's, with a hint, or a stop.
-func (t *transport) failed(j *journey, at *target, req *http.Request, err error) error {
+func (t *transport) failed(j *journey, at *target, req *http.Request, err error, watch stopwatch) error {
 	dial := at.backend.dial
 	fault, status := j.evidence(req).blame(err)
+	watch.failed(at.upstream, fault, status)
 	if fault == upstreamFault {
 		if at.counts != nil {
 			at.counts.errors.Add(1)
