@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 // Route is what the admin API tells of a route.
@@ -88,6 +90,15 @@ func (s *Server) Split(percent float64) {
 	s.T.Helper()
 	if status, answer := s.Ask(http.MethodPatch, "/proxyos/routes/app", fmt.Sprintf(`{"traffic_split": %v}`, percent)); status != http.StatusOK {
 		s.T.Fatalf("setting the split to %v %%: %d %s", percent, status, answer)
+	}
+}
+
+// Steer sets the state or the weight of an upstream of the route app, such as with
+// {"state": "drain"}, and returns when that is acknowledged.
+func (s *Server) Steer(b *proxytest.Backend, body string) {
+	s.T.Helper()
+	if status, answer := s.Ask(http.MethodPatch, "/proxyos/routes/app/upstreams/"+b.Addr, body); status != http.StatusOK {
+		s.T.Fatalf("setting %s for %s: %d %s", body, b.Name, status, answer)
 	}
 }
 

@@ -16,15 +16,6 @@ import (
 	"github.com/proxyos/caddy-proxyos/integration/lab"
 )
 
-// steerUpstream sets the state or the weight of an upstream of the route app, such as with
-// {"state": "drain"}, and returns when that is acknowledged.
-func steerUpstream(t testing.TB, s *server, b *backend, body string) {
-	t.Helper()
-	if status, answer := s.Ask(http.MethodPatch, "/proxyos/routes/app/upstreams/"+b.Addr, body); status != http.StatusOK {
-		t.Fatalf("setting %s for %s: %d %s", body, b.Name, status, answer)
-	}
-}
-
 // farm runs a route named app with two backends in each group, and returns them.
 func farm(t testing.TB, subdirectives ...string) (s *server, all []*backend) {
 	t.Helper()
@@ -120,7 +111,7 @@ func TestDrainingUnderLoadBreaksNothing(t *testing.T) {
 
 	for round := range drains {
 		for i, b := range all {
-			steerUpstream(t, s, b, `{"state": "drain"}`)
+			s.Steer(b, `{"state": "drain"}`)
 			watched.drained[i].Store(watched.epoch.Add(1))
 			if round%10 == 0 && i == 0 {
 				wantsOpen(t, webSockets, fmt.Sprint("round ", round, " "))
@@ -131,7 +122,7 @@ func TestDrainingUnderLoadBreaksNothing(t *testing.T) {
 				pause.Unlock()
 			}
 			watched.drained[i].Store(0)
-			steerUpstream(t, s, b, `{"state": "ready"}`)
+			s.Steer(b, `{"state": "ready"}`)
 		}
 	}
 	close(stop)
@@ -161,21 +152,21 @@ func TestUpstreamsAreDrainedAndWeighed(t *testing.T) {
 		"lb_policy weighted_round_robin 1 1"} {
 		t.Run(policy, func(t *testing.T) {
 			s, all := farm(t, policy, "traffic_split 50")
-			steerUpstream(t, s, all[0], `{"state": "drain"}`)
-			steerUpstream(t, s, all[3], `{"state": "drain"}`)
+			s.Steer(all[0], `{"state": "drain"}`)
+			s.Steer(all[3], `{"state": "drain"}`)
 			if got := s.Tally(40); got["p2"] != 20 || got["s1"] != 20 {
 				t.Errorf("with p1 and s2 drained, served have %v", got)
 			}
-			steerUpstream(t, s, all[0], `{"state": "ready"}`)
-			steerUpstream(t, s, all[1], `{"state": "drain"}`)
-			steerUpstream(t, s, all[2], `{"state": "drain", "force": true}`) // which leaves staging nobody
+			s.Steer(all[0], `{"state": "ready"}`)
+			s.Steer(all[1], `{"state": "drain"}`)
+			s.Steer(all[2], `{"state": "drain", "force": true}`) // which leaves staging nobody
 			if got := s.Tally(40); got["p1"] != 40 {
 				t.Errorf("with p1 alone left, served have %v", got)
 			}
 			if fallbacks := s.Route().Fallbacks; fallbacks != 20 {
 				t.Errorf("%d requests fell back, want 20", fallbacks)
 			}
-			steerUpstream(t, s, all[0], `{"state": "drain", "force": true}`)
+			s.Steer(all[0], `{"state": "drain", "force": true}`)
 			if got := s.Tally(10); got["503"] != 10 {
 				t.Errorf("with all drained, served have %v", got)
 			}
@@ -192,16 +183,16 @@ func TestUpstreamsAreDrainedAndWeighed(t *testing.T) {
 	}
 	t.Run("weights", func(t *testing.T) {
 		s, all := farm(t, "traffic_split 50")
-		steerUpstream(t, s, all[0], `{"weight": 3}`)
-		steerUpstream(t, s, all[2], `{"weight": 0}`)
+		s.Steer(all[0], `{"weight": 3}`)
+		s.Steer(all[2], `{"weight": 0}`)
 		if got := s.Tally(80); got["p1"] != 30 || got["p2"] != 10 || got["s2"] != 40 {
 			t.Errorf("served have %v", got)
 		}
 		if u := s.Route().Groups[production].Upstreams[0]; u.Weight != 3 || u.Drained {
 			t.Errorf("p1 is shown as %+v", u)
 		}
-		steerUpstream(t, s, all[0], `{"weight": 1}`)
-		steerUpstream(t, s, all[2], `{"weight": 1}`)
+		s.Steer(all[0], `{"weight": 1}`)
+		s.Steer(all[2], `{"weight": 1}`)
 		if status, answer := s.Ask(http.MethodGet, "/proxyos/routes/app", ""); status != http.StatusOK || strings.Contains(answer, "override") {
 			t.Errorf("with the configured weights set, the route is %d %s", status, answer)
 		}
@@ -225,7 +216,7 @@ func TestAReloadKeepsWhatIsSetForAnUpstream(t *testing.T) {
 		}
 		return false
 	}
-	steerUpstream(t, s, all[0], `{"state": "drain"}`)
+	s.Steer(all[0], `{"state": "drain"}`)
 	s.Reload(farmOf(s, all, "traffic_split 50", "lb_retries 1"))
 	if got := s.Tally(8); !isDrained() || got["p1"] != 0 {
 		t.Errorf("after a reload, served have %v", got)
@@ -240,8 +231,8 @@ func TestAReloadKeepsWhatIsSetForAnUpstream(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.Reload(first)
-			steerUpstream(t, s, all[0], `{"state": "ready"}`)
-			steerUpstream(t, s, all[0], `{"state": "drain"}`)
+			s.Steer(all[0], `{"state": "ready"}`)
+			s.Steer(all[0], `{"state": "drain"}`)
 			s.Reload(edited)
 			if isDrained() {
 				t.Error("it is drained though its configuration was edited")
@@ -262,7 +253,7 @@ func TestAReloadKeepsWhatIsSetForAnUpstream(t *testing.T) {
 func TestRefusedChangesOfUpstreams(t *testing.T) {
 	s, all := farm(t, "traffic_split 10")
 	path := "/proxyos/routes/app/upstreams/" + all[0].Addr
-	steerUpstream(t, s, all[1], `{"state": "drain"}`)
+	s.Steer(all[1], `{"state": "drain"}`)
 	for _, test := range []struct {
 		method, path, body string
 		want               int
@@ -313,7 +304,7 @@ func TestAcknowledgedChangesOfUpstreamsSurviveAKill(t *testing.T) {
 		case 2:
 			change, want = `{"state": "ready", "weight": 3}`, func(weight int, drained bool) bool { return weight == 3 && !drained }
 		}
-		steerUpstream(t, c.Server, b, change)
+		c.Steer(b, change)
 		c.Kill()
 		c.Start()
 		u := c.Route().Groups[i%4/2].Upstreams[i%2]
@@ -336,7 +327,7 @@ func TestInstancesFollowWhatIsSetForAnUpstream(t *testing.T) {
 		cluster = append(cluster, c)
 	}
 	for i, b := range all {
-		steerUpstream(t, cluster[i%3].Server, b, `{"weight": 5}`)
+		cluster[i%3].Steer(b, `{"weight": 5}`)
 		acknowledged := time.Now()
 		eventually(t, "the weight is in force everywhere", func() bool {
 			return !slices.ContainsFunc(cluster, func(c *child) bool { return c.Route().Groups[i/2].Upstreams[i%2].Weight != 5 })

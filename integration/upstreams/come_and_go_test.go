@@ -1,4 +1,4 @@
-package steering
+package upstreams
 
 import (
 	"fmt"
@@ -57,7 +57,7 @@ func TestBackupsServeWhileNobodyElseDoes(t *testing.T) {
 					t.Errorf("with staging's first down, served have %v", got)
 				}
 				first.Stop()
-				steerUpstream(t, s, second, `{"state": "drain"}`)
+				s.Steer(second, `{"state": "drain"}`)
 				if got := s.Tally(40); got["green spare"] != 20 || got["spare"] != 20 {
 					t.Errorf("with only backups left, served have %v", got)
 				}
@@ -66,7 +66,7 @@ func TestBackupsServeWhileNobodyElseDoes(t *testing.T) {
 					t.Errorf("with staging down, served have %v", got)
 				}
 				green.Start()
-				steerUpstream(t, s, second, `{"state": "ready"}`)
+				s.Steer(second, `{"state": "ready"}`)
 				eventually(t, "the others are back", func() bool {
 					got := s.Tally(8)
 					return got["green"] == 4 && got["second"] == 4
@@ -90,9 +90,9 @@ func TestSlowStart(t *testing.T) {
 	}
 	s.MustLoad(quiet + s.Site(fmt.Sprintf("proxyos %s %s %s %s {\nname app\nstaging %s\ntraffic_split %d\nslow_start %s\n}",
 		all[0].Addr, all[1].Addr, all[2].Addr, all[3].Addr, all[4].Addr, percent, slowStart)))
-	steerUpstream(t, s, all[0], `{"state": "drain"}`)
+	s.Steer(all[0], `{"state": "drain"}`)
 	s.Tally(10)
-	steerUpstream(t, s, all[0], `{"state": "ready"}`)
+	s.Steer(all[0], `{"state": "ready"}`)
 	began := time.Now()
 	for _, at := range []float64{0.1, 0.5, 1} {
 		time.Sleep(time.Until(began.Add(time.Duration(at * float64(slowStart)))))

@@ -1,4 +1,4 @@
-package integration
+package upstreams
 
 import (
 	"fmt"
@@ -260,7 +260,7 @@ func TestEachGroupHasItsOwnLeastLatency(t *testing.T) {
 }
 
 func TestLeastLatencyIsListed(t *testing.T) {
-	output, err := newChild(t).cli("list-modules").Output()
+	output, err := newChild(t).CLI("list-modules").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
