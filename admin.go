@@ -75,12 +75,13 @@ func (a *adminAPI) serveList(w http.ResponseWriter, r *http.Request) error {
 // routePath is what a path below /proxyos/routes/ names.
 type routePath struct {
 	route      string
-	upstream   string // empty: the route itself
+	isUpstream bool // or the route itself
+	upstream   string
 	isOverride bool
 }
 
-// parseRoutePath reads a path. A slash in the name of a route with upstreams in the path has to be
-// written as %2F.
+// parseRoutePath reads a path. Slashes of an upstream's address are best written as %2F: Go's server
+// redirects paths that have two of them in a row.
 func parseRoutePath(escaped string) (routePath, error) {
 	var parts []string
 	for part := range strings.SplitSeq(escaped, "/") {
@@ -95,7 +96,7 @@ func parseRoutePath(escaped string) (routePath, error) {
 		path.isOverride, parts = true, parts[:len(parts)-1]
 	}
 	if len(parts) > 2 && parts[1] == "upstreams" {
-		path.upstream, parts = strings.Join(parts[2:], "/"), parts[:1]
+		path.isUpstream, path.upstream, parts = true, strings.Join(parts[2:], "/"), parts[:1]
 	}
 	path.route = strings.Join(parts, "/")
 	return path, nil
@@ -117,7 +118,7 @@ func (a *adminAPI) serveRoute(w http.ResponseWriter, r *http.Request) error {
 			Err:        fmt.Errorf("there is no proxyos route named %q; GET /proxyos/routes lists all routes", path.route),
 		}
 	}
-	if path.upstream != "" {
+	if path.isUpstream {
 		err = a.serveUpstream(w, r, app.steering, route, path)
 	} else {
 		err = a.serveShare(w, r, app.steering, route, path)
@@ -154,11 +155,14 @@ func (a *adminAPI) serveUpstream(w http.ResponseWriter, r *http.Request, steerin
 	}
 	switch {
 	case path.isOverride && r.Method == http.MethodDelete:
-		return steering.resetUpstream(r.Context(), route, dial, caller(r))
+		return steering.resetUpstream(r.Context(), route, dial, upstreamChange{By: caller(r), Force: r.URL.Query().Get("force") == "true"})
 	case path.isOverride:
 		return methodNotAllowed(w, r, http.MethodDelete)
 	case r.Method != http.MethodPatch:
 		return methodNotAllowed(w, r, http.MethodPatch)
+	case route.configured(dial) == "":
+		return caddy.APIError{HTTPStatus: http.StatusNotFound,
+			Err: fmt.Errorf("route %q no longer has the upstream %q; DELETE its override to forget what is set for it", route.name, path.upstream)}
 	}
 	body, err := readBody(w, r)
 	if err != nil {

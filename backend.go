@@ -33,6 +33,15 @@ type backend struct {
 	pins        []certs.Pin             // the only certificates to accept; empty if none is pinned
 }
 
+// isNamed tells whether somebody means this backend by an address: the one that is dialled, or the
+// one that is written, with or without its scheme.
+func (b backend) isNamed(named string) bool {
+	if scheme, bare, ok := strings.Cut(named, "://"); ok && scheme == b.scheme {
+		named = bare
+	}
+	return named == b.dial || named == b.address.String() || named == b.address.WithoutScheme()
+}
+
 // resolve settles the meaning of the upstreams of one group.
 func resolve(upstreams []Upstream, groupSkip *bool, route routeOptions) ([]backend, error) {
 	var backends []backend

@@ -90,8 +90,9 @@ func (b *breaker) failed(dial string, openFor time.Duration) {
 	next := &circuit{until: now.Add(openFor)}
 	b.change(func(known circuits) {
 		if last := known[dial]; last != nil && last.until.After(next.until) {
-			next.until, next.ejected = last.until, last.ejected
+			next.until = last.until
 		}
+		next.ejected = known[dial] != nil && known[dial].ejected
 		known[dial] = next
 		// dynamic upstreams may never come up again
 		maps.DeleteFunc(known, func(_ string, c *circuit) bool { return now.Sub(c.until) > time.Hour })
@@ -112,9 +113,10 @@ func (b *breaker) isEjected(dial string) bool {
 }
 
 // succeeded is called when an upstream has answered. That closes its circuit; while it is
-// open the upstream has to do well for that.
-func (b *breaker) succeeded(dial string, status int) {
-	if c := b.of(dial); c != nil && c.ejected && (status >= 500 || time.Now().Before(c.until)) {
+// open the upstream has to do well for that. ejects tells whether the config ejects upstreams: one
+// that the config before has ejected is treated like all others if it does not.
+func (b *breaker) succeeded(dial string, status int, ejects bool) {
+	if c := b.of(dial); ejects && c != nil && c.ejected && (status >= 500 || time.Now().Before(c.until)) {
 		return
 	}
 	if status < 400 || !b.isOpen(dial) {

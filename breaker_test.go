@@ -138,10 +138,10 @@ func TestAnUpstreamIsOnTrialAfterItsCircuitWasOpen(t *testing.T) {
 	if !b.rejects("app:80") || !b.isOpen("app:80") {
 		t.Error("it gets requests while its circuit is open")
 	}
-	if b.succeeded("app:80", 404); !b.rejects("app:80") {
+	if b.succeeded("app:80", 404, false); !b.rejects("app:80") {
 		t.Error("its circuit is closed though it has not done well")
 	}
-	if b.succeeded("app:80", 204); !b.isClosed() {
+	if b.succeeded("app:80", 204, false); !b.isClosed() {
 		t.Error("its circuit is not closed though it has done well")
 	}
 
@@ -161,7 +161,7 @@ func TestAnUpstreamIsOnTrialAfterItsCircuitWasOpen(t *testing.T) {
 	if b.failed("app:80", 0); !b.admit("app:80") {
 		t.Error("nobody is admitted after a trial that has failed")
 	}
-	if b.succeeded("app:80", 404); !b.isClosed() {
+	if b.succeeded("app:80", 404, false); !b.isClosed() {
 		t.Error("it is on trial though it has answered")
 	}
 }

@@ -25,7 +25,12 @@ func readEject(p *parser, h *Handler) error {
 	if strings.HasSuffix(args[1], "%") {
 		e.Ratio /= 100
 	}
+	seen := make(map[string]bool)
 	for i := 2; i < len(args); i += 2 {
+		if seen[args[i]] {
+			return p.Errf("eject: %s is given twice; write it once", args[i])
+		}
+		seen[args[i]] = true
 		switch name, text := args[i], args[i+1]; name {
 		case "min":
 			n, err := strconv.Atoi(text)
@@ -35,8 +40,8 @@ func readEject(p *parser, h *Handler) error {
 			e.MinRequests = &n
 		case "in", "for":
 			duration, err := caddy.ParseDuration(text)
-			if err != nil {
-				return p.Errf("eject: %s %q is not a duration; write one such as 30s", name, text)
+			if err != nil || duration == 0 {
+				return p.Errf("eject: %s %q is not a duration above 0; write one such as 30s", name, text)
 			}
 			if name == "in" {
 				e.Window = caddy.Duration(duration)
@@ -47,6 +52,9 @@ func readEject(p *parser, h *Handler) error {
 			most, err := strconv.ParseFloat(strings.TrimSuffix(text, "%"), 64)
 			if err != nil {
 				return p.Errf("eject: max %q is not a percentage; write one such as 50%%", text)
+			}
+			if most > 0 && most < 1 && !strings.HasSuffix(text, "%") {
+				return p.Errf("eject: max %s is less than one percent; write %s%% if that is meant, or a percentage such as 50%%", text, text)
 			}
 			e.MaxPercent = &most
 		default:
@@ -74,6 +82,9 @@ func readRetryBudget(p *parser, h *Handler) error {
 		return p.Errf("retry_budget takes min after the percentage, not %q", args[1])
 	}
 	percent, err := strconv.ParseFloat(strings.TrimSuffix(args[0], "%"), 64)
+	if err == nil && percent > 0 && percent < 1 && !strings.HasSuffix(args[0], "%") {
+		return p.Errf("retry_budget: %s is less than one percent; write %s%% if that is meant, or a percentage such as 20%%", args[0], args[0])
+	}
 	if err != nil {
 		return p.Errf("retry_budget: %q is not a percentage; write one such as 20%%, or off", args[0])
 	}

@@ -20,8 +20,8 @@ func (h *Handler) checkOptions() error {
 	if size := h.RetryBuffer; size != nil && (*size < 0 || *size > maxKept) {
 		return fmt.Errorf("retry_buffer: %d is outside 0 to %d bytes; write a size such as 64KiB, or 0 to keep no bodies", *size, maxKept)
 	}
-	if d := time.Duration(h.SlowStart); d < 0 || d > maxSlowStart {
-		return fmt.Errorf("slow_start: %s is outside 0 to %s; write how long an upstream that comes back warms up, such as 30s", d, maxSlowStart)
+	if d := time.Duration(h.SlowStart); d != 0 && (d < time.Second || d > maxSlowStart) {
+		return fmt.Errorf("slow_start: %s is outside 1s to %s; write how long an upstream that comes back warms up, such as 30s", d, maxSlowStart)
 	}
 	if err := h.RetryBudget.check(); err != nil {
 		return err

@@ -113,9 +113,11 @@ func (d *diagnostician) nobody(g *group, err error) error {
 
 // whyNobody says why no upstream of the group took a request, and what to do.
 func (g *group) whyNobody() string {
-	full, down := 0, 0
+	full, down, drained := 0, 0, 0
 	for _, t := range g.targets {
 		switch {
+		case t.isDrained():
+			drained++
 		case t.upstream.Full():
 			full++
 		case t.unhealthy.Load():
@@ -125,6 +127,10 @@ func (g *group) whyNobody() string {
 	switch all := len(g.targets); {
 	case all == 0:
 		return "its dynamic source names no upstream; check the source"
+	case drained == all:
+		return "all its upstreams are drained; `caddy proxyos show` says by whom, and `caddy proxyos ready` has one serve again"
+	case drained > 0 && full+down == 0:
+		return fmt.Sprintf("%d of its %d upstreams are drained; `caddy proxyos ready` has one serve again", drained, all)
 	case full == 0 && down > 0:
 		return "its upstreams fail their active health checks; check the services, and what the checks ask for"
 	case full == 0:

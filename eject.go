@@ -3,6 +3,7 @@ package proxyos
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,7 +32,7 @@ type Eject struct {
 	For caddy.Duration `json:"for,omitempty"`
 
 	// How much of a group may be out at once, as a percentage of its upstreams from 0 to 100, rounded
-	// down, but one. The last one that is available never is. Default: 50.
+	// down, but at least one; 0 for none. The last one of a group that is available never is. Default: 50.
 	MaxPercent *float64 `json:"max_percent,omitempty"`
 }
 
@@ -75,8 +76,9 @@ type ejector struct {
 	openFor time.Duration
 	most    int // how many may be out at once
 	group   *group
-	route   string
-	logger  *zap.Logger
+	route   *route
+
+	judged atomic.Int64 // when an upstream was judged last, in Unix nanoseconds
 
 	mu   sync.Mutex // held while one is judged
 	past map[*target]ejection
@@ -88,11 +90,11 @@ type ejection struct {
 	until time.Time
 }
 
-func newEjector(config *Eject, g *group, route string, logger *zap.Logger) *ejector {
+func newEjector(config *Eject, g *group, route *route) *ejector {
 	if config == nil {
 		return nil
 	}
-	e := &ejector{ratio: config.Ratio, min: defaultEjectMin, window: defaultEjectWindow, openFor: defaultEjectFor, group: g, route: route, logger: logger,
+	e := &ejector{ratio: config.Ratio, min: defaultEjectMin, window: defaultEjectWindow, openFor: defaultEjectFor, group: g, route: route,
 		past: make(map[*target]ejection)}
 	most := float64(defaultEjectMax)
 	if config.MinRequests != nil {
@@ -118,7 +120,7 @@ func newEjector(config *Eject, g *group, route string, logger *zap.Logger) *ejec
 
 // observe is told how an attempt at an upstream has ended.
 func (e *ejector) observe(at *target, failed bool) {
-	if e == nil || at.results == nil {
+	if e == nil || at.results == nil || at.late { // another request's address may be that of another server
 		return
 	}
 	now := time.Now()
@@ -133,12 +135,12 @@ func (e *ejector) judge(at *target, now time.Time) {
 	dial := at.backend.dial
 	c := e.group.breaker.of(dial)
 	onTrial := c != nil && c.ejected && !now.Before(c.until)
-	if !onTrial && (c != nil || !e.isWorse(at, now)) {
+	if !onTrial && (c != nil || !e.isDue(now) || !e.isWorse(at, now)) {
 		return
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !onTrial && (e.group.breaker.of(dial) != nil || !e.maySpare(at)) {
+	if !onTrial && (e.group.breaker.of(dial) != nil || !e.maySpare(at)) || onTrial && e.group.breaker.of(dial) != c {
 		return
 	}
 	last := e.past[at]
@@ -155,9 +157,19 @@ func (e *ejector) judge(at *target, now time.Time) {
 	total, bad := at.results.sum(now)
 	at.results.clear()
 	e.group.breaker.eject(dial, openFor)
-	e.logger.Warn("upstream ejected: it fails much more often than the others of its group",
-		zap.String("route", e.route), zap.String("group", e.group.name), zap.String("upstream", at.backend.address.String()),
+	e.route.logger.Warn("upstream ejected: it fails much more often than the others of its group",
+		zap.String("route", e.route.title), zap.String("group", e.group.name), zap.String("upstream", at.backend.address.String()),
 		zap.Uint64("failed", bad), zap.Uint64("of", total), zap.Duration("for", openFor))
+}
+
+// judgeInterval is how often upstreams of a group are judged at most: where many fail at once, it is
+// the same question for each failure.
+const judgeInterval = 10 * time.Millisecond
+
+// isDue tells whether an upstream is to be judged again.
+func (e *ejector) isDue(now time.Time) bool {
+	last := e.judged.Load()
+	return now.UnixNano()-last >= int64(judgeInterval) && e.judged.CompareAndSwap(last, now.UnixNano())
 }
 
 // isWorse tells whether an upstream fails often, and twice as often as the others.
@@ -176,18 +188,18 @@ func (e *ejector) isWorse(at *target, now time.Time) bool {
 	return float64(bad)*float64(othersTotal) >= 2*float64(othersBad)*float64(total)
 }
 
-// maySpare tells whether one more upstream may be out: not too many are, and somebody is left.
+// maySpare tells whether one more upstream may be out: not too many are, and somebody is left in
+// each group that has it.
 func (e *ejector) maySpare(at *target) bool {
-	out, left := 0, false
+	out := 0
 	for _, t := range e.group.targets {
-		if c := e.group.breaker.of(t.backend.dial); c != nil && c.ejected {
+		if e.group.breaker.isEjected(t.backend.dial) {
 			out++
 		}
-		if t != at && !t.isDrained() && t.weight() > 0 && e.group.isHealthy(t.upstream) {
-			left = true
-		}
 	}
-	return left && out < e.most
+	return out < e.most && !slices.ContainsFunc(e.route.groups, func(g *group) bool {
+		return g.has(at.backend.dial) && !g.servesWithout(at.backend.dial)
+	})
 }
 
 // results counts how attempts at an upstream have ended, in each of the last seconds.

@@ -15,7 +15,7 @@ func ejecting(config Eject, upstreams int) *group {
 		weights[i] = 1
 	}
 	g := testGroup(weights)
-	g.ejector = newEjector(&config, g, "app", zap.NewNop())
+	g.ejector = newEjector(&config, g, &route{groups: []*group{g}, logger: zap.NewNop()})
 	return g
 }
 
@@ -24,6 +24,7 @@ func ejecting(config Eject, upstreams int) *group {
 func (g *group) serve(n int, failing ...int) (failed int) {
 	sent := make(map[*target]int)
 	for range n {
+		time.Sleep(judgeInterval)
 		upstream := g.pick(*g.seated.Load(), nil, nil, nil)
 		if upstream == nil {
 			continue
@@ -42,7 +43,7 @@ func (g *group) serve(n int, failing ...int) (failed int) {
 			status = 503
 			failed++
 		}
-		g.breaker.succeeded(upstream.Dial, status)
+		g.breaker.succeeded(upstream.Dial, status, true)
 		g.ejector.observe(at, isBad)
 		synctest.Wait()
 	}
@@ -118,7 +119,7 @@ func TestAnEjectedUpstreamIsTriedAfterItsTime(t *testing.T) {
 			if left != want {
 				t.Errorf("it is out for %s, want %s", left, want)
 			}
-			g.breaker.succeeded(dial, 200) // an answer to what was under way
+			g.breaker.succeeded(dial, 200, true) // an answer to what was under way
 			if g.stateOf(g.targets[0]) != healthEjected {
 				t.Error("it is back before its time is over")
 			}
@@ -139,6 +140,46 @@ func TestAnEjectedUpstreamIsTriedAfterItsTime(t *testing.T) {
 		g.serve(80, 100, 0)
 		if left := g.breaker.openFor(dial).Round(time.Second); left != 30*time.Second {
 			t.Errorf("after it has done well for long it is out for %s", left)
+		}
+	})
+}
+
+// Nobody is ejected who is the last of another group of the route, or whose address each request
+// decides.
+func TestWhoIsNeverEjected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := ejecting(Eject{Ratio: 0.5}, 2)
+		other := testGroup([]int{1}) // the same address as the first
+		other.breaker = g.breaker
+		g.ejector.route.groups = append(g.ejector.route.groups, other)
+		g.serve(80, 100, 0)
+		if g.ejected() != 0 {
+			t.Error("the last upstream of the other group is ejected")
+		}
+
+		g = ejecting(Eject{Ratio: 0.5}, 2)
+		g.targets[0].late = true
+		g.serve(80, 100, 0)
+		if g.ejected() != 0 {
+			t.Error("an upstream is ejected whose address each request decides")
+		}
+	})
+}
+
+func TestAnEjectionEndsOnlyAsItShould(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b breaker
+		b.eject("a:80", 5*time.Second)
+		b.failed("a:80", 10*time.Second)
+		if !b.isEjected("a:80") {
+			t.Error("a failed dial makes it a plain failure")
+		}
+		time.Sleep(10 * time.Second)
+		if b.succeeded("a:80", 503, true); b.of("a:80") == nil {
+			t.Error("a 503 on trial closes the circuit")
+		}
+		if b.succeeded("a:80", 503, false); b.of("a:80") != nil {
+			t.Error("it stays half-open for ever in a config that ejects nobody")
 		}
 	})
 }

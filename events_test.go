@@ -203,7 +203,7 @@ func TestAnUpstreamOnTrialHasNotComeBack(t *testing.T) {
 		{"on trial at once", func() { r.breaker.failed("a:1", 0) }, false},
 		{"after a failure", func() { r.breaker.failed("a:1", time.Minute) }, true},
 		{"on trial", func() { r.breaker.forget("a:1"); r.breaker.failed("a:1", 0) }, true},
-		{"after an answer", func() { r.breaker.succeeded("a:1", 200) }, false},
+		{"after an answer", func() { r.breaker.succeeded("a:1", 200, false) }, false},
 		{"ejected", func() { r.breaker.eject("a:1", time.Minute) }, true},
 	} {
 		step.change()

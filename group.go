@@ -225,8 +225,40 @@ func (g *group) available(u *reverseproxy.Upstream) bool {
 
 // isUp tells whether any upstream of the group can be sent requests. One on trial has yet to show
 // that. It cannot know it of dynamic upstreams.
-func (g *group) isUp() bool {
-	return g.dynamic != nil || slices.ContainsFunc(g.targets, func(t *target) bool { return !t.isDrained() && g.isProven(t.upstream) })
+func (g *group) isUp() bool { return g.servesWithout("") }
+
+// servesWithout is isUp without the upstream at a dial address.
+func (g *group) servesWithout(dial string) bool {
+	if g.dynamic != nil {
+		return true
+	}
+	for _, t := range g.targets {
+		if t.backend.dial != dial && g.chooses(t, t.set.Load()) && g.isProven(t.upstream) {
+			return true
+		}
+	}
+	return false
+}
+
+// chooses tells whether an upstream of the group may be chosen at all with what is set for it.
+func (g *group) chooses(t *target, set *upstreamOverride) bool {
+	weighted, isByPlace := g.policy.(*reverseproxy.WeightedRoundRobinSelection)
+	switch {
+	case set != nil && set.Drained:
+		return false
+	case isByPlace && !t.backend.backup:
+		return hasShare(weighted, slices.Index(g.targets, t))
+	case g.policy != nil && !t.backend.backup:
+		return true
+	case set != nil && set.Weight != nil:
+		return *set.Weight > 0
+	}
+	return t.backend.weight > 0
+}
+
+// has tells whether the group has a configured upstream at a dial address.
+func (g *group) has(dial string) bool {
+	return slices.ContainsFunc(g.targets, func(t *target) bool { return t.backend.dial == dial })
 }
 
 // isProven tells whether nothing is known against an upstream of the group, and it is not on trial.

@@ -271,7 +271,7 @@ func (j *journey) endAttempt(failed bool, status int) {
 	case failed, status == statusClientGone:
 		breaker.abandoned(upstream.Dial)
 	default:
-		breaker.succeeded(upstream.Dial, status)
+		breaker.succeeded(upstream.Dial, status, j.group.ejector != nil)
 	}
 }
 

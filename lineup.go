@@ -30,8 +30,13 @@ type lineup struct {
 func (l *lineup) isSure(b *breaker) bool { return l.known == b.known.Load() && !l.unsure }
 
 // isStale tells whether a new lineup is needed, as the one whose turn it is shows.
-func (l *lineup) isStale(b *breaker, turn *reverseproxy.Upstream) bool {
-	return l.known != b.known.Load() || !l.nobody && !turn.Healthy()
+func (l *lineup) isStale(b *breaker, upstream *reverseproxy.Upstream, turn uint64) bool {
+	return l.known != b.known.Load() || !l.nobody && !upstream.Healthy() || l.isBack(turn)
+}
+
+// isBack tells whether somebody who was left out is back. Each turn looks at one of them.
+func (l *lineup) isBack(turn uint64) bool {
+	return len(l.down) > 0 && l.down[l.looks.At(turn)].Healthy()
 }
 
 // lineups keeps the lineup that is in force.
@@ -44,7 +49,7 @@ type lineups struct {
 }
 
 // quickLineup is how many turns a lineup has at most that is made in no time: some microseconds.
-const quickLineup = 1000
+const quickLineup = 100
 
 // renewalPause is how long, as a multiple of the time that making a larger lineup took, the next one
 // has to wait that requests ask for. Thousands of upstreams of unequal weights take milliseconds.
@@ -57,17 +62,17 @@ func (s *lineups) renew(t *turnPolicy, g *group) *lineup {
 		return s.current.Load()
 	}
 	if t.order.Len() <= quickLineup {
+		defer s.renewing.Store(false)
 		s.replace(t, g)
-		s.renewing.Store(false)
 		return s.current.Load()
 	}
 	go func() {
+		defer s.renewing.Store(false)
 		began := time.Now()
 		s.replace(t, g)
 		if took := time.Since(began); took > time.Millisecond {
 			time.Sleep(renewalPause * took)
 		}
-		s.renewing.Store(false)
 	}()
 	return s.current.Load()
 }
@@ -150,6 +155,9 @@ func (l *lineup) warmUp(t *turnPolicy, g *group, places []int, now time.Time) {
 		return
 	}
 	others := slices.DeleteFunc(slices.Clone(places), func(i int) bool { return warming[t.pool[i]] != nil })
+	if len(others) == 0 {
+		return
+	}
 	l.warming, l.others = warming, t.orderAmong(others)
 	l.endBy(until)
 }

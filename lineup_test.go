@@ -178,3 +178,20 @@ func TestTurnsWhileUpstreamsComeAndGo(t *testing.T) {
 	time.AfterFunc(300*time.Millisecond, func() { close(stop) })
 	group.Wait()
 }
+
+// One that is back is found by the turns also while another is on trial.
+func TestAnUpstreamThatIsBackIsFoundDuringATrial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := testGroup([]int{1, 1, 1})
+		g.breaker.failed("u1:80", 0) // half-open, and nobody answers its trials
+		turns := g.seated.Load().turns
+		turns.lineups.replace(turns, g)
+		stale := *turns.lineups.current.Load()
+		stale.order = turns.orderAmong([]int{1, 2})
+		stale.down, stale.looks = g.pool[:1], turns.orderAmong([]int{0})
+		turns.lineups.current.Store(&stale)
+		if counts := sharesOf(g, 30); counts["u0:80"] < 10 {
+			t.Errorf("an upstream that is back while another is on trial had %d of 30 requests", counts["u0:80"])
+		}
+	})
+}

@@ -93,7 +93,7 @@ type Handler struct {
 	// it was drained, or that is new in a group of which the config before had others. Its share of
 	// its turns rises evenly from 10 % to all; the others serve the rest by weight. The group's share
 	// stays what it is. Where all of a group come back at once, none warms up. Only with the default
-	// load balancing policy. At most 24h. Default: 0, at once.
+	// load balancing policy. From 1s to 24h. Default: 0, at once.
 	SlowStart caddy.Duration `json:"slow_start,omitempty"`
 
 	// Which upstreams are out for a while because they fail much more often than the others of their

@@ -172,6 +172,12 @@ func (s *overrideStore) follow() {
 	}
 }
 
+// conflict is an error of an edit that must not be made of what is stored, which holds all the same.
+type conflict interface {
+	error
+	isConflict()
+}
+
 // edit changes a document, and tells whether it has. An error leaves the stored document as it is.
 type edit func(*document) (changed bool, err error)
 
@@ -253,7 +259,7 @@ func (s *overrideStore) rewrite(ctx context.Context, edit edit, byPerson bool, i
 			err = s.write(ctx, found.raw)
 		}
 	}
-	if _, conflict := errors.AsType[*conflictError](err); err != nil && !conflict {
+	if _, conflict := errors.AsType[conflict](err); err != nil && !conflict {
 		return err
 	}
 	s.memory.mu.Lock()

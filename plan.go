@@ -81,6 +81,9 @@ func newPlan(h *Handler, defaults routeDefaults) (*plan, error) {
 	if p.ownTransport && p.eject != nil {
 		return p, errEjectTransport
 	}
+	if p.ownTransport && p.retryBudget != nil {
+		return p, errBudgetTransport
+	}
 	if err := p.readProxy(); err != nil {
 		return p, err
 	}
@@ -245,7 +248,8 @@ func (p *plan) setDefaults() {
 		p.markHealthChecks()
 	}
 	retriesAreWritten := p.written.has("load_balancing", "retries") || p.written.has("load_balancing", "try_duration")
-	if retriesAreWritten && p.retryBudget == nil { // whoever waits for an upstream that restarts means each of them
+	// whoever waits for an upstream that restarts means each retry; and only our own transport can withhold one
+	if (retriesAreWritten || p.ownTransport) && p.retryBudget == nil {
 		p.retryBudget = &RetryBudget{Off: true}
 	}
 	if !p.hasSeveral() {

@@ -45,7 +45,7 @@ func (t *turnPolicy) take(pool reverseproxy.UpstreamPool, g *group) *reverseprox
 	turn := t.taken.Add(1)
 	upstream := pool[now.order.At(turn-1)]
 	if now.isSure(g.breaker) && upstream.Available() {
-		if len(now.down) > 0 && now.down[now.looks.At(turn)].Healthy() {
+		if now.isBack(turn) {
 			t.lineups.renew(t, g)
 		}
 		if now.warming != nil {
@@ -53,7 +53,7 @@ func (t *turnPolicy) take(pool reverseproxy.UpstreamPool, g *group) *reverseprox
 		}
 		return upstream
 	}
-	if now.isStale(g.breaker, upstream) {
+	if now.isStale(g.breaker, upstream, turn) {
 		now = t.lineups.renew(t, g)
 	}
 	taker := t.walk(now.order, turn, pool, g)

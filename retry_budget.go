@@ -49,6 +49,9 @@ func (b *RetryBudget) check() error {
 	return nil
 }
 
+// errBudgetTransport says why a route cannot have a retry budget.
+var errBudgetTransport = errors.New("retry_budget: the route's transport is not http, and makes each retry that it is told to; remove retry_budget, or the transport")
+
 // errBudgetUsedUp says why a request that failed is not sent again.
 var errBudgetUsedUp = errors.New("it is not sent again, since the retry budget is used up")
 
@@ -98,10 +101,10 @@ func (b *retryBudget) take() bool {
 	if b == nil {
 		return true
 	}
-	at, requests := time.Now(), b.requests()
-	now := at.Unix()
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	at, requests := time.Now(), b.requests()
+	now := at.Unix()
 	begin, retries := now-(budgetSeconds-1), 0
 	first := budgetSecond{number: now, requests: requests} // of those that are looked at
 	for i := range b.seconds {
@@ -127,7 +130,7 @@ func (b *retryBudget) take() bool {
 	if this.number != now {
 		*this = budgetSecond{number: now, requests: requests}
 	}
-	recent := float64(requests-first.requests) + b.earlier(first, first.number-begin)
+	recent := since(first.requests, requests) + b.earlier(first, first.number-begin)
 	if float64(retries)+1 > float64(b.min)*at.Sub(time.Unix(begin, 0)).Seconds()+b.percent/100*recent {
 		return false
 	}
@@ -142,8 +145,12 @@ func (b *retryBudget) earlier(first budgetSecond, seconds int64) float64 {
 	if length <= 0 {
 		return 0
 	}
-	return float64(first.requests-b.before.requests) * float64(min(seconds, length)) / float64(length)
+	return since(b.before.requests, first.requests) * float64(min(seconds, length)) / float64(length)
 }
+
+// since returns how many requests came between two counts. A count may be some too low: a request
+// that ends is in neither of two counters for a moment.
+func since(before, after uint64) float64 { return float64(after - min(before, after)) }
 
 // giveBack gives back a retry that was not made after all.
 func (b *retryBudget) giveBack() {

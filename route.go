@@ -79,7 +79,7 @@ func newRoute(p *plan, steering *steering, logger *zap.Logger) *route {
 	}
 	for _, g := range r.groups {
 		g.warmUps = newWarmUps(p.slowStart)
-		g.ejector = newEjector(p.eject, g, r.title, logger)
+		g.ejector = newEjector(p.eject, g, r)
 		if p.measured {
 			g.measure()
 		}

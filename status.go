@@ -9,13 +9,14 @@ import (
 
 // routeStatus is what the admin API tells of a route.
 type routeStatus struct {
-	Name            string        `json:"name"`                     // empty: the route cannot be steered
-	Label           string        `json:"label"`                    // the name, or what stands for it
-	TrafficSplit    float64       `json:"traffic_split"`            // the percentage in force
-	ConfiguredSplit float64       `json:"configured_traffic_split"` // the percentage in the config
-	Override        *setSplit     `json:"override,omitempty"`       // if one is in force
-	Fallbacks       uint64        `json:"fallbacks"`                // requests that production took over
-	Unretried       uint64        `json:"retries_over_budget"`      // requests that were not sent again since the retry budget was used up
+	Name            string        `json:"name"`                       // empty: the route cannot be steered
+	Label           string        `json:"label"`                      // the name, or what stands for it
+	TrafficSplit    float64       `json:"traffic_split"`              // the percentage in force
+	ConfiguredSplit float64       `json:"configured_traffic_split"`   // the percentage in the config
+	Override        *setSplit     `json:"override,omitempty"`         // if one is in force
+	StagingFallback *bool         `json:"staging_fallback,omitempty"` // whether production serves what staging cannot; only with a staging group
+	Fallbacks       uint64        `json:"fallbacks"`                  // requests that production took over
+	Unretried       uint64        `json:"retries_over_budget"`        // requests that were not sent again since the retry budget was used up
 	Ways            waysStatus    `json:"ways"`
 	Groups          []groupStatus `json:"groups"`
 }
@@ -92,6 +93,9 @@ func (r *route) status() routeStatus {
 		Fallbacks:       r.state.fallbacks.Load(),
 		Unretried:       r.state.unretried.Load(),
 		Ways:            waysStatus{Short: r.state.short.Load(), ReverseProxy: r.state.full.Load()},
+	}
+	if r.staging != nil {
+		s.StagingFallback = &r.fallback
 	}
 	if o := r.split.override.Load(); o != nil {
 		s.Override = &setSplit{TrafficSplit: o.TrafficSplit, Against: o.Against, SetAt: o.SetAt, SetBy: o.SetBy}

@@ -168,7 +168,7 @@ func (p printer) route(route routeStatus) error {
 				fmt.Fprintln(p.out, wrapped("  "+clip(u.Dial, 40)+": ", u.Override.text()))
 			}
 		}
-		if note := g.whoServes(); note != "" {
+		if note := g.whoServes(route.StagingFallback); note != "" {
 			fmt.Fprintln(p.out, p.color(red, wrapped("  ", note)))
 		}
 		unchecked = unchecked || slices.ContainsFunc(g.Upstreams, upstreamStatus.unchecked)
@@ -224,15 +224,15 @@ func (o *setUpstream) text() string {
 }
 
 // whoServes says who gets the group's requests where none of its upstreams is to.
-func (g groupStatus) whoServes() string {
+func (g groupStatus) whoServes(fallback *bool) string {
 	isLeft := func(u upstreamStatus) bool { return !u.Drained && u.Weight > 0 }
 	switch {
 	case g.Dynamic, slices.ContainsFunc(g.Upstreams, isLeft):
 		return ""
-	case g.Name == staging:
-		return "no upstream of staging is left: production serves its requests, unless staging_fallback is off"
+	case fallback != nil && *fallback && g.Name == staging:
+		return "no upstream of staging is left: production serves its requests"
 	}
-	return "no upstream of production is left: its requests are answered with 503"
+	return fmt.Sprintf("no upstream of %s is left: its requests are answered with 503", g.Name)
 }
 
 // enoughFailures is how many of the latest requests have to have failed for a group to be shown

@@ -106,6 +106,8 @@ type conflictError struct {
 	now *override // nil if it was reset
 }
 
+func (*conflictError) isConflict() {}
+
 func (e *conflictError) Error() string {
 	if e.now == nil {
 		return "another instance has reset it meanwhile; do it again if you still want to"
@@ -128,7 +130,7 @@ func (s *steering) change(ctx context.Context, route *route, by string, edit fun
 	if err != nil {
 		s.logger.Error("the traffic split was not changed", zap.String("route", route.name), zap.String("by", by), zap.Error(err))
 		status := http.StatusServiceUnavailable
-		if _, conflict := errors.AsType[*conflictError](err); conflict {
+		if _, conflict := errors.AsType[conflict](err); conflict {
 			status = http.StatusConflict
 		}
 		return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf("the traffic split of route %q was not changed: %w", route.name, err)}

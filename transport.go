@@ -132,7 +132,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	j.answered = res.StatusCode
 	j.group.ejector.observe(at, res.StatusCode >= http.StatusInternalServerError)
 	if !t.breaker.isClosed() {
-		t.breaker.succeeded(at.backend.dial, res.StatusCode)
+		t.breaker.succeeded(at.backend.dial, res.StatusCode, j.group.ejector != nil)
 	}
 	if res.StatusCode == http.StatusBadRequest {
 		t.failures.examine(at.backend, res)
@@ -240,8 +240,8 @@ func (t *transport) check(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, t.failures.explain(at.backend, err)
 	}
-	if !t.breaker.isClosed() {
-		t.breaker.succeeded(at.backend.dial, res.StatusCode)
+	if !t.breaker.isClosed() && !t.breaker.isEjected(at.backend.dial) { // what it is asked by a check says little of what clients ask
+		t.breaker.succeeded(at.backend.dial, res.StatusCode, false)
 	}
 	return res, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,27 +22,28 @@ func drainCommand() *cobra.Command {
 	o := new(steerOptions)
 	drain := o.forcible(o.command("drain <name> <upstream>", "Sends an upstream no new requests", `
 Requests in flight and WebSockets end by themselves; --wait waits until the
-upstream has none. The upstream stays drained on all instances that share
-Caddy's storage, and through restarts, until you set it to ready or edit what is
-configured for it. The share of its group stays as it is. Refused if production
-would have no upstream left.`, "caddy proxyos drain app 127.0.0.1:3000 --wait 1m",
+upstream has none. Other routes that have it go on sending it requests. It stays
+drained on all instances that share Caddy's storage and have it configured in the
+same way, and through restarts, until you set it to ready or edit its group,
+scheme or weight. The share of its group stays as it is. Refused if the group
+would have no upstream left that is up.`, "caddy proxyos drain app 127.0.0.1:3000 --wait 1m",
 		func(c adminClient, out printer, args []string) (int, error) {
 			state := stateDrain
 			return steerUpstream(c, out, o, args[0], args[1], upstreamChange{State: &state})
 		}))
-	drain.Flags().Var(&o.wait, "wait", "How long to wait until nothing is in flight; 0: do not wait")
+	drain.Flags().Var(&o.wait, "wait", "How long to wait until nothing is in flight, in seconds without a unit; 0: do not wait")
 	drain.ValidArgsFunction = completeUpstreams(o)
 	return drain
 }
 
 func readyCommand() *cobra.Command {
 	o := new(steerOptions)
-	ready := o.command("ready <name> <upstream>", "Sends a drained upstream requests again", `
+	ready := o.forcible(o.command("ready <name> <upstream>", "Sends a drained upstream requests again", `
 Takes back what drain did. A weight that was set stays.`, "caddy proxyos ready app 127.0.0.1:3000",
 		func(c adminClient, out printer, args []string) (int, error) {
 			state := stateReady
 			return steerUpstream(c, out, o, args[0], args[1], upstreamChange{State: &state})
-		})
+		}))
 	ready.ValidArgsFunction = completeUpstreams(o)
 	return ready
 }
@@ -52,12 +54,12 @@ func weightCommand() *cobra.Command {
 An upstream of weight 3 gets three times as many of its group's requests as one
 of weight 1, and one of weight 0 gets none. From 0 to 1000. The weight applies
 from the next request on, on all instances that share Caddy's storage, and
-through restarts, until you set another one, or edit what is configured for the
-upstream. Setting the configured weight takes back what was set.`, "caddy proxyos weight app 127.0.0.1:3000 3",
+through restarts, until you set another one, or edit its group, scheme or weight.
+Setting the configured weight takes back what was set.`, "caddy proxyos weight app 127.0.0.1:3000 3",
 		func(c adminClient, out printer, args []string) (int, error) {
 			n, err := strconv.Atoi(args[2])
 			if err != nil {
-				return exitUsage, usageErrorf("%q is not a weight; write a number from 0 to %d", args[2], maxWeight)
+				return exitUsage, usageErrorf("%q is not a weight; write a whole number from 0 to %d", args[2], maxWeight)
 			}
 			if err := checkWeight(n); err != nil {
 				return exitUsage, usageErrorf("%v", err)
@@ -98,6 +100,9 @@ func steerUpstream(c adminClient, out printer, o *steerOptions, name, written st
 		if route, err = c.show(name); err != nil {
 			return exitFailed, err
 		}
+		if !slices.Contains(route.dials(), dial) {
+			return exitNotDrained, fmt.Errorf("the config no longer has %s, so nobody knows how many requests are still in flight there; wait as long as they may take", dial)
+		}
 	}
 	line.end()
 	return 0, out.route(route)
@@ -117,7 +122,8 @@ func (c adminClient) upstreamNamed(name, written string) (dial string, err error
 	dials := route.dials()
 	for _, g := range route.Groups {
 		for _, u := range g.Upstreams {
-			if u.Dial == written || u.Address == written {
+			bare := strings.TrimPrefix(written, u.Scheme+"://")
+			if u.Dial == bare || u.Address == written || u.Address == bare {
 				return u.Dial, nil
 			}
 		}

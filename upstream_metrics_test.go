@@ -80,7 +80,7 @@ func TestAnUpstreamOnTrialIsNotHealthyYet(t *testing.T) {
 		{"at first", func() {}, 1},
 		{"after a failure", func() { r.breaker.failed("a:1", time.Minute) }, 0},
 		{"on trial", func() { r.breaker.forget("a:1"); r.breaker.failed("a:1", 0) }, 0},
-		{"after an answer", func() { r.breaker.succeeded("a:1", 200) }, 1},
+		{"after an answer", func() { r.breaker.succeeded("a:1", 200, false) }, 1},
 	} {
 		step.change()
 		if got := gatherMeasured(t, r)[series]; got != step.want {

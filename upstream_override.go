@@ -107,6 +107,19 @@ func (o *upstreamOverride) withRolled(instance string, now time.Time) *upstreamO
 	return &next
 }
 
+// text says what is set.
+func (o *upstreamOverride) text() string {
+	switch {
+	case o == nil, !o.Drained && o.Weight == nil:
+		return "as configured"
+	case o.Weight == nil:
+		return "drained"
+	case o.Drained:
+		return fmt.Sprintf("drained, weight %d", *o.Weight)
+	}
+	return fmt.Sprintf("weight %d", *o.Weight)
+}
+
 // UnmarshalJSON decodes an override.
 func (o *upstreamOverride) UnmarshalJSON(data []byte) error {
 	var all fields
@@ -120,6 +133,9 @@ func (o *upstreamOverride) UnmarshalJSON(data []byte) error {
 		err = checkWeight(*o.Weight)
 	}
 	o.Drained, o.extra = state == stateDrain, all
+	if state != "" && !o.Drained { // of a newer program
+		o.extra["state"] = encode(state)
+	}
 	return err
 }
 

@@ -63,22 +63,27 @@ type upstreamChange struct {
 // setUpstream changes what is set for an upstream of a route, for all instances, from the next
 // request on.
 func (s *steering) setUpstream(ctx context.Context, route *route, dial string, c upstreamChange) error {
-	if err := route.refuseUpstream(dial, c); err != nil {
-		return err
+	if c.Weight != nil {
+		if err := route.refuseWeight(dial); err != nil {
+			return err
+		}
 	}
-	return s.changeUpstream(ctx, route, dial, c.By, func(o *upstreamOverride) *upstreamOverride {
+	return s.changeUpstream(ctx, route, dial, c, func(o *upstreamOverride) *upstreamOverride {
 		return o.replacedBy(c, s.instance, route.configured(dial), route.hasWeight(dial, c.Weight))
 	})
 }
 
-// resetUpstream goes back to what is configured for an upstream.
-func (s *steering) resetUpstream(ctx context.Context, route *route, dial, by string) error {
-	return s.changeUpstream(ctx, route, dial, by, func(*upstreamOverride) *upstreamOverride { return nil })
+// resetUpstream goes back to what is configured for an upstream. It may be one that the route no
+// longer has.
+func (s *steering) resetUpstream(ctx context.Context, route *route, dial string, c upstreamChange) error {
+	return s.changeUpstream(ctx, route, dial, c, func(*upstreamOverride) *upstreamOverride { return nil })
 }
 
 // upstreamConflictError says that another instance has changed an upstream, and this one did not
 // know.
 type upstreamConflictError struct{ now *upstreamOverride }
+
+func (*upstreamConflictError) isConflict() {}
 
 func (e *upstreamConflictError) Error() string {
 	if e.now == nil {
@@ -88,22 +93,19 @@ func (e *upstreamConflictError) Error() string {
 		e.now.text(), e.now.SetAt.Local().Format(time.DateTime), e.now.SetBy)
 }
 
-// text says what is set.
-func (o *upstreamOverride) text() string {
-	switch {
-	case o == nil:
-		return "as configured"
-	case o.Weight == nil:
-		return "drained"
-	case o.Drained:
-		return fmt.Sprintf("drained, weight %d", *o.Weight)
-	}
-	return fmt.Sprintf("weight %d", *o.Weight)
+// upstreamRefusal says why a change is not made unless it is forced.
+type upstreamRefusal struct{ reason string }
+
+func (*upstreamRefusal) isConflict() {}
+
+func (e *upstreamRefusal) Error() string {
+	return e.reason + "; " + forceInAPI + " to do it all the same"
 }
 
 // changeUpstream makes a person's change of what is set for an upstream. It is in force when it
 // returns.
-func (s *steering) changeUpstream(ctx context.Context, route *route, dial, by string, edit func(*upstreamOverride) *upstreamOverride) error {
+func (s *steering) changeUpstream(ctx context.Context, route *route, dial string, c upstreamChange, edit func(*upstreamOverride) *upstreamOverride) error {
+	by, isAlone := c.By, s.isAlone(ctx)
 	var was, now *upstreamOverride
 	err := s.store.change(ctx, func(doc *document) (bool, error) {
 		known, _, _ := s.store.memory.latest()
@@ -113,6 +115,11 @@ func (s *steering) changeUpstream(ctx context.Context, route *route, dial, by st
 		}
 		if now = edit(was); now == nil && was == nil {
 			return false, nil
+		}
+		if !c.Force {
+			if err := route.refuseUpstream(doc.Upstreams[route.name], dial, was, now, s.instance, isAlone); err != nil {
+				return false, err
+			}
 		}
 		own := doc.upstreamsOf(route.name)
 		if own[dial] = now; now == nil {
@@ -127,7 +134,7 @@ func (s *steering) changeUpstream(ctx context.Context, route *route, dial, by st
 	if err != nil {
 		s.logger.Error("the upstream was not changed", zap.String("route", route.name), zap.String("upstream", dial), zap.String("by", by), zap.Error(err))
 		status := http.StatusServiceUnavailable
-		if _, conflict := errors.AsType[*upstreamConflictError](err); conflict {
+		if _, conflict := errors.AsType[conflict](err); conflict {
 			status = http.StatusConflict
 		}
 		return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf("the upstream %s of route %q was not changed: %w", dial, route.name, err)}
@@ -137,32 +144,75 @@ func (s *steering) changeUpstream(ctx context.Context, route *route, dial, by st
 	return nil
 }
 
-// refuseUpstream returns an error if a change leaves nobody in production to serve requests, or
-// would have no effect.
-func (r *route) refuseUpstream(dial string, c upstreamChange) error {
+// refuseWeight returns an error if a weight would have no effect.
+func (r *route) refuseWeight(dial string) error {
 	for _, g := range r.groups {
-		if c.Weight != nil && g.policy != nil && g.has(dial) {
+		if g.policy != nil && g.has(dial) {
 			return caddy.APIError{HTTPStatus: http.StatusConflict,
 				Err: fmt.Errorf("%s of route %q chooses upstreams by a policy of its own, which no weight changes; remove lb_policy, or drain the upstream", g.name, r.name)}
 		}
 	}
-	leaves := c.State != nil && *c.State == stateDrain || c.Weight != nil && *c.Weight == 0
-	if c.Force || !leaves || !r.production.has(dial) || r.production.dynamic != nil {
-		return nil
-	}
-	for _, t := range r.production.targets {
-		if t.backend.dial != dial && !t.isDrained() && (t.weight() > 0 || r.production.policy != nil) {
-			return nil
-		}
-	}
-	return caddy.APIError{HTTPStatus: http.StatusConflict,
-		Err: fmt.Errorf("%s of route %q is the last upstream of production that is to get requests; without it, production answers 503; %s to do it all the same",
-			printable.Short(dial), r.name, forceInAPI)}
+	return nil
 }
 
-// has tells whether the group has a configured upstream at a dial address.
-func (g *group) has(dial string) bool {
-	return slices.ContainsFunc(g.targets, func(t *target) bool { return t.backend.dial == dial })
+// isAlone tells whether no other instance has been heard of lately.
+func (s *steering) isAlone(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, storageTimeout/5)
+	defer cancel()
+	records, err := s.instances(ctx)
+	if err != nil {
+		s.logger.Debug("the other instances are not known", zap.Error(err))
+	}
+	return !slices.ContainsFunc(records, func(r instanceRecord) bool { return r.ID != s.instance && !r.silent(time.Now()) })
+}
+
+// refuseUpstream returns an error if a change takes back what others rely on, or leaves nobody in a
+// group that could serve its requests. all is what is set for the route's upstreams, was and now
+// for the one that is changed.
+func (r *route) refuseUpstream(all upstreamOverrides, dial string, was, now *upstreamOverride, instance string, isAlone bool) error {
+	if configured := r.configured(dial); !isAlone && was != nil && configured != "" && !was.holds(instance, configured) {
+		return &upstreamRefusal{fmt.Sprintf("%s was set to %s at %s by %q on an instance that has another configuration of it, and would lose that",
+			printable.Short(dial), was.text(), was.SetAt.Local().Format(time.DateTime), was.SetBy)}
+	}
+	for _, g := range r.groups {
+		if !g.has(dial) || g.dynamic != nil || g.name == staging && r.fallback {
+			continue
+		}
+		var left, up, before, upBefore int // who may be chosen then and now, and of those who is up
+		for _, t := range g.targets {
+			isUp := g.isProven(t.upstream)
+			if g.chooses(t, r.inForce(all, dial, now, t, instance)) {
+				if left++; isUp {
+					up++
+				}
+			}
+			if g.chooses(t, t.set.Load()) {
+				if before++; isUp {
+					upBefore++
+				}
+			}
+		}
+		switch {
+		case left == 0 && before > 0:
+			return &upstreamRefusal{fmt.Sprintf("%s is the last upstream of %s in route %q that is to get requests; without it, they are answered with 503", printable.Short(dial), g.name, r.name)}
+		case up == 0 && upBefore > 0:
+			return &upstreamRefusal{fmt.Sprintf("%s is the last upstream of %s in route %q that is up; the others are down or on trial", printable.Short(dial), g.name, r.name)}
+		}
+	}
+	return nil
+}
+
+// inForce returns what is in force for an upstream where one of them is changed.
+func (r *route) inForce(all upstreamOverrides, changed string, now *upstreamOverride, t *target, instance string) *upstreamOverride {
+	dial := t.backend.dial
+	o := all[dial]
+	if dial == changed {
+		o = now
+	}
+	if o == nil || !o.holds(instance, r.configured(dial)) {
+		return nil
+	}
+	return o
 }
 
 // hasWeight tells whether a weight is the configured one of all the route's upstreams at a dial
@@ -182,16 +232,20 @@ func (r *route) hasWeight(dial string, weight *int) bool {
 }
 
 // upstreamAt returns the dial address of the route's upstream that somebody names by it, or by the
-// address as it is written.
+// address as it is written, with or without a scheme; or of one that it no longer has, but for which
+// something is set.
 func (r *route) upstreamAt(named string) (dial string, ok bool) {
 	for _, g := range r.groups {
 		for _, t := range g.targets {
-			if t.backend.dial == named || t.backend.address.String() == named {
+			if t.backend.isNamed(named) {
 				return t.backend.dial, true
 			}
 		}
 	}
-	return "", false
+	r.state.upstreams.mu.Lock()
+	defer r.state.upstreams.mu.Unlock()
+	_, ok = r.state.upstreams.latest[named]
+	return named, ok
 }
 
 // reviewUpstreams tells whether the storage is yet to be told that the configuration of upstreams
@@ -220,10 +274,15 @@ func (s *steering) reviewUpstreams(route *route) (untold bool) {
 
 // noteUpstreams marks in the document what this instance no longer goes by.
 func (s *steering) noteUpstreams(doc *document, route *route, now time.Time) (changed bool) {
+	var own upstreamOverrides // to be edited
 	for dial, o := range doc.Upstreams[route.name] {
-		if o.isEdited(s.instance, route.configured(dial)) {
-			doc.upstreamsOf(route.name)[dial], changed = o.withRolled(s.instance, now), true
+		if !o.isEdited(s.instance, route.configured(dial)) {
+			continue
 		}
+		if own == nil {
+			own = doc.upstreamsOf(route.name)
+		}
+		own[dial] = o.withRolled(s.instance, now)
 	}
-	return changed
+	return own != nil
 }

@@ -56,21 +56,22 @@ func (w *warmUps) among(upstreams reverseproxy.UpstreamPool, now time.Time) (war
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	first := now
-	for _, upstream := range upstreams {
-		switch one := w.warming[upstream]; {
-		case one == nil:
-			first = time.Time{} // somebody is warm
-		case one.share(now) == 1:
+	var first *warmUp // of those that are warming up; nil if somebody is warm
+	for i, upstream := range upstreams {
+		one := w.warming[upstream]
+		if one != nil && one.share(now) == 1 {
 			delete(w.warming, upstream)
-			first = time.Time{}
-		case one.began.Before(first):
-			first = one.began
+			one = nil
+		}
+		if i == 0 || one == nil || first != nil && one.began.Before(first.began) {
+			if i == 0 || first != nil {
+				first = one
+			}
 		}
 	}
 	for _, upstream := range upstreams {
 		one := w.warming[upstream]
-		if one == nil || one.began.Sub(first) < w.period/10 {
+		if one == nil || one == first || first != nil && one.began.Sub(first.began) < w.period/10 {
 			continue
 		}
 		if warming == nil {

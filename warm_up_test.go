@@ -32,7 +32,7 @@ func TestAnUpstreamThatComesBackWarmsUp(t *testing.T) {
 			g.breaker.failed("u0:80", time.Second)
 			settle(g)
 			time.Sleep(time.Second)
-			g.breaker.succeeded("u0:80", 200)
+			g.breaker.succeeded("u0:80", 200, false)
 			settle(g)
 		},
 		"ready": func(g *group) {
@@ -88,12 +88,31 @@ func TestAGroupThatComesBackAsAWholeIsWarm(t *testing.T) {
 		settle(g)
 		time.Sleep(time.Second)
 		for _, u := range g.pool {
-			g.breaker.succeeded(u.Dial, 200)
+			g.breaker.succeeded(u.Dial, 200, false)
 			time.Sleep(time.Second / 2)
 		}
 		settle(g)
 		if counts := sharesOf(g, 300); counts["u0:80"] != 100 || counts["u1:80"] != 100 || counts["u2:80"] != 100 {
 			t.Errorf("served have %v", counts)
+		}
+	})
+}
+
+// However the clock is read, somebody of those who came back is warm: else nobody would take a turn.
+func TestSomebodyIsWarmWhereAllWarmUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := testGroup([]int{1, 1, 1})
+		g.warmUps = newWarmUps(time.Second)
+		now := time.Now() // read before the others begin, by somebody who is slow
+		for range 3 {
+			time.Sleep(500 * time.Millisecond)
+			for _, u := range g.pool {
+				g.warmUps.begin(u)
+				time.Sleep(200 * time.Millisecond)
+			}
+			if warming, _ := g.warmUps.among(g.pool, now); len(warming) >= len(g.pool) {
+				t.Fatalf("all %d are warming up", len(warming))
+			}
 		}
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/proxyos/caddy-proxyos/integration/lab"
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 // farm runs a route named app with two backends in each group, and returns them.
@@ -181,6 +182,25 @@ func TestUpstreamsAreDrainedAndWeighed(t *testing.T) {
 			}
 		})
 	}
+	t.Run("two listeners", func(t *testing.T) {
+		s, all := farm(t)
+		second := proxytest.FreeAddr(t)
+		s.MustLoad(strings.Replace(farmOf(s, all), "http://"+s.Addr, "http://"+s.Addr+", http://"+second, 1))
+		s.Steer(all[0], `{"state": "drain"}`)
+		for range 10 {
+			for _, addr := range []string{s.Addr, second} {
+				res, err := s.Client.Get("http://" + addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, _ := io.ReadAll(res.Body)
+				res.Body.Close()
+				if string(body) != "p2" {
+					t.Errorf("%s is answered by %q", addr, body)
+				}
+			}
+		}
+	})
 	t.Run("weights", func(t *testing.T) {
 		s, all := farm(t, "traffic_split 50")
 		s.Steer(all[0], `{"weight": 3}`)
@@ -259,6 +279,8 @@ func TestRefusedChangesOfUpstreams(t *testing.T) {
 		want               int
 		says               string
 	}{
+		{"PATCH", "/proxyos/routes/app/upstreams/", `{"weight": 2}`, 404, "has no upstream"},
+		{"PATCH", "/proxyos/routes/app/upstreams/", `{"traffic_split": 50}`, 404, "has no upstream"},
 		{"PATCH", path, `{"state": "drain"}`, 409, "the last upstream of production"},
 		{"PATCH", path, `{"weight": 0}`, 409, "the last upstream of production"},
 		{"PATCH", path, `{"state": "off"}`, 400, `write \"drain\" or \"ready\"`},
@@ -284,9 +306,61 @@ func TestRefusedChangesOfUpstreams(t *testing.T) {
 			t.Fatalf("after %s %s %.40s it is %+v", test.method, test.path, test.body, u)
 		}
 	}
+	if got := s.Route().TrafficSplit; got != 10 {
+		t.Errorf("now the split is %v %%", got)
+	}
 	s.MustLoad(farmOf(s, all, "traffic_split 10", "lb_policy random"))
 	if status, answer := s.Ask("PATCH", path, `{"weight": 2}`); status != http.StatusConflict || !strings.Contains(answer, "remove lb_policy") {
 		t.Errorf("a weight beside a policy: %d %s", status, answer)
+	}
+}
+
+// Of changes that leave nobody only together, one is refused, whoever comes first; and so is one that
+// leaves only upstreams that are down, and one that takes back what the last one needs.
+func TestWhoIsLeftIsAskedWhenAChangeIsMade(t *testing.T) {
+	s, all := farm(t, "traffic_split 10", "staging_fallback off")
+	patch := func(b *backend, body string) (status int, answer string) {
+		return s.Ask(http.MethodPatch, "/proxyos/routes/app/upstreams/"+b.Addr, body)
+	}
+	for _, group := range [][]*backend{all[:2], all[2:]} {
+		for range 20 {
+			var refused atomic.Int64
+			var both sync.WaitGroup
+			for _, b := range group {
+				both.Go(func() {
+					if status, _ := patch(b, `{"state": "drain"}`); status == http.StatusConflict {
+						refused.Add(1)
+					}
+				})
+			}
+			both.Wait()
+			if refused.Load() != 1 {
+				t.Fatalf("%d of two drains at once were refused, want 1", refused.Load())
+			}
+			for _, b := range group {
+				s.Steer(b, `{"state": "ready"}`)
+			}
+		}
+	}
+	all[0].Stop()
+	s.Tally(10)
+	if status, answer := patch(all[1], `{"state": "drain"}`); status != http.StatusConflict || !strings.Contains(answer, "the others are down or on trial") {
+		t.Errorf("draining the only one that is up: %d %s", status, answer)
+	}
+	s.Steer(all[0], `{"state": "drain"}`) // the one that is down
+}
+
+func TestAResetThatLeavesNobodyIsRefused(t *testing.T) {
+	s, all := farm(t)
+	s.MustLoad(quiet + s.Site(fmt.Sprintf("proxyos {\nname app\nupstream %s {\nweight 0\n}\nto %s\n}", all[0].Addr, all[1].Addr)))
+	s.Steer(all[0], `{"weight": 1}`)
+	s.Steer(all[1], `{"state": "drain"}`)
+	path := "/proxyos/routes/app/upstreams/" + all[0].Addr + "/override"
+	if status, answer := s.Ask(http.MethodDelete, path, ""); status != http.StatusConflict {
+		t.Errorf("taking back the weight of the last one: %d %s", status, answer)
+	}
+	if status, answer := s.Ask(http.MethodDelete, path+"?force=true", ""); status != http.StatusOK {
+		t.Errorf("the same with force: %d %s", status, answer)
 	}
 }
 
