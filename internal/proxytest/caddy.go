@@ -1,6 +1,7 @@
 package proxytest
 
 import (
+	"bufio"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -142,14 +143,20 @@ func (c *Caddy) settle() {
 	}
 	const listening, loopback = "0A", "0100007F" // 127.0.0.1: backends may have the port on other addresses
 	Eventually(c.t, "only one config listens on "+c.Addr, func() bool {
-		table, err := os.ReadFile("/proc/net/tcp")
+		table, err := os.Open("/proc/net/tcp")
 		if err != nil {
 			return true // not Linux
 		}
+		defer table.Close()
 		sockets := 0
-		for line := range strings.Lines(string(table)) {
-			fields := strings.Fields(line) // number, local address, remote address, state, …
-			if len(fields) > 3 && fields[3] == listening && fields[1] == fmt.Sprintf("%s:%04X", loopback, port) {
+		lines := bufio.NewScanner(table)
+		lines.Scan() // the heading
+		for lines.Scan() {
+			fields := strings.Fields(lines.Text()) // number, local address, remote address, state, …
+			if len(fields) < 4 || fields[3] != listening {
+				break // those that listen come first, before thousands that do not
+			}
+			if fields[1] == fmt.Sprintf("%s:%04X", loopback, port) {
 				sockets++
 			}
 		}
