@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/proxyos/caddy-proxyos/integration/lab"
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
@@ -35,7 +36,7 @@ func TestTheEndOfABodyIsForOneReaderOnly(t *testing.T) {
 	for _, inner := range []string{"proxyos", "reverse_proxy"} {
 		t.Run(inner, func(t *testing.T) {
 			s := run(t, fmt.Sprintf("proxyos %s {\n@bad status 500\nhandle_response @bad {\n%s %s\n}\n}", early.Addr, inner, second.Addr))
-			for range 20 {
+			for range lab.Sized(10, 20, 20) {
 				conn, err := net.Dial("tcp", s.Addr)
 				if err != nil {
 					t.Fatal(err)

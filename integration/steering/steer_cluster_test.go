@@ -18,7 +18,7 @@ func TestAcknowledgedChangesSurviveAKill(t *testing.T) {
 	c := newChild(t)
 	c.Write(adapt(t, c.BlueGreen(prod, stag, "traffic_split 50")))
 	c.Start()
-	for i := range lab.Sized(50, 50, 10) {
+	for i := range lab.Sized(20, 50, 10) {
 		// 0 and 100 show in the very first request, the others in what the API says
 		percent := []float64{100, 0, 1 + float64(rand.IntN(98))}[i%3]
 		c.Split(percent)
