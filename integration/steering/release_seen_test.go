@@ -40,7 +40,7 @@ func TestTheAccessLogNamesTheGroupThatAnswered(t *testing.T) {
 		})
 	}
 	s.MustLoad(quiet + s.Site("log\nlog_append group {http.proxyos.group}\nlog_append route {http.proxyos.route}\n"+
-		blueGreenDirective(prod.Addr, stag.Addr+" "+dead.Addr, "traffic_split 40", "fail_duration 0")))
+		blueGreenDirective(prod.Addr, stag.Addr+" "+dead.Addr, "traffic_split 40", "fail_duration 0", "retry_budget off")))
 
 	const requests = 1000
 	var mu sync.Mutex
