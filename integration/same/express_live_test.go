@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,15 +15,30 @@ import (
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
+// caddyUpstream is what Caddy's own admin API tells of an upstream.
+type caddyUpstream struct {
+	Address     string `json:"address"`
+	NumRequests int    `json:"num_requests"`
+	Fails       int    `json:"fails"`
+}
+
+// allOfCaddy returns what Caddy's own admin API tells of all upstreams.
+func allOfCaddy(s *server) []caddyUpstream {
+	s.T.Helper()
+	_, text := s.Ask(http.MethodGet, "/reverse_proxy/upstreams", "")
+	return lab.Decode[[]caddyUpstream](s.T, text)
+}
+
+// hasFails tells whether Caddy counts a failure at any upstream. A config that is replaced takes
+// its own back in the background.
+func hasFails(s *server) bool {
+	return slices.ContainsFunc(allOfCaddy(s), func(u caddyUpstream) bool { return u.Fails > 0 })
+}
+
 // upstreamsOfCaddy returns what Caddy's own admin API counts at an upstream.
 func upstreamsOfCaddy(s *server, address string) (requests, fails int) {
 	s.T.Helper()
-	_, text := s.Ask(http.MethodGet, "/reverse_proxy/upstreams", "")
-	for _, one := range lab.Decode[[]struct {
-		Address     string `json:"address"`
-		NumRequests int    `json:"num_requests"`
-		Fails       int    `json:"fails"`
-	}](s.T, text) {
+	for _, one := range allOfCaddy(s) {
 		if one.Address == address {
 			return one.NumRequests, one.Fails
 		}

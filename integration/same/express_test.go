@@ -176,6 +176,7 @@ func way(t *testing.T, s *server, app *proxytest.Scripted, method string, c wayC
 		fmt.Fprintf(&shown, "log_append %q {http.reverse_proxy.%s}\n", "rp "+name, name)
 	}
 	s.MustLoad(s.Site("log\n" + shown.String() + directives))
+	eventually(t, "Caddy has forgotten what failed with the config before", func() bool { return !hasFails(s) })
 	s.Logs.Forget()
 	before := app.Count()
 
