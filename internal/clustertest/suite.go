@@ -12,8 +12,7 @@ import (
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
-// Suite is what every storage must pass. Most of the time a case waits, so some run beside each
-// other, each on a cluster and a storage of its own.
+// Suite is what every storage must pass.
 func Suite(t *testing.T, binary string, newStorage func(testing.TB) Storage) {
 	for name, test := range map[string]func(*testing.T, *Cluster, Storage){
 		"the promoted share is rolled out":                 rollOut,
@@ -27,7 +26,6 @@ func Suite(t *testing.T, binary string, newStorage func(testing.TB) Storage) {
 		"the instances know each other":                    known,
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			storage := newStorage(t)
 			test(t, New(t, binary, storage, 0), storage)
 		})
