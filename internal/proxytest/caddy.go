@@ -2,16 +2,19 @@ package proxytest
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -77,9 +80,21 @@ func newCaddy(t testing.TB, logTo string) *Caddy {
 	}
 }
 
+// dialAgain dials, and again where the system has reset a connection that was waiting to be
+// accepted: a server that is replaced by another, as Caddy's is at a reload, takes those along.
+func dialAgain(ctx context.Context, network, addr string) (net.Conn, error) {
+	for attempt := 1; ; attempt++ {
+		conn, err := new(net.Dialer).DialContext(ctx, network, addr)
+		if !errors.Is(err, syscall.ECONNRESET) || attempt == 10 {
+			return conn, err
+		}
+	}
+}
+
 // NewClient returns a client that follows no redirects and checks no certificates.
 func NewClient(t testing.TB) *http.Client {
 	transport := &http.Transport{
+		DialContext:         dialAgain,
 		TLSClientConfig:     &tls.Config{InsecureSkipVerify: true},
 		MaxIdleConnsPerHost: 100,
 	}
