@@ -112,6 +112,12 @@ func checkDecay(decay time.Duration) error {
 	return nil
 }
 
+// timedHandler is a handler that can tell how long its upstreams take.
+type timedHandler interface {
+	// tellLatencies has each attempt told to a policy from now on.
+	tellLatencies(to *answerTimes)
+}
+
 // Provision has the handler that the policy is for tell how long its upstreams take.
 func (l *LeastLatency) Provision(ctx caddy.Context) error {
 	if l.Decay == 0 {
@@ -120,8 +126,8 @@ func (l *LeastLatency) Provision(ctx caddy.Context) error {
 	l.times.start(time.Duration(l.Decay))
 	for _, module := range slices.Backward(ctx.Modules()) {
 		switch handler := module.(type) {
-		case *Handler:
-			handler.route.latencies = append(handler.route.latencies, &l.times)
+		case timedHandler:
+			handler.tellLatencies(&l.times)
 			return nil
 		case *reverseproxy.Handler:
 			return watchTransport(ctx, handler, &l.times)

@@ -214,8 +214,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 // noteHealth implements checkedHandler.
 func (h *Handler) noteHealth(dial string, healthy bool) { h.route.noteHealth(dial, healthy) }
 
+// tellLatencies implements timedHandler.
+func (h *Handler) tellLatencies(to *answerTimes) { h.route.latencies = append(h.route.latencies, to) }
+
 // Interface guards
 var (
+	_ timedHandler                = (*Handler)(nil)
 	_ caddy.Provisioner           = (*Handler)(nil)
 	_ caddy.CleanerUpper          = (*Handler)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
