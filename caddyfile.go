@@ -32,7 +32,7 @@ var directiveBlock = block[Handler]{
 	{"production_when <matcher>", repeatable, func(p *parser, h *Handler) error { return p.when(&h.ProductionWhen) }},
 	{"staging_fallback [on|off]", once, func(p *parser, h *Handler) error { return p.onOff(&h.StagingFallback) }},
 	{"skip_tls_verify [on|off]", once, func(p *parser, h *Handler) error { return p.onOff(&h.SkipTLSVerify) }},
-	{"slow_start <duration>", once, func(p *parser, h *Handler) error { return p.duration(&h.SlowStart) }},
+	{"slow_start <duration>", once, func(p *parser, h *Handler) error { return p.duration(&h.SlowStart, "30s") }},
 	{"eject 5xx <ratio>|<percent>% [min <requests>] [in <duration>] [for <duration>] [max <percent>%]", once, readEject},
 	{"retry_budget <percent>[%] [min <per_second>] | retry_budget off", once, readRetryBudget},
 	{"retry_buffer <size>", once, readRetryBuffer},

@@ -137,15 +137,15 @@ func (p *parser) onOff(value **bool) error {
 	return nil
 }
 
-// duration reads a duration, such as 30s.
-func (p *parser) duration(value *caddy.Duration) error {
+// duration reads a duration, of which an example is given.
+func (p *parser) duration(value *caddy.Duration, example string) error {
 	name, text := p.Val(), ""
 	if !p.AllArgs(&text) {
 		return errArgumentCount
 	}
 	duration, err := caddy.ParseDuration(text)
 	if err != nil {
-		return p.Errf("%s: %q is not a duration; write one such as 30s", name, text)
+		return p.Errf("%s: %q is not a duration; write one such as %s", name, text, example)
 	}
 	*value = caddy.Duration(duration)
 	return nil

@@ -1,7 +1,6 @@
 package proxyos
 
 import (
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -10,7 +9,7 @@ import (
 // globalBlock is what the global option takes.
 var globalBlock = block[App]{
 	{"https_ports [+|-]<ports...>", once, readHTTPSPorts},
-	{"sync_interval <duration>", once, readSyncInterval},
+	{"sync_interval <duration>", once, func(p *parser, app *App) error { return p.duration(&app.SyncInterval, "5s") }},
 	{"fast_path [on|off]", once, func(p *parser, app *App) error { return p.onOff(&app.FastPath) }},
 	{"upstream_metrics [on|off]", once, readUpstreamMetrics},
 }
@@ -41,19 +40,6 @@ func readHTTPSPorts(p *parser, app *App) error {
 		return p.WrapErr(err)
 	}
 	app.HTTPSPorts = &ports
-	return nil
-}
-
-func readSyncInterval(p *parser, app *App) error {
-	var text string
-	if !p.AllArgs(&text) {
-		return errArgumentCount
-	}
-	interval, err := caddy.ParseDuration(text)
-	if err != nil {
-		return p.Errf("sync_interval: %q is not a duration; write one such as 5s", text)
-	}
-	app.SyncInterval = caddy.Duration(interval)
 	return nil
 }
 

@@ -90,18 +90,12 @@ func (l *LeastLatency) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 func readDecay(p *parser, l *LeastLatency) error {
-	var text string
-	if !p.AllArgs(&text) {
-		return errArgumentCount
+	if err := p.duration(&l.Decay, "10s"); err != nil {
+		return err
 	}
-	decay, err := caddy.ParseDuration(text)
-	if err != nil {
-		return p.Errf("decay: %q is not a duration; write one such as 10s", text)
-	}
-	if err := checkDecay(decay); err != nil {
+	if err := checkDecay(time.Duration(l.Decay)); err != nil {
 		return p.WrapErr(err)
 	}
-	l.Decay = caddy.Duration(decay)
 	return nil
 }
 
