@@ -19,23 +19,16 @@ func drain(c adminClient, out printer, o *steerOptions, name string, percent flo
 	if err != nil {
 		return exitFailed, err
 	}
-	line := newProgress(out.notes)
-	defer line.end()
-	for deadline := time.Now().Add(limit); limit > 0 && route.inFlight(leaving) > 0; {
-		if !time.Now().Before(deadline) {
-			line.end()
-			_ = out.route(route)
-			return exitNotDrained, fmt.Errorf("route %q is at %g %%, but %s still has %s in flight after %s",
-				name, percent, leaving, requests(route.inFlight(leaving)), limit)
-		}
-		line.show(fmt.Sprintf("%s: waiting for %s in flight in %s, %s left", name, requests(route.inFlight(leaving)), leaving,
-			time.Until(deadline).Round(time.Second)))
-		time.Sleep(min(100*time.Millisecond, time.Until(deadline)))
-		if route, err = c.show(name); err != nil {
-			return exitFailed, err
-		}
+	inFlight := func(r routeStatus) int64 { return r.inFlight(leaving) }
+	route, late, err := awaitIdle(c, out, route, "in "+leaving, limit, inFlight)
+	if err != nil {
+		return exitFailed, err
 	}
-	line.end()
+	if late {
+		_ = out.route(route)
+		return exitNotDrained, fmt.Errorf("route %q is at %g %%, but %s still has %s in flight after %s",
+			name, percent, leaving, requests(inFlight(route)), limit)
+	}
 	if o.cluster {
 		if err := awaitCluster(c, name, percent, max(limit, clusterWait)); err != nil {
 			_ = out.route(route)
@@ -43,6 +36,25 @@ func drain(c adminClient, out printer, o *steerOptions, name string, percent flo
 		}
 	}
 	return 0, out.route(route)
+}
+
+// awaitIdle waits until a route has nothing in flight in some place, and says meanwhile what it waits
+// for. It returns the route as it is then, and whether it is late: the time was up first.
+func awaitIdle(c adminClient, out printer, route routeStatus, where string, limit time.Duration, inFlight func(routeStatus) int64) (now routeStatus, late bool, err error) {
+	line := newProgress(out.notes)
+	defer line.end()
+	for deadline := time.Now().Add(limit); limit > 0 && inFlight(route) > 0; {
+		if !time.Now().Before(deadline) {
+			return route, true, nil
+		}
+		line.show(fmt.Sprintf("%s: waiting for %s in flight %s, %s left", route.Name, requests(inFlight(route)), where,
+			time.Until(deadline).Round(time.Second)))
+		time.Sleep(min(100*time.Millisecond, time.Until(deadline)))
+		if route, err = c.show(route.Name); err != nil {
+			return route, false, err
+		}
+	}
+	return route, false, nil
 }
 
 // clusterWait is how long promote and rollback wait for other instances at least: two intervals

@@ -86,25 +86,17 @@ func steerUpstream(c adminClient, out printer, o *steerOptions, name, written st
 	if err := c.ofRoute(name, c.change(http.MethodPatch, c.upstreamPath(name, dial), change, &route)); err != nil {
 		return exitFailed, err
 	}
-	line := newProgress(out.notes)
-	defer line.end()
-	for deadline := time.Now().Add(limit); limit > 0 && route.inFlightAt(dial) > 0; {
-		if !time.Now().Before(deadline) {
-			line.end()
-			_ = out.route(route)
-			return exitNotDrained, fmt.Errorf("%s gets no new requests, but still has %s in flight after %s", dial, requests(route.inFlightAt(dial)), limit)
-		}
-		line.show(fmt.Sprintf("%s: waiting for %s in flight at %s, %s left", name, requests(route.inFlightAt(dial)), dial,
-			time.Until(deadline).Round(time.Second)))
-		time.Sleep(min(100*time.Millisecond, time.Until(deadline)))
-		if route, err = c.show(name); err != nil {
-			return exitFailed, err
-		}
-		if !slices.Contains(route.dials(), dial) {
-			return exitNotDrained, fmt.Errorf("the config no longer has %s, so nobody knows how many requests are still in flight there; wait as long as they may take", dial)
-		}
+	inFlight := func(r routeStatus) int64 { return r.inFlightAt(dial) }
+	route, late, err := awaitIdle(c, out, route, "at "+dial, limit, inFlight)
+	switch {
+	case err != nil:
+		return exitFailed, err
+	case limit > 0 && !slices.Contains(route.dials(), dial):
+		return exitNotDrained, fmt.Errorf("the config no longer has %s, so nobody knows how many requests are still in flight there; wait as long as they may take", dial)
+	case late:
+		_ = out.route(route)
+		return exitNotDrained, fmt.Errorf("%s gets no new requests, but still has %s in flight after %s", dial, requests(inFlight(route)), limit)
 	}
-	line.end()
 	return 0, out.route(route)
 }
 

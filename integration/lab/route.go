@@ -57,6 +57,7 @@ func (s *Server) Ask(method, path, body string) (status int, answer string) {
 	if err != nil {
 		s.T.Fatal(err)
 	}
+	req.Header.Set("Content-Type", "application/json")
 	res, err := s.Client.Do(req)
 	if err != nil && method == http.MethodGet {
 		res, err = s.Client.Do(req) // the admin server, too, is another one after a reload
