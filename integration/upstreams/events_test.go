@@ -3,7 +3,6 @@ package upstreams
 import (
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 
+	"github.com/proxyos/caddy-proxyos/integration/lab"
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
@@ -77,7 +77,7 @@ func heardBy(name string) []string {
 
 // toldSite is a Caddy whose route "app" has events that somebody hears.
 type toldSite struct {
-	*proxytest.Caddy
+	*lab.Server
 	t        *testing.T
 	one, two *proxytest.Backend // production
 	staged   *proxytest.Backend
@@ -97,7 +97,7 @@ func toldBothWays(t *testing.T, test func(*toldSite)) {
 			remembered.block = make(chan struct{})
 			remembered.Unlock()
 			test(&toldSite{
-				Caddy: proxytest.NewCaddy(t), t: t, inJSON: inJSON,
+				Server: newServer(t), t: t, inJSON: inJSON,
 				one: proxytest.Plain(t, "one", ""), two: proxytest.Plain(t, "two", ""), staged: proxytest.Plain(t, "staged", ""),
 			})
 		})
@@ -134,17 +134,8 @@ func (s *toldSite) load(listener string) {
 // steer changes something by the admin API.
 func (s *toldSite) steer(method, path, change string) {
 	s.t.Helper()
-	req, err := http.NewRequest(method, "http://"+s.Admin+"/proxyos/routes/app"+path, strings.NewReader(change))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	res, err := s.Client.Do(req)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	if answer, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusOK {
-		s.t.Errorf("%s %s: %d %s", method, change, res.StatusCode, answer)
+	if status, answer := s.Ask(method, "/proxyos/routes/app"+path, change); status != http.StatusOK {
+		s.t.Errorf("%s %s: %d %s", method, change, status, answer)
 	}
 }
 

@@ -3,19 +3,19 @@ package upstreams
 import (
 	"bufio"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/proxyos/caddy-proxyos/integration/lab"
 	"github.com/proxyos/caddy-proxyos/internal/diagnose"
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 // measuredSite is a Caddy whose route "app" has upstreams that fail, each in its own way.
 type measuredSite struct {
-	*proxytest.Caddy
+	*lab.Server
 	t                                       *testing.T
 	good, refused, resetting, silent, other string // addresses; the last is staging's
 }
@@ -23,7 +23,7 @@ type measuredSite struct {
 func newMeasuredSite(t *testing.T) *measuredSite {
 	t.Helper()
 	return &measuredSite{
-		Caddy: proxytest.NewCaddy(t), t: t,
+		Server: newServer(t), t: t,
 		good:      proxytest.Plain(t, "good", "").Addr,
 		refused:   proxytest.Refused(t),
 		resetting: proxytest.NewScripted(t, proxytest.ResetUnanswered).Addr,
@@ -163,17 +163,8 @@ func (s *measuredSite) checkMeasured(load func(*measuredSite) error) {
 // patch steers an upstream of the route.
 func (s *measuredSite) patch(upstream, change string) {
 	s.t.Helper()
-	req, err := http.NewRequest(http.MethodPatch, "http://"+s.Admin+"/proxyos/routes/app/upstreams/"+upstream, strings.NewReader(change))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	res, err := s.Client.Do(req)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	if answer, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusOK {
-		s.t.Errorf("PATCH %s: %d %s", change, res.StatusCode, answer)
+	if status, answer := s.Ask(http.MethodPatch, "/proxyos/routes/app/upstreams/"+upstream, change); status != http.StatusOK {
+		s.t.Errorf("PATCH %s: %d %s", change, status, answer)
 	}
 }
 
