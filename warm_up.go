@@ -56,22 +56,24 @@ func (w *warmUps) among(upstreams reverseproxy.UpstreamPool, now time.Time) (war
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var first *warmUp // of those that are warming up; nil if somebody is warm
-	for i, upstream := range upstreams {
+	var first *warmUp // the one that came back first
+	isCold := true    // nobody is warm
+	for _, upstream := range upstreams {
 		one := w.warming[upstream]
 		if one != nil && one.share(now) == 1 {
 			delete(w.warming, upstream)
 			one = nil
 		}
-		if i == 0 || one == nil || first != nil && one.began.Before(first.began) {
-			if i == 0 || first != nil {
-				first = one
-			}
+		switch {
+		case one == nil:
+			isCold = false
+		case first == nil || one.began.Before(first.began):
+			first = one
 		}
 	}
 	for _, upstream := range upstreams {
 		one := w.warming[upstream]
-		if one == nil || one == first || first != nil && one.began.Sub(first.began) < w.period/10 {
+		if one == nil || isCold && (one == first || one.began.Sub(first.began) < w.period/10) {
 			continue
 		}
 		if warming == nil {
