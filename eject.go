@@ -26,9 +26,10 @@ type Eject struct {
 	// How far back to look, from 1s to 10m, in whole seconds. Default: 10s.
 	Window caddy.Duration `json:"window,omitempty"`
 
-	// For how long an upstream is out the first time, from 1s to 1h. It is twice as long each time
-	// after that, up to five minutes, until the upstream has not been out for five minutes. Then it is
-	// on trial: it gets one request at a time, until one has not failed. Default: 30s.
+	// For how long an upstream is out, from 1s to 1h. Each time after the first it is twice as long,
+	// up to five minutes; once the upstream has served for five minutes, it begins again. When the
+	// time is over it is on trial: it gets one request at a time, until one has not failed.
+	// Default: 30s.
 	For caddy.Duration `json:"for,omitempty"`
 
 	// How much of a group may be out at once, as a percentage of its upstreams from 0 to 100, rounded

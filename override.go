@@ -156,16 +156,21 @@ func (o *override) withRolled(instance string, configured float64, now time.Time
 		mark.At = now.UTC().Round(0)
 	}
 	next.Rolled[instance] = mark
-	for len(next.Rolled) > maxKnown {
-		oldest := instance
-		for id, other := range next.Rolled {
-			if other.At.Before(next.Rolled[oldest].At) {
-				oldest = id
+	forgetOldest(next.Rolled, func(mark rolled) time.Time { return mark.At })
+	return &next
+}
+
+// forgetOldest leaves the newest maxKnown marks of instances.
+func forgetOldest[M any](marks map[string]M, at func(M) time.Time) {
+	for len(marks) > maxKnown {
+		oldest, first := "", time.Time{}
+		for id, mark := range marks {
+			if oldest == "" || at(mark).Before(first) {
+				oldest, first = id, at(mark)
 			}
 		}
-		delete(next.Rolled, oldest)
+		delete(marks, oldest)
 	}
-	return &next
 }
 
 // withInstance returns the override with an instance that has it in force.

@@ -61,8 +61,8 @@ func sameInt(a, b *int) bool {
 }
 
 // replacedBy returns the override that a change makes of this one, which may be nil; nil if
-// nothing is left to override, as where the weight is the configured one. It holds on all instances with the configuration of the one that
-// makes it.
+// nothing is left to override, as where the weight is the configured one. It holds on all
+// instances with the configuration of the one that makes it.
 func (o *upstreamOverride) replacedBy(c upstreamChange, instance, configured string, isConfiguredWeight bool) *upstreamOverride {
 	next := &upstreamOverride{Against: configured, SetAt: time.Now().UTC().Round(0), SetBy: c.By}
 	if o != nil {
@@ -95,15 +95,7 @@ func (o *upstreamOverride) withRolled(instance string, now time.Time) *upstreamO
 		next.Rolled = make(map[string]time.Time)
 	}
 	next.Rolled[instance] = now.UTC().Round(0)
-	for len(next.Rolled) > maxKnown {
-		oldest := instance
-		for id, at := range next.Rolled {
-			if at.Before(next.Rolled[oldest]) {
-				oldest = id
-			}
-		}
-		delete(next.Rolled, oldest)
-	}
+	forgetOldest(next.Rolled, func(at time.Time) time.Time { return at })
 	return &next
 }
 
