@@ -202,6 +202,14 @@ func (o *override) check() error {
 	return nil
 }
 
+// conflict says that the override, which may be nil, is not the one that was known.
+func (o *override) conflict() error {
+	if o == nil {
+		return new(conflictError)
+	}
+	return &conflictError{percentText(o.TrafficSplit), o.SetAt, o.SetBy}
+}
+
 // UnmarshalJSON decodes an override.
 func (o *override) UnmarshalJSON(data []byte) error {
 	var all fields

@@ -101,19 +101,29 @@ func (s *steering) reset(ctx context.Context, route *route, by string) error {
 	})
 }
 
-// conflictError says that another instance has changed a split, and this one did not know.
+// conflictError says that another instance has changed something, and this one did not know.
 type conflictError struct {
-	now *override // nil if it was reset
+	now string // what it is set to; empty if it was reset
+	at  time.Time
+	by  string
 }
 
 func (*conflictError) isConflict() {}
 
 func (e *conflictError) Error() string {
-	if e.now == nil {
+	if e.now == "" {
 		return "another instance has reset it meanwhile; do it again if you still want to"
 	}
-	return fmt.Sprintf("it has meanwhile been set to %s at %s by %q; do it again to replace that",
-		percentText(e.now.TrafficSplit), e.now.SetAt.Local().Format(time.DateTime), e.now.SetBy)
+	return fmt.Sprintf("it has meanwhile been set to %s at %s by %q; do it again to replace that", e.now, e.at.Local().Format(time.DateTime), e.by)
+}
+
+// notChanged is the answer to a change that was not made.
+func notChanged(what string, err error) error {
+	status := http.StatusServiceUnavailable
+	if _, conflict := errors.AsType[conflict](err); conflict {
+		status = http.StatusConflict
+	}
+	return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf("%s was not changed: %w", what, err)}
 }
 
 // change makes a person's change of a route's stored override. It is in force when change returns.
@@ -122,18 +132,14 @@ func (s *steering) change(ctx context.Context, route *route, by string, edit fun
 	err := s.store.change(ctx, func(doc *document) (bool, error) {
 		known, _, _ := s.store.memory.latest()
 		if now := doc.Routes[route.name]; now.key() != known.Routes[route.name].key() {
-			return false, &conflictError{now}
+			return false, now.conflict()
 		}
 		return edit(doc), nil
 	}, true)
 	s.hasChanged()
 	if err != nil {
 		s.logger.Error("the traffic split was not changed", zap.String("route", route.name), zap.String("by", by), zap.Error(err))
-		status := http.StatusServiceUnavailable
-		if _, conflict := errors.AsType[conflict](err); conflict {
-			status = http.StatusConflict
-		}
-		return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf("the traffic split of route %q was not changed: %w", route.name, err)}
+		return notChanged(fmt.Sprintf("the traffic split of route %q", route.name), err)
 	}
 	s.logger.Info("traffic split changed", zap.String("route", route.name), zap.Float64("from", was),
 		zap.Float64("to", route.split.current().percent), zap.String("by", by))

@@ -112,6 +112,14 @@ func (o *upstreamOverride) text() string {
 	return fmt.Sprintf("weight %d", *o.Weight)
 }
 
+// conflict says that the override, which may be nil, is not the one that was known.
+func (o *upstreamOverride) conflict() error {
+	if o == nil {
+		return new(conflictError)
+	}
+	return &conflictError{o.text(), o.SetAt, o.SetBy}
+}
+
 // UnmarshalJSON decodes an override.
 func (o *upstreamOverride) UnmarshalJSON(data []byte) error {
 	var all fields

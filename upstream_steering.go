@@ -2,7 +2,6 @@ package proxyos
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -79,20 +78,6 @@ func (s *steering) resetUpstream(ctx context.Context, route *route, dial string,
 	return s.changeUpstream(ctx, route, dial, c, func(*upstreamOverride) *upstreamOverride { return nil })
 }
 
-// upstreamConflictError says that another instance has changed an upstream, and this one did not
-// know.
-type upstreamConflictError struct{ now *upstreamOverride }
-
-func (*upstreamConflictError) isConflict() {}
-
-func (e *upstreamConflictError) Error() string {
-	if e.now == nil {
-		return "another instance has reset it meanwhile; do it again if you still want to"
-	}
-	return fmt.Sprintf("it has meanwhile been set to %s at %s by %q; do it again to replace that",
-		e.now.text(), e.now.SetAt.Local().Format(time.DateTime), e.now.SetBy)
-}
-
 // upstreamRefusal says why a change is not made unless it is forced.
 type upstreamRefusal struct{ reason string }
 
@@ -111,7 +96,7 @@ func (s *steering) changeUpstream(ctx context.Context, route *route, dial string
 		known, _, _ := s.store.memory.latest()
 		was = doc.Upstreams[route.name][dial]
 		if !was.isSame(known.Upstreams[route.name][dial]) {
-			return false, &upstreamConflictError{was}
+			return false, was.conflict()
 		}
 		if now = edit(was); now == nil && was == nil {
 			return false, nil
@@ -133,11 +118,7 @@ func (s *steering) changeUpstream(ctx context.Context, route *route, dial string
 	s.hasChanged()
 	if err != nil {
 		s.logger.Error("the upstream was not changed", zap.String("route", route.name), zap.String("upstream", dial), zap.String("by", by), zap.Error(err))
-		status := http.StatusServiceUnavailable
-		if _, conflict := errors.AsType[conflict](err); conflict {
-			status = http.StatusConflict
-		}
-		return caddy.APIError{HTTPStatus: status, Err: fmt.Errorf("the upstream %s of route %q was not changed: %w", dial, route.name, err)}
+		return notChanged(fmt.Sprintf("the upstream %s of route %q", dial, route.name), err)
 	}
 	s.logger.Info("upstream changed", zap.String("route", route.name), zap.String("upstream", dial),
 		zap.String("from", was.text()), zap.String("to", now.text()), zap.String("by", by))
