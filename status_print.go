@@ -57,6 +57,11 @@ func (p printer) list(routes []routeStatus) error {
 				note := fmt.Sprintf("%s %s, %s", g.Name, g.up(), g.failing())
 				fmt.Fprintln(p.out, p.color(red, wrapped(clip(route.shown(), 30)+": ", note)))
 			}
+			for _, u := range g.Upstreams {
+				if u.Override != nil {
+					fmt.Fprintln(p.out, wrapped(clip(route.shown(), 30)+": ", clip(u.Dial, 40)+" "+u.Override.text()))
+				}
+			}
 		}
 		if route.Override != nil && route.Override.UnclearUntil != nil {
 			fmt.Fprintln(p.out)

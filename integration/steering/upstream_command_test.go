@@ -26,6 +26,7 @@ func TestTheCommandsForUpstreams(t *testing.T) {
 
 	wantsSteer(c, 0, "drained, up", "drain", "app", other.Addr)
 	wantsSteer(c, 0, "1 of 2, 1 drained", "list")
+	wantsSteer(c, 0, "app: "+other.Addr+" drained, set 20", "list") // and when, by whom
 	if got := c.Tally(4); got["production"] != 4 {
 		t.Errorf("with the other drained, served have %v", got)
 	}
