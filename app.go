@@ -38,6 +38,7 @@ type App struct {
 	UpstreamMetrics bool `json:"upstream_metrics,omitempty"`
 
 	defaults routeDefaults
+	places   placeFinder
 	routes   registry
 	lanes    map[string]*lane // shared by the routes that do not configure a transport
 	steering *steering

@@ -37,12 +37,17 @@ func checkWritten(helper httpcaddyfile.Helper, directive caddyfile.Token, h *Han
 		known = make(names)
 		helper.State[namesState] = known
 	}
-	where := strings.TrimPrefix(at.Err("").Error(), ", ") // with the chain of imports
+	where := writtenAt(strings.TrimPrefix(at.Err("").Error(), ", ")) // with the chain of imports
 	if _, err := known.claim(h.Name, h, where); err != nil {
 		return at.WrapErr(err)
 	}
 	return nil
 }
+
+// writtenAt is a place in a Caddyfile.
+type writtenAt string
+
+func (w writtenAt) String() string { return string(w) }
 
 // writtenApp returns the app as the global option has it, or nil.
 func writtenApp(helper httpcaddyfile.Helper) *App {

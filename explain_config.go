@@ -184,7 +184,7 @@ func explainRoute(found configuredRoute, defaults routeDefaults, taken names) ro
 		e.describeWay(p)
 	}
 	if err == nil && p.name != "" {
-		_, err = taken.claim(p.name, h, found.place.holder(p.firstAddress()))
+		_, err = taken.claim(p.name, h, holder{&found.place, p.firstAddress()})
 	}
 	if err != nil {
 		e.Error = err.Error()

@@ -166,16 +166,16 @@ func (*Handler) CaddyModule() caddy.ModuleInfo {
 // Provision makes a plan of the handler, and loads its route.
 func (h *Handler) Provision(ctx caddy.Context) error {
 	ctx = ownContext(ctx)
-	where := placeOf(ctx)
-	return where.explain(h.Name, h.load(ctx, where))
-}
-
-func (h *Handler) load(ctx caddy.Context, where place) error {
 	loaded, err := ctx.App("proxyos")
 	if err != nil {
 		return err
 	}
 	app := loaded.(*App)
+	where := app.places.find(ctx)
+	return where.explain(h.Name, h.load(ctx, app, where))
+}
+
+func (h *Handler) load(ctx caddy.Context, app *App, where place) error {
 	p, err := newPlan(h, app.defaults)
 	if err != nil {
 		return err

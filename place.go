@@ -21,15 +21,21 @@ type place struct {
 	order  []int    // which of the server's routes, which of the routes inside that, and so on
 }
 
-// placeOf finds out where a handler is that is being provisioned. Caddy does not say; but it drops
-// the JSON of a route's handlers when it has loaded them all, one route after the other. So the
-// first route that still has its JSON is the one that is being loaded.
-func placeOf(ctx caddy.Context) place {
+// placeFinder finds out where a handler is that is being provisioned. Caddy does not say; but it
+// drops the JSON of a route's handlers when it has loaded them all, one route after the other. So
+// the first route that still has its JSON is the one that is being loaded. The zero value is for
+// one configuration.
+type placeFinder struct {
+	loading map[*caddyhttp.Route]int // the index found last, by the first of a list of routes; those before it are loaded
+}
+
+// find returns the place of the handler that is being provisioned with a context.
+func (f *placeFinder) find(ctx caddy.Context) place {
 	var p place
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
 		p.server, p.port = server.Name(), toldPort(server.Listen)
-		if !p.enter(server.Routes, 0) && server.Errors != nil {
-			p.enter(server.Errors.Routes, len(server.Routes))
+		if !f.enter(&p, server.Routes, 0) && server.Errors != nil {
+			f.enter(&p, server.Errors.Routes, len(server.Routes))
 		}
 	}
 	for _, module := range ctx.Modules() {
@@ -37,21 +43,38 @@ func placeOf(ctx caddy.Context) place {
 		if !ok {
 			continue
 		}
-		if !p.enter(sub.Routes, 0) && sub.Errors != nil {
-			p.enter(sub.Errors.Routes, len(sub.Routes))
+		if !f.enter(&p, sub.Routes, 0) && sub.Errors != nil {
+			f.enter(&p, sub.Errors.Routes, len(sub.Routes))
 		}
 	}
 	return p
 }
 
-// enter goes into the route that is being loaded, if there is one.
-func (p *place) enter(routes caddyhttp.RouteList, before int) bool {
-	i := slices.IndexFunc(routes, func(r caddyhttp.Route) bool { return len(r.HandlersRaw) > 0 })
-	if i < 0 {
+// enter has a place go into the route of a list that is being loaded, if there is one.
+func (f *placeFinder) enter(p *place, routes caddyhttp.RouteList, before int) bool {
+	if len(routes) == 0 {
 		return false
 	}
+	i := f.loading[&routes[0]]
+	for i < len(routes) && len(routes[i].HandlersRaw) == 0 {
+		i++
+	}
+	if f.loading == nil {
+		f.loading = make(map[*caddyhttp.Route]int)
+	}
+	f.loading[&routes[0]] = i
+	if i == len(routes) {
+		return false
+	}
+	p.enter(&routes[i])
+	p.order = append(p.order, before+i)
+	return true
+}
+
+// enter goes into a route.
+func (p *place) enter(r *caddyhttp.Route) {
 	var hosts, paths []string
-	for _, set := range routes[i].MatcherSets {
+	for _, set := range r.MatcherSets {
 		for _, matcher := range set {
 			switch matcher := matcher.(type) {
 			case *caddyhttp.MatchHost:
@@ -62,8 +85,6 @@ func (p *place) enter(routes caddyhttp.RouteList, before int) bool {
 		}
 	}
 	p.narrow(hosts, paths)
-	p.order = append(p.order, before+i)
-	return true
 }
 
 // narrow goes into a route with these matchers.
@@ -88,9 +109,14 @@ func (p place) String() string {
 	return where
 }
 
-// holder names the route that has a name already.
-func (p place) holder(firstUpstream string) string {
-	return "of " + p.String() + ", with the upstream " + firstUpstream
+// holder is the route that has a name already.
+type holder struct {
+	place         *place
+	firstUpstream string
+}
+
+func (h holder) String() string {
+	return "of " + h.place.String() + ", with the upstream " + h.firstUpstream
 }
 
 // explain adds to an error of a route what Caddy's own words before it, a server and some numbers,

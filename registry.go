@@ -13,6 +13,7 @@ type registry struct {
 	mu     sync.Mutex
 	routes []*route
 	byName map[string]*route
+	titles map[string]bool // those of routes without a name
 	names  names
 }
 
@@ -25,12 +26,18 @@ func (r *registry) add(one *route, config json.Marshaler, firstUpstream string) 
 		if r.names == nil {
 			r.names, r.byName = make(names), make(map[string]*route)
 		}
-		if isFirst, err := r.names.claim(one.name, config, one.place.holder(firstUpstream)); err != nil || !isFirst {
+		if isFirst, err := r.names.claim(one.name, config, holder{&one.place, firstUpstream}); err != nil || !isFirst {
 			return err
 		}
 		r.byName[one.name] = one
 	}
 	r.routes = append(r.routes, one)
+	if one.name == "" {
+		if r.titles == nil {
+			r.titles = make(map[string]bool)
+		}
+		r.titles[one.title] = true
+	}
 	return nil
 }
 
@@ -43,7 +50,7 @@ func (r *registry) title(one *route, firstUpstream string) string {
 	label := one.place.label(firstUpstream)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if slices.ContainsFunc(r.routes, func(other *route) bool { return other.title == label }) && label != firstUpstream {
+	if (r.titles[label] || r.byName[label] != nil) && label != firstUpstream {
 		return label + " (" + firstUpstream + ")"
 	}
 	return label
@@ -75,13 +82,13 @@ type names map[string]claim
 
 type claim struct {
 	config json.Marshaler
-	where  string // as it ends "the one …"
+	where  fmt.Stringer // as it ends "the one …"
 }
 
 // claim notes that a route has a name. Another one may have the same name only if it has the
 // same configuration: a site with two listeners is loaded for each of them, and is one route
 // that is served in two places.
-func (n names) claim(name string, config json.Marshaler, where string) (isFirst bool, err error) {
+func (n names) claim(name string, config json.Marshaler, where fmt.Stringer) (isFirst bool, err error) {
 	first, taken := n[name]
 	switch {
 	case !taken:
