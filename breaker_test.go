@@ -60,7 +60,7 @@ func inheritingRoute(t *testing.T, state *routeState, dials ...string) *route {
 	for _, dial := range dials {
 		plan.backends = append(plan.backends, backend{dial: dial})
 	}
-	r.production = newGroup(plan, testPool(dials...), r.breaker, &state.production, nil)
+	r.production = newGroup(plan, testPool(dials...), r.breaker, &state.production)
 	r.groups[0] = r.production
 	r.inherit()
 	return r

@@ -21,9 +21,7 @@ var certWatches = caddy.NewUsagePool()
 
 // certWatchers are the watches of one transport.
 type certWatchers struct {
-	route  string
-	logger *zap.Logger
-	emit   func(event string, data map[string]any)
+	route  *route
 	byDial map[string]*certs.Watch
 	keys   []string // in certWatches
 
@@ -56,11 +54,11 @@ func (w *certWatchers) watch(b backend, dial, host string, tlsConfig *tls.Config
 	}
 	w.byDial[b.dial], w.byDial[dial] = watch, watch
 
-	logger := w.logger.With(zap.String("upstream", b.address.String()), zap.String("route", w.route))
+	logger := w.route.logger.With(zap.String("upstream", b.address.String()), zap.String("route", w.route.title))
 	observer := watch.Attach(func(r certs.Report) {
 		logCertificate(logger, r)
 		if r.News == certs.Changed {
-			w.emit(certificateEvent, map[string]any{"upstream": b.dial, "event": "changed"})
+			w.route.emit(certificateEvent, map[string]any{"upstream": b.dial, "event": "changed"})
 		}
 	})
 	w.observers = append(w.observers, observer)

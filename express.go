@@ -107,9 +107,9 @@ func parseRange(text string) (netip.Prefix, error) {
 
 // expressStop is what the short way knows of an upstream.
 type expressStop struct {
-	info    reverseproxy.DialInfo
-	boxed   any // info, as a context's value
-	address any // info, as a placeholder's value
+	info    any    // a reverseproxy.DialInfo, as a context's value
+	address any    // likewise, as a placeholder's value
+	host    string // and port, to dial
 	counted hostRequests
 	total   int // how many upstreams the route has, for the log
 }
@@ -120,8 +120,10 @@ func newExpressStop(upstream *reverseproxy.Upstream, total int) (*expressStop, e
 		return nil, err
 	}
 	info := reverseproxy.DialInfo{Upstream: upstream, Network: parsed.Network, Address: parsed.JoinHostPort(0), Host: parsed.Host, Port: portText(parsed.StartPort)}
-	return &expressStop{info: info, boxed: info, address: info.String(), counted: requestsOf(upstream.Host), total: total}, nil
+	return &expressStop{info: info, address: info.String(), host: info.Address, counted: requestsOf(upstream.Host), total: total}, nil
 }
+
+func (s *expressStop) dialInfo() reverseproxy.DialInfo { return s.info.(reverseproxy.DialInfo) }
 
 // isPlain tells whether a request can take the short way: it has no body, asks for no other
 // protocol, and no proxy has had it before, whose placeholders would stand before ours.
@@ -170,7 +172,7 @@ func (t *expressTrip) send(req *http.Request) *http.Response {
 		return t.handOver(handedAttempt{})
 	}
 	t.to = j.target.stop
-	t.out.URL.Host = t.to.info.Address
+	t.out.URL.Host = t.to.host
 	t.requests, t.fails = upstream.NumRequests(), upstream.Fails()
 	j.repl.Map(t.placeholder)
 	if e.up != nil {
@@ -190,7 +192,7 @@ func (t *expressTrip) send(req *http.Request) *http.Response {
 		return t.handOver(handedAttempt{upstream: upstream, isSent: true, res: res, err: err})
 	}
 	if c := e.logger.Check(zapcore.DebugLevel, "selected upstream"); c != nil {
-		c.Write(zap.String("dial", t.to.info.Address), zap.Int("total_upstreams", t.to.total))
+		c.Write(zap.String("dial", t.to.host), zap.Int("total_upstreams", t.to.total))
 	}
 	if c := e.logger.Check(zapcore.DebugLevel, "upstream roundtrip"); c != nil {
 		c.Write(append(t.logged(), zap.Object("headers", caddyhttp.LoggableHTTPHeader{Header: res.Header, ShouldLogCredentials: t.logsCredentials()}), zap.Int("status", res.StatusCode))...)

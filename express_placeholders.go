@@ -17,15 +17,15 @@ func (t *expressTrip) placeholder(key string) (any, bool) {
 	case "upstream.address":
 		return t.to.address, true
 	case "upstream.hostport":
-		return t.to.info.Address, true
+		return t.to.host, true
 	case "upstream.host":
-		return t.to.info.Host, true
+		return t.to.dialInfo().Host, true
 	case "upstream.port":
-		return t.to.info.Port, true
+		return t.to.dialInfo().Port, true
 	case "upstream.requests":
 		return t.requests, true
 	case "upstream.max_requests":
-		return t.to.info.Upstream.MaxRequests, true
+		return t.to.dialInfo().Upstream.MaxRequests, true
 	case "upstream.fails":
 		return t.fails, true
 	case "retries":

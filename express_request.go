@@ -46,7 +46,7 @@ func (t *expressTrip) Value(key any) any {
 		return &t.journey
 	case dialInfoKey:
 		if t.to != nil {
-			return t.to.boxed
+			return t.to.info
 		}
 	}
 	return t.Context.Value(key)

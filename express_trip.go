@@ -105,7 +105,7 @@ func (t *expressTrip) handOver(attempt handedAttempt) *http.Response {
 // logged returns what reverse_proxy logs of an attempt.
 func (t *expressTrip) logged() []zap.Field {
 	return []zap.Field{
-		zap.String("upstream", t.to.info.Upstream.String()),
+		zap.String("upstream", t.to.dialInfo().Upstream.String()),
 		zap.Duration("duration", t.latency),
 		zap.Object("request", caddyhttp.LoggableHTTPRequest{Request: t.out, ShouldLogCredentials: t.logsCredentials()}),
 	}

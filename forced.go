@@ -43,7 +43,7 @@ func (m matcherSets) MarshalJSON() ([]byte, error) {
 // forced is the requests whose group is not left to the split.
 type forced struct {
 	staging, production caddyhttp.MatcherSets
-	failures            *matcherFailures
+	failures            *matcherFailures // nil if there are no matchers
 }
 
 // forcedConfig is the matchers of a route before they are loaded.

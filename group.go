@@ -33,22 +33,22 @@ type group struct {
 	ejector *ejector                    // nil if nothing is ejected
 	state   *groupState
 
-	byUpstream map[*reverseproxy.Upstream]*target
+	byUpstream few[*reverseproxy.Upstream, *target]
 }
 
 // newGroup returns a group of planned upstreams. The reverse proxy provisions the upstreams
 // of its pool, and a transport the lanes.
-func newGroup(p *groupPlan, pool reverseproxy.UpstreamPool, b *breaker, state *groupState, checks *reverseproxy.ActiveHealthChecks) *group {
+func newGroup(p *groupPlan, pool reverseproxy.UpstreamPool, b *breaker, state *groupState) *group {
 	g := &group{name: p.name, label: p.name, pool: pool, breaker: b, state: state}
-	g.byUpstream = make(map[*reverseproxy.Upstream]*target, len(pool))
-	counted := make(map[*upstreamState]bool, len(pool))
+	g.targets = make([]*target, 0, len(pool))
+	var counted few[*upstreamState, struct{}]
 	for i, backend := range p.backends {
-		t := &target{backend: backend, upstream: pool[i], group: p.name, checkedAs: checkAddress(backend.dial, checks)}
+		t := &target{backend: backend, upstream: pool[i], group: g}
 		t.counts, t.before = state.acquire(pool[i])
-		t.isRepeat = counted[t.counts]
-		counted[t.counts] = true
+		_, t.isRepeat = counted.get(t.counts)
+		counted.set(t.counts, struct{}{})
 		g.targets = append(g.targets, t)
-		g.byUpstream[pool[i]] = t
+		g.byUpstream.set(pool[i], t)
 	}
 	return g
 }
@@ -84,7 +84,7 @@ func (g *group) loadModules(ctx caddy.Context, p *groupPlan) error {
 
 // targetOf returns the target that an upstream of the group is.
 func (g *group) targetOf(u *reverseproxy.Upstream) *target {
-	if t, ok := g.byUpstream[u]; ok {
+	if t, ok := g.byUpstream.get(u); ok {
 		return t
 	}
 	t := &target{backend: backend{dial: u.Dial}, upstream: u}
@@ -145,6 +145,8 @@ func (g *group) chooseUntried(s seats, tried tried, r *http.Request, w http.Resp
 	switch {
 	case len(left) == 0:
 		return nil
+	case byPlace && len(left) == 1:
+		return left[0]
 	case byPlace:
 		return left[s.turns.taken.Add(1)%uint64(len(left))]
 	}
@@ -204,7 +206,7 @@ func (g *group) tryAgain(s seats, r *http.Request, w http.ResponseWriter) *rever
 
 // mayBeUp tells whether an upstream that is marked down is worth an attempt.
 func (g *group) mayBeUp(u *reverseproxy.Upstream) bool {
-	if t, ok := g.byUpstream[u]; ok && t.unhealthy.Load() {
+	if t, ok := g.byUpstream.get(u); ok && t.unhealthy.Load() {
 		return false
 	}
 	return !u.Full()

@@ -39,9 +39,12 @@ func (healthEvents) Handle(_ context.Context, e caddy.Event) error {
 
 // noteHealth marks the upstreams that a check was for.
 func (r *route) noteHealth(dial string, healthy bool) {
+	if r.proxy.HealthChecks == nil || r.proxy.HealthChecks.Active == nil {
+		return
+	}
 	for _, g := range r.groups {
 		for _, t := range g.targets {
-			if t.checkedAs == dial {
+			if checkAddress(t.backend.dial, r.proxy.HealthChecks.Active) == dial {
 				t.unhealthy.Store(!healthy)
 			}
 		}

@@ -67,7 +67,7 @@ func portOf(dial string) string { return dial[strings.LastIndexByte(dial, ':')+1
 // laneLoader loads the lanes of one route, each different one once.
 type laneLoader struct {
 	ctx    caddy.Context
-	loaded map[string]*lane
+	loaded map[string]*lane // nil before the first
 	shared map[string]*lane // those of all routes, which outlive this one
 	certs  *certWatchers
 }
@@ -97,6 +97,10 @@ func (l *laneLoader) load(p lanePlan) (*lane, error) {
 		if one.upgrades, err = l.provision(one, p, upgrades); err != nil {
 			return nil, err
 		}
+	}
+	if lanes == nil {
+		lanes = make(map[string]*lane)
+		l.loaded = lanes
 	}
 	lanes[p.key] = one
 	return one, nil

@@ -12,7 +12,8 @@ import (
 
 // turnPolicy is the default policy of a group: its upstreams take turns by weight. Upstreams of
 // a dynamic source, and those of another policy where turns help it out, take them one
-// after the other.
+// after the other. A nil one is for a pool of one upstream, which takes every turn; most groups of a
+// large configuration have one.
 type turnPolicy struct {
 	pool    reverseproxy.UpstreamPool // the configured upstreams
 	weights []int                     // theirs; none where another policy rules
@@ -34,10 +35,20 @@ func newTurns(pool reverseproxy.UpstreamPool, weights []int) *turnPolicy {
 	return t
 }
 
+// lineUp has a new lineup made, where there are any.
+func (t *turnPolicy) lineUp(g *group) {
+	if t != nil && !t.order.IsZero() {
+		t.lineups.replace(t, g)
+	}
+}
+
 // take takes the next turn of those that are up. Where the lineup is no longer true, it takes the
 // turns after it as well while their upstream is out, so that the other upstreams keep their
 // proportions.
 func (t *turnPolicy) take(pool reverseproxy.UpstreamPool, g *group) *reverseproxy.Upstream {
+	if t == nil {
+		return firstThat(pool, g.available)
+	}
 	if !t.rules(pool) {
 		return t.walk(turns.NewOrder(nil, len(pool)), t.taken.Add(1), pool, g)
 	}
@@ -115,8 +126,8 @@ func (t *turnPolicy) walk(order turns.Order, turn uint64, pool reverseproxy.Upst
 // takeLast is take for a last resort, among those that fit. It has turns of its own, which no
 // request moves on that finds somebody available.
 func (t *turnPolicy) takeLast(pool reverseproxy.UpstreamPool, fits func(*reverseproxy.Upstream) bool) *reverseproxy.Upstream {
-	if !slices.ContainsFunc(pool, fits) {
-		return nil
+	if t == nil || !slices.ContainsFunc(pool, fits) {
+		return firstThat(pool, fits)
 	}
 	order := t.orderOf(pool)
 	for range order.Len() {
@@ -130,6 +141,9 @@ func (t *turnPolicy) takeLast(pool reverseproxy.UpstreamPool, fits func(*reverse
 // search returns the first upstream that fits, in the order of the coming turns, without
 // taking any.
 func (t *turnPolicy) search(pool reverseproxy.UpstreamPool, fits func(*reverseproxy.Upstream) bool) *reverseproxy.Upstream {
+	if t == nil {
+		return firstThat(pool, fits)
+	}
 	order, turn := t.orderOf(pool), t.taken.Load()
 	for ahead := range min(order.Len(), 2*uint64(len(pool))) {
 		if upstream := pool[order.At(turn+ahead)]; fits(upstream) {
@@ -138,6 +152,16 @@ func (t *turnPolicy) search(pool reverseproxy.UpstreamPool, fits func(*reversepr
 	}
 	for i, upstream := range pool {
 		if (!order.IsScheduled() || t.weights[i] > 0) && fits(upstream) {
+			return upstream
+		}
+	}
+	return nil
+}
+
+// firstThat returns the first upstream of a pool that fits, or nil.
+func firstThat(pool reverseproxy.UpstreamPool, fits func(*reverseproxy.Upstream) bool) *reverseproxy.Upstream {
+	for _, upstream := range pool {
+		if fits(upstream) {
 			return upstream
 		}
 	}

@@ -116,7 +116,7 @@ func testGroup(weights []int) *group {
 		dials = append(dials, fmt.Sprintf("u%d:80", i))
 		plan.backends = append(plan.backends, backend{dial: dials[i], weight: weight})
 	}
-	g := newGroup(plan, testPool(dials...), new(breaker), new(groupState), nil)
+	g := newGroup(plan, testPool(dials...), new(breaker), new(groupState))
 	g.seat()
 	return g
 }

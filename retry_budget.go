@@ -66,8 +66,8 @@ type retryBudget struct {
 	requests func() uint64 // of the route so far
 
 	mu      sync.Mutex
-	seconds [budgetSeconds]budgetSecond // the latest ones in which retries were asked for, each in the place of its number
-	before  budgetSecond                // the latest one that is older
+	seconds *[budgetSeconds]budgetSecond // the latest ones in which retries were asked for, each in the place of its number; nil before the first
+	before  budgetSecond                 // the latest one that is older
 }
 
 // budgetSecond is a second in which retries were asked for.
@@ -105,6 +105,9 @@ func (b *retryBudget) take() bool {
 	defer b.mu.Unlock()
 	at, requests := time.Now(), b.requests()
 	now := at.Unix()
+	if b.seconds == nil {
+		b.seconds = new([budgetSeconds]budgetSecond)
+	}
 	begin, retries := now-(budgetSeconds-1), 0
 	first := budgetSecond{number: now, requests: requests} // of those that are looked at
 	for i := range b.seconds {
@@ -159,6 +162,9 @@ func (b *retryBudget) giveBack() {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.seconds == nil {
+		return
+	}
 	now := time.Now().Unix()
 	if this := &b.seconds[now%int64(len(b.seconds))]; this.number == now && this.retries > 0 {
 		this.retries--

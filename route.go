@@ -62,14 +62,11 @@ func newRoute(p *plan, steering *steering, logger *zap.Logger) *route {
 	if p.sticky != nil {
 		r.cohorts = newCohorts(p.sticky, p.name, r.state)
 	}
-	pool, active := p.proxy.Upstreams, (*reverseproxy.ActiveHealthChecks)(nil)
-	if checks := p.proxy.HealthChecks; checks != nil {
-		active = checks.Active
-	}
+	pool := p.proxy.Upstreams
 	take := func(g *groupPlan, state *groupState) *group {
 		upstreams := pool[:len(g.backends):len(g.backends)]
 		pool = pool[len(g.backends):]
-		return newGroup(g, upstreams, r.breaker, state, active)
+		return newGroup(g, upstreams, r.breaker, state)
 	}
 	r.production = take(p.production, &r.state.production)
 	r.groups = []*group{r.production}
@@ -104,7 +101,9 @@ func (r *route) load(ctx caddy.Context, p *plan, lanes map[string]*lane) error {
 	if r.forced, err = p.when.load(ctx); err != nil {
 		return err
 	}
-	r.forced.failures = newMatcherFailures(r.title, r.logger)
+	if len(r.forced.staging) > 0 || len(r.forced.production) > 0 {
+		r.forced.failures = newMatcherFailures(r.title, r.logger)
+	}
 	for i, g := range p.groups() {
 		if err := r.groups[i].loadModules(ctx, g); err != nil {
 			if g == p.staging {
@@ -154,7 +153,7 @@ func (r *route) warmUpNew() {
 			}
 		}
 		for s := g.seated.Load(); s != nil; s = s.backup {
-			s.turns.lineups.replace(s.turns, g)
+			s.turns.lineUp(g)
 		}
 	}
 }

@@ -35,8 +35,8 @@ type groupState struct {
 	durations durationHistogram
 
 	mu        sync.Mutex
-	upstreams map[string]*upstreamState // by dial address
-	toldLost  bool                      // the subscribers to events know that it is lost
+	upstreams few[string, *upstreamState] // by dial address
+	toldLost  bool                        // the subscribers to events know that it is lost
 }
 
 // upstreamState counts the attempts at an upstream.
@@ -92,13 +92,10 @@ func (s *routeState) has(dial string) bool { return s.production.has(dial) || s.
 func (g *groupState) acquire(upstream *reverseproxy.Upstream) (state *upstreamState, before *reverseproxy.Upstream) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	state, ok := g.upstreams[upstream.Dial]
+	state, ok := g.upstreams.get(upstream.Dial)
 	if !ok {
-		if g.upstreams == nil {
-			g.upstreams = make(map[string]*upstreamState)
-		}
 		state = new(upstreamState)
-		g.upstreams[upstream.Dial] = state
+		g.upstreams.set(upstream.Dial, state)
 	}
 	for _, holder := range state.holders {
 		if holder.Host != nil { // not another one of this config, which is not provisioned yet
@@ -124,11 +121,11 @@ func (g *groupState) measure(state *upstreamState) *upstreamMeasures {
 func (g *groupState) release(upstream *reverseproxy.Upstream) (hasOlder bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	state := g.upstreams[upstream.Dial]
+	state, _ := g.upstreams.get(upstream.Dial)
 	place := slices.Index(state.holders, upstream)
 	state.holders = slices.Delete(state.holders, place, place+1)
 	if len(state.holders) == 0 {
-		delete(g.upstreams, upstream.Dial)
+		g.upstreams.remove(upstream.Dial)
 	}
 	return place > 0
 }
@@ -137,7 +134,7 @@ func (g *groupState) release(upstream *reverseproxy.Upstream) (hasOlder bool) {
 func (g *groupState) has(dial string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	_, ok := g.upstreams[dial]
+	_, ok := g.upstreams.get(dial)
 	return ok
 }
 

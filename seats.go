@@ -12,7 +12,7 @@ import (
 type seats struct {
 	pool   reverseproxy.UpstreamPool
 	policy reverseproxy.Selector // nil: turns
-	turns  *turnPolicy           // those of the default policy, which help another one out
+	turns  *turnPolicy           // those of the default policy, which help another one out; nil where there is one upstream
 	backup *seats                // who is chosen where nobody else is available; nil if nobody
 }
 
@@ -53,9 +53,7 @@ func (g *group) goOn(s, last *seats) {
 			g.warmUps.begin(upstream)
 		}
 	}
-	if !s.turns.order.IsZero() {
-		s.turns.lineups.replace(s.turns, g)
-	}
+	s.turns.lineUp(g)
 }
 
 // has tells whether an upstream may be chosen.
@@ -95,8 +93,11 @@ func (g *group) seatsFor(places []int, policy reverseproxy.Selector, last *seats
 	if policy != nil {
 		weights = nil
 	}
+	if len(next.pool) == 1 && g.dynamic == nil {
+		return next
+	}
 	next.turns = newTurns(next.pool, weights)
-	if last != nil {
+	if last != nil && last.turns != nil {
 		next.turns.taken.Store(last.turns.taken.Load())
 		next.turns.last.Store(last.turns.last.Load())
 	}
@@ -106,7 +107,9 @@ func (g *group) seatsFor(places []int, policy reverseproxy.Selector, last *seats
 // close has no turns made anew any more.
 func (s *seats) close() {
 	for ; s != nil; s = s.backup {
-		s.turns.lineups.close()
+		if s.turns != nil {
+			s.turns.lineups.close()
+		}
 	}
 }
 

@@ -13,7 +13,7 @@ type target struct {
 	*lane            // nil if the route's transport is not http
 	backend  backend // only its dial address and scheme are known of an upstream from a dynamic source
 	upstream *reverseproxy.Upstream
-	group    string                 // its name
+	group    *group                 // nil for an upstream from a dynamic source
 	counts   *upstreamState         // nil for an upstream from a dynamic source
 	measures *upstreamMeasures      // nil if upstream_metrics is off, and for an upstream from a dynamic source
 	before   *reverseproxy.Upstream // in the config before this one, which has its health; nil if there is none
@@ -21,7 +21,6 @@ type target struct {
 	gate     *gate                  // nil if the address may stand for several servers, or a request decides its name
 
 	isRepeat  bool        // an earlier one of the group has the same address, and so the same counts
-	checkedAs string      // the address that an active health check names it by
 	late      bool        // the address is settled by each request, or may change
 	unhealthy atomic.Bool // an active health check says so
 
@@ -65,12 +64,9 @@ func (at *target) roundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // checkAddress returns the address that Caddy's active health checks name an upstream by:
-// the one that they check, at another port if one is written for them. It is empty if there are
-// none.
+// the one that they check, at another port if one is written for them. It is empty for an
+// address that they cannot check.
 func checkAddress(dial string, checks *reverseproxy.ActiveHealthChecks) string {
-	if checks == nil {
-		return ""
-	}
 	known, err := caddy.ParseNetworkAddress(caddy.NewReplacer().ReplaceKnown(dial, ""))
 	switch {
 	case err != nil:

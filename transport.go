@@ -27,12 +27,12 @@ type transport struct {
 	proxy         *reverseproxy.Handler // the route's
 	proxyProtocol bool
 	breaker       *breaker
-	lanes         map[string]*lane // the route's own, by what they have in common
+	lanes         map[string]*lane // the route's own, by what they have in common; nil if there are none
 	certs         *certWatchers
 	failures      *diagnostician
 	logger        *zap.Logger
-	checks        checkTargets
-	literal       map[string]*target // those whose address stays as it is, by it
+	checks        checkTargets       // empty if there are no active health checks
+	literal       map[string]*target // those whose address stays as it is, by it; nil if all do
 	warnDynamic   sync.Once          // of the first upstream that is unchecked, since none is known at load
 	warnUnchecked func(upstreams ...string)
 }
@@ -49,19 +49,17 @@ func newTransport(r *route, p *plan) *transport {
 		proxy:         r.proxy,
 		proxyProtocol: p.base != nil && p.base.ProxyProtocol != "",
 		breaker:       r.breaker,
-		lanes:         make(map[string]*lane),
-		certs:         &certWatchers{route: r.title, logger: r.logger, emit: r.emit},
+		certs:         &certWatchers{route: r},
 		failures:      newDiagnostician(r.title, r.logger),
 		logger:        r.logger,
 		warnUnchecked: r.warnUnchecked,
-		literal:       make(map[string]*target),
-		checks:        checkTargets{byUpstream: make(map[*reverseproxy.Upstream]*target), byDial: make(map[string]*target)},
 	}
 }
 
 // load loads the lanes to the upstreams of the groups.
 func (t *transport) load(ctx caddy.Context, groups []*group, plans []*groupPlan, shared map[string]*lane) error {
-	loader := laneLoader{ctx: ctx, loaded: t.lanes, shared: shared, certs: t.certs}
+	loader := laneLoader{ctx: ctx, shared: shared, certs: t.certs}
+	defer func() { t.lanes = loader.loaded }()
 	for i, g := range groups {
 		for n, at := range g.targets {
 			var err error
@@ -71,12 +69,6 @@ func (t *transport) load(ctx caddy.Context, groups []*group, plans []*groupPlan,
 			if !strings.Contains(at.backend.dial, "{") && at.names == nil {
 				at.gate = new(gate)
 			}
-			where, settled := at.backend.settledDial()
-			if at.late = !settled; settled {
-				t.literal[where] = at
-			}
-			t.checks.byUpstream[at.upstream] = at
-			t.checks.byDial[caddy.NewReplacer().ReplaceKnown(at.backend.dial, "")] = at
 		}
 		if g.dynamic == nil {
 			continue
@@ -86,7 +78,45 @@ func (t *transport) load(ctx caddy.Context, groups []*group, plans []*groupPlan,
 			return fmt.Errorf("dynamic upstreams of %s: %w", g.name, err)
 		}
 	}
+	t.findLiterals(groups)
+	if checks := t.proxy.HealthChecks; checks != nil && checks.Active != nil {
+		t.checks = newCheckTargets(groups)
+	}
 	return nil
+}
+
+// findLiterals notes which addresses stay as they are, if there are others.
+func (t *transport) findLiterals(groups []*group) {
+	hasLate := false
+	for _, g := range groups {
+		for _, at := range g.targets {
+			_, settled := at.backend.settledDial()
+			at.late = !settled
+			hasLate = hasLate || at.late
+		}
+	}
+	if !hasLate {
+		return
+	}
+	t.literal = make(map[string]*target)
+	for _, g := range groups {
+		for _, at := range g.targets {
+			if where, settled := at.backend.settledDial(); settled {
+				t.literal[where] = at
+			}
+		}
+	}
+}
+
+func newCheckTargets(groups []*group) checkTargets {
+	c := checkTargets{byUpstream: make(map[*reverseproxy.Upstream]*target), byDial: make(map[string]*target)}
+	for _, g := range groups {
+		for _, at := range g.targets {
+			c.byUpstream[at.upstream] = at
+			c.byDial[caddy.NewReplacer().ReplaceKnown(at.backend.dial, "")] = at
+		}
+	}
+	return c
 }
 
 // close closes idle connections, and lets go of what is remembered of certificates.
@@ -207,7 +237,7 @@ func (t *transport) checkMeaning(at *target, req *http.Request) error {
 	info, _ := reverseproxy.GetDialInfo(req.Context())
 	where := dialKey(info.Network, info.Address)
 	if other, ok := t.literal[where]; ok && !at.backend.means(other.backend) {
-		return errContradiction(at.backend, other.backend, other.group, where)
+		return errContradiction(at.backend, other.backend, other.group.name, where)
 	}
 	return nil
 }

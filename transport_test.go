@@ -76,7 +76,7 @@ func TestEachUpstreamHasTheTransportThatItsAddressAsksFor(t *testing.T) {
 func TestUpstreamsSpokenToAlikeShareATransport(t *testing.T) {
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
 	defer cancel()
-	watches := &certWatchers{logger: zap.NewNop(), emit: new(route).emit, byDial: make(map[string]*certs.Watch)}
+	watches := &certWatchers{route: &route{logger: zap.NewNop()}, byDial: make(map[string]*certs.Watch)}
 	defer func() {
 		if err := watches.release(); err != nil {
 			t.Error(err)
