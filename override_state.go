@@ -60,32 +60,29 @@ func (s *overrideState) leave(left *splitter) {
 	s.splitters = slices.DeleteFunc(s.splitters, func(other *splitter) bool { return other == left })
 }
 
-// put gives all configs an override, or none. settled tells whether the config that runs had
-// read the storage before: then an override that is newer than all others was set since, and
-// whatever is stored about this instance, it is meant for it as it is.
-func (s *overrideState) put(o *override, settled bool) {
+// see notes an override that is stored. settled is the splitter of the config that runs, if that
+// knows what had been set before it was loaded; else nil. Then an override that is newer than all
+// others was set since, and whatever is stored about this instance, it is meant for it as it is.
+func (s *overrideState) see(o *override, settled *splitter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.latest = o
-	if o != nil && o.SetAt.After(s.newest) {
-		s.newest = o.SetAt
-		if settled && s.agree() {
-			s.held = heldOverride{o.key(), s.splitters[0].configured.percent}
-		}
+	if o == nil || !o.SetAt.After(s.newest) {
+		return
 	}
-	for _, splitter := range s.splitters {
-		splitter.follow(o, time.Now())
+	s.newest = o.SetAt
+	if settled != nil {
+		s.held = heldOverride{o.key(), settled.configured.percent}
 	}
 }
 
-// agree tells whether all configs have the same configured split.
-func (s *overrideState) agree() bool {
+// put gives all configs an override, or none.
+func (s *overrideState) put(o *override) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.latest = o
 	for _, splitter := range s.splitters {
-		if splitter.configured != s.splitters[0].configured {
-			return false
-		}
+		splitter.follow(o, time.Now())
 	}
-	return len(s.splitters) > 0
 }
 
 // judge decides what an override means for a config's splitter.

@@ -36,6 +36,7 @@ type overrideStore struct {
 
 	changing chan struct{} // has room while no change is made here
 	reading  atomic.Bool   // the document is being read
+	hasRead  atomic.Bool   // this process has known what was stored since this config was loaded
 
 	applied uint64 // the generation that is in force; guarded by the memory's lock
 }
@@ -85,8 +86,9 @@ func (s *overrideStore) sync(ctx context.Context) (repair bool) {
 	s.memory.mu.Lock()
 	defer s.memory.mu.Unlock()
 	defer s.catchUp()
-	if s.memory.generation != generation {
-		return false // a change was made here while the storage was read
+	if s.memory.generation != generation { // a change was made here while the storage was read, or another config has read it
+		s.hasRead.Store(true)
+		return false
 	}
 	known := s.memory.raw != nil
 	switch {
@@ -100,6 +102,7 @@ func (s *overrideStore) sync(ctx context.Context) (repair bool) {
 		s.report(ctx, "missing", "the stored splits are missing; the current ones still apply, and are written again", errMissing)
 		return true
 	default:
+		s.hasRead.Store(true)
 		s.take(found)
 		if len(s.memory.reported) > 0 {
 			s.logger.Info("the stored splits can be read again")

@@ -136,7 +136,7 @@ func TestAChangedShareAppliesFromTheNextRequestOn(t *testing.T) {
 		s.toStaging()
 	}
 	for _, percent := range []float64{100, 0, 50, 99.9, 1} {
-		s.state.put(&override{share: newShare(percent), TrafficSplit: percent, Against: 10}, false)
+		s.state.put(&override{share: newShare(percent), TrafficSplit: percent, Against: 10})
 		if got := s.current().percent; got != percent {
 			t.Fatalf("%g %% applies, want %g %%", got, percent)
 		}
@@ -155,7 +155,7 @@ func TestAChangedShareAppliesFromTheNextRequestOn(t *testing.T) {
 
 func TestAnOverrideOfAnotherConfiguredShareIsNotInForce(t *testing.T) {
 	s := newSplitter(10)
-	s.state.put(&override{share: newShare(100), Against: 20}, false)
+	s.state.put(&override{share: newShare(100), Against: 20})
 	if got := s.current().percent; got != 10 {
 		t.Errorf("%g %% applies, want 10 %%", got)
 	}

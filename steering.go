@@ -41,7 +41,9 @@ type steering struct {
 	background sync.WaitGroup // what may still use the storage
 
 	mu      sync.Mutex // held while overrides are put in force
-	settled bool       // this config has read the storage while it was running
+	loaded  *document  // what was stored when this config was loaded; nil once it is settled, and if it was not read
+	ran     bool       // this config runs, or has run
+	settled bool       // it knows what was set before it was loaded
 	stopped bool
 }
 
@@ -169,9 +171,9 @@ func (s *steering) putInForce(doc document, followed bool) {
 	}
 	running := s.running()
 	isAnothers := running != nil && running != s
-	hasRun := running == s || s.settled // so a share that changes now has been in force
+	s.ran = s.ran || running == s
 	for _, route := range s.routes.all() {
-		if route.name == "" || isAnothers && !route.isNew {
+		if route.name == "" || isAnothers && (s.ran || !route.isNew) {
 			continue
 		}
 		changed := route.state.upstreams.put(doc.Upstreams[route.name], route)
@@ -179,9 +181,10 @@ func (s *steering) putInForce(doc document, followed bool) {
 			s.logger.Info("upstreams changed to match the storage", zap.String("route", route.name), zap.Strings("upstreams", changed))
 		}
 		was := route.split.current().percent
-		route.state.override.put(doc.Routes[route.name], s.settled)
+		s.see(route, doc.Routes[route.name])
+		route.state.override.put(doc.Routes[route.name])
 		now := route.split.current().percent
-		if now != was && hasRun {
+		if now != was && s.ran { // so the one before has been in force
 			route.emitSplit(was, doc.resetBy[route.name])
 		}
 		if now != was && followed {
@@ -189,6 +192,15 @@ func (s *steering) putInForce(doc document, followed bool) {
 				zap.Float64("from", was), zap.Float64("to", now))
 		}
 	}
+}
+
+// see notes an override of a route that is stored. The lock must be held.
+func (s *steering) see(route *route, o *override) {
+	var settled *splitter
+	if s.settled {
+		settled = route.split
+	}
+	route.state.override.see(o, settled)
 }
 
 // review decides again about all overrides, since an hour may be over or this config may run
@@ -249,6 +261,9 @@ func (s *steering) note(doc *document) (changed bool, err error) {
 		if o == nil {
 			continue
 		}
+		s.mu.Lock()
+		s.see(route, o)
+		s.mu.Unlock()
 		configured := route.split.configured.percent
 		switch v := route.state.override.judge(route.split, o, now); {
 		case v.edited:

@@ -59,20 +59,55 @@ func (s *steering) stop() {
 
 // synchronise reads the storage.
 func (s *steering) synchronise(ctx context.Context) (repair bool) {
-	isRunning := s.isRunning()
-	repair = s.store.sync(ctx)
-	if isRunning {
-		s.mu.Lock()
-		s.settled = true
-		s.mu.Unlock()
+	s.settle()
+	return s.store.sync(ctx)
+}
+
+// settle begins to decide about the routes once this config runs: before that, it has left them to
+// the config before. What is set from its loading on is meant for it as it is, unless it could not
+// read the storage then.
+func (s *steering) settle() {
+	if !s.begin() {
+		return
 	}
-	return repair
+	s.store.follow()
+	if !s.store.hasRead.Load() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.settled = true
+}
+
+// begin notes that this config runs, and what had been set when it was loaded. It tells whether it
+// is still to settle.
+func (s *steering) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.settled || !s.isRunning() {
+		return false
+	}
+	s.ran = true
+	if s.loaded == nil {
+		return true
+	}
+	for _, route := range s.routes.all() {
+		if route.name != "" {
+			s.see(route, s.loaded.Routes[route.name])
+		}
+	}
+	s.loaded, s.settled = nil, true
+	return true
 }
 
 // follow puts the stored overrides in force, at once and then at each interval, until the
 // context ends.
 func (s *steering) follow(ctx context.Context) {
 	repair := s.store.sync(ctx)
+	if s.store.hasRead.Load() {
+		loaded, _, _ := s.store.memory.latest()
+		s.loaded = &loaded
+	}
 	close(s.synced)
 	ticker := time.NewTicker(s.interval)
 	defer ticker.Stop()
@@ -84,11 +119,12 @@ func (s *steering) follow(ctx context.Context) {
 			if !s.isRunning() {
 				continue
 			}
-			s.store.follow()
+			s.settle()
 			start.Stop()
 		case <-ticker.C:
 			repair = s.synchronise(ctx)
 		case <-s.wake:
+			s.settle()
 			s.store.follow()
 			repair = s.synchronise(ctx)
 		case <-ctx.Done():

@@ -167,7 +167,10 @@ func (s *historyStorage) put(raw []byte) {
 }
 
 // start runs a config with the node's configured share, in place of the one before, if any.
-func (c *cluster) start(n *node) {
+func (c *cluster) start(n *node) { c.load(n)() }
+
+// load is start but for the end of the config before, which the caller chooses.
+func (c *cluster) load(n *node) (end func()) {
 	before, stop := n.steering, n.stop
 	if before == nil {
 		n.memory, n.state = newMemory(), newRouteState()
@@ -190,7 +193,10 @@ func (c *cluster) start(n *node) {
 	old := n.route
 	n.steering, n.route = s, one
 	n.running.Store(s)
-	if before != nil {
+	return func() {
+		if before == nil {
+			return
+		}
 		stop()
 		before.mu.Lock()
 		before.stopped = true
@@ -388,6 +394,69 @@ func TestRandomHistories(t *testing.T) {
 		})
 		if t.Failed() {
 			return
+		}
+	}
+}
+
+// A share that another instance sets holds on an instance whose configuration was edited before,
+// however short before, and however long the one before still serves: the one that sets it does not
+// know of that yet.
+func TestAShareThatIsSetRightAfterAReloadHolds(t *testing.T) {
+	for _, after := range []time.Duration{0, time.Millisecond, startInterval / 2, 2 * startInterval, historyInterval, 3 * historyInterval} {
+		for _, serving := range []time.Duration{0, startInterval, historyInterval / 2, 2 * historyInterval} {
+			t.Run(fmt.Sprintf("%s after it, while the one before serves for %s", after, serving), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { setAfterReload(t, after, serving) })
+			})
+		}
+	}
+}
+
+func setAfterReload(t *testing.T, after, serving time.Duration) {
+	c := &cluster{t: t, asked: make(map[float64]bool),
+		storage: &historyStorage{lock: make(chan struct{}, 1), values: make(map[string][]byte)}}
+	for _, id := range []string{"a", "b", "c"} {
+		n := &node{id: id, configured: 10}
+		c.nodes = append(c.nodes, n)
+		c.start(n)
+	}
+	edited, setter := c.nodes[0], c.nodes[1]
+	c.set(setter, 30)
+	time.Sleep(2 * historyInterval)
+	c.allHave(30, 30, 30)
+
+	edited.configured = 20
+	end := c.load(edited)
+	go func() {
+		time.Sleep(serving)
+		end()
+	}()
+	time.Sleep(after)
+	c.set(setter, 50)
+	time.Sleep(serving + 2*historyInterval)
+	c.allHave(50, 50, 50)
+
+	edited.configured = 25 // it ends where it is edited after that
+	c.start(edited)
+	time.Sleep(2 * historyInterval)
+	c.allHave(25, 50, 50)
+	for _, n := range c.nodes {
+		n.stop()
+	}
+	synctest.Wait()
+}
+
+func (c *cluster) set(by *node, percent float64) {
+	c.t.Helper()
+	if err := by.steering.set(c.t.Context(), by.route, percent, "ops"); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *cluster) allHave(shares ...float64) {
+	c.t.Helper()
+	for i, n := range c.nodes {
+		if got := n.route.split.current().percent; got != shares[i] {
+			c.t.Fatalf("%s has %v %%, want %v; stored is\n%s", n.id, got, shares[i], c.storage.document())
 		}
 	}
 }

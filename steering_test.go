@@ -61,7 +61,7 @@ func TestAStoppedConfigLeavesTheSplitsAlone(t *testing.T) {
 
 func TestAnOverrideAppliesToTheConfiguredShareItWasSetAgainst(t *testing.T) {
 	state := newRouteState()
-	state.override.put(newOverride(70, 10, ""), false)
+	state.override.put(newOverride(70, 10, ""))
 	for configured, want := range map[float64]float64{10: 70, 0: 0, 10.5: 10.5, 70: 70, 100: 100} {
 		if got := state.splitter(configured, "").current().percent; got != want {
 			t.Errorf("configured %v %%: %v %% applies, want %v %%", configured, got, want)
