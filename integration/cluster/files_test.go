@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -61,7 +62,11 @@ func (f folder) Write(t testing.TB, raw []byte) {
 
 func (f folder) Lose(t testing.TB) {
 	t.Helper()
-	if err := os.RemoveAll(filepath.Join(string(f), "proxyos")); err != nil {
+	err := errors.New("not tried yet")
+	for attempt := 0; err != nil && attempt < 10; attempt++ {
+		err = os.RemoveAll(filepath.Join(string(f), "proxyos")) // fails where an instance writes there meanwhile
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }

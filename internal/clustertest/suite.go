@@ -12,7 +12,8 @@ import (
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
-// Suite is what every storage must pass.
+// Suite is what every storage must pass. Most of the time a case waits, so they run beside each
+// other, each on a cluster and a storage of its own.
 func Suite(t *testing.T, binary string, newStorage func(testing.TB) Storage) {
 	for name, test := range map[string]func(*testing.T, *Cluster, Storage){
 		"the promoted share is rolled out":                 rollOut,
@@ -26,6 +27,7 @@ func Suite(t *testing.T, binary string, newStorage func(testing.TB) Storage) {
 		"the instances know each other":                    known,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			storage := newStorage(t)
 			test(t, New(t, binary, storage, 0), storage)
 		})
