@@ -23,15 +23,15 @@ func drainCommand() *cobra.Command {
 	drain := o.forcible(o.command("drain <name> <upstream>", "Sends an upstream no new requests", `
 Requests in flight and WebSockets end by themselves; --wait waits until the
 upstream has none. Other routes that have it go on sending it requests. It stays
-drained on all instances that share Caddy's storage and have it configured in the
-same way, and through restarts, until you set it to ready or edit its group,
+drained on all instances that share Caddy's storage and have it configured in
+the same way, and through restarts, until you set it to ready or edit its group,
 scheme or weight. The share of its group stays as it is. Refused if the group
 would have no upstream left that is up.`, "caddy proxyos drain app 127.0.0.1:3000 --wait 1m",
 		func(c adminClient, out printer, args []string) (int, error) {
 			state := stateDrain
 			return steerUpstream(c, out, o, args[0], args[1], upstreamChange{State: &state})
 		}))
-	drain.Flags().Var(&o.wait, "wait", "How long to wait until nothing is in flight, in seconds without a unit; 0: do not wait")
+	drain.Flags().Var(&o.wait, "wait", "How long to wait until it has none")
 	drain.ValidArgsFunction = completeUpstreams(o)
 	return drain
 }
@@ -54,8 +54,8 @@ func weightCommand() *cobra.Command {
 An upstream of weight 3 gets three times as many of its group's requests as one
 of weight 1, and one of weight 0 gets none. From 0 to 1000. The weight applies
 from the next request on, on all instances that share Caddy's storage, and
-through restarts, until you set another one, or edit its group, scheme or weight.
-Setting the configured weight takes back what was set.`, "caddy proxyos weight app 127.0.0.1:3000 3",
+through restarts, until you set another one, or edit its group, scheme or
+weight. Setting the configured weight takes back what was set.`, "caddy proxyos weight app 127.0.0.1:3000 3",
 		func(c adminClient, out printer, args []string) (int, error) {
 			n, err := strconv.Atoi(args[2])
 			if err != nil {

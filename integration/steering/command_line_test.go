@@ -11,7 +11,7 @@ import (
 
 func TestHelpsFitInto80Columns(t *testing.T) {
 	c := newChild(t)
-	for _, command := range []string{"", "list", "show", "split", "promote", "rollback", "reset", "explain", "probe", "version"} {
+	for _, command := range []string{"", "list", "show", "split", "promote", "rollback", "reset", "drain", "ready", "weight", "explain", "probe", "version"} {
 		output, err := c.CLI(append([]string{"proxyos"}, strings.Fields(command+" --help")...)...).CombinedOutput()
 		if err != nil || command != "" && !strings.Contains(string(output), "Examples:\n  caddy proxyos "+command) {
 			t.Errorf("%s --help, %v:\n%s", command, err, output)

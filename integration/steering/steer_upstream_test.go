@@ -59,7 +59,7 @@ func (d *drainedRequests) watch(t testing.TB, all []*backend) {
 // command was acknowledged, and the share of the groups stays exact.
 func TestDrainingUnderLoadBreaksNothing(t *testing.T) {
 	const clients, open, percent = 64, 200, 30
-	drains := lab.Sized(50, 250, 15) // of each upstream
+	drains := lab.Sized(20, 250, 15) // of each upstream
 	s, all := farm(t, fmt.Sprint("traffic_split ", percent))
 	var watched drainedRequests
 	watched.watch(t, all)

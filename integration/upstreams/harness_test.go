@@ -21,7 +21,6 @@ const (
 
 var (
 	newServer  = lab.NewServer
-	newChild   = lab.NewChild
 	adapt      = lab.Adapt
 	plain      = proxytest.Plain
 	eventually = proxytest.Eventually
