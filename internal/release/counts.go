@@ -1,0 +1,48 @@
+package release
+
+// Counts are requests of one group that the split decided about, and that have been answered. The
+// counts of several instances add up.
+type Counts struct {
+	Requests int64 `json:"requests,omitempty"`
+	Failed   int64 `json:"failed,omitempty"` // of the requests
+	Timed    int64 `json:"timed,omitempty"`  // of the requests, those that may be slow: not streams and WebSockets
+	Slow     int64 `json:"slow,omitempty"`   // of those that were timed
+
+	// Of staging's requests, those that count for max_errors: what a Guard has let through.
+	Judged       int64 `json:"judged,omitempty"`
+	JudgedFailed int64 `json:"judged_failed,omitempty"` // of those that were judged
+}
+
+// Add returns the sum of two counts.
+func (c Counts) Add(other Counts) Counts {
+	return Counts{
+		Requests:     c.Requests + other.Requests,
+		Failed:       c.Failed + other.Failed,
+		Timed:        c.Timed + other.Timed,
+		Slow:         c.Slow + other.Slow,
+		Judged:       c.Judged + other.Judged,
+		JudgedFailed: c.JudgedFailed + other.JudgedFailed,
+	}
+}
+
+// Sub returns what c has more than other. Of what an instance has counted since it started, and
+// what it had at the beginning of a round, that is what it has counted in the round.
+func (c Counts) Sub(other Counts) Counts {
+	return c.Add(Counts{-other.Requests, -other.Failed, -other.Timed, -other.Slow, -other.Judged, -other.JudgedFailed})
+}
+
+// Groups are the counts of both groups.
+type Groups struct {
+	Staging    Counts `json:"staging,omitzero"`
+	Production Counts `json:"production,omitzero"`
+}
+
+// Add returns the sum of the counts.
+func (g Groups) Add(other Groups) Groups {
+	return Groups{g.Staging.Add(other.Staging), g.Production.Add(other.Production)}
+}
+
+// Sub returns what g has more than other.
+func (g Groups) Sub(other Groups) Groups {
+	return Groups{g.Staging.Sub(other.Staging), g.Production.Sub(other.Production)}
+}
