@@ -8,7 +8,7 @@ type Counts struct {
 	Timed    int64 `json:"timed,omitempty"`  // of the requests, those that may be slow: not streams and WebSockets
 	Slow     int64 `json:"slow,omitempty"`   // of those that were timed
 
-	// Of staging's requests, those that count for max_errors: what a Guard has let through.
+	// Of staging's requests, those that count for max_errors, as a Tally finds out.
 	Judged       int64 `json:"judged,omitempty"`
 	JudgedFailed int64 `json:"judged_failed,omitempty"` // of those that were judged
 }
@@ -25,24 +25,29 @@ func (c Counts) Add(other Counts) Counts {
 	}
 }
 
-// Sub returns what c has more than other. Of what an instance has counted since it started, and
-// what it had at the beginning of a round, that is what it has counted in the round.
+// Sub returns what c has more than other: of what was counted since the start, and what was counted
+// up to the last tick, it is what was counted since.
 func (c Counts) Sub(other Counts) Counts {
 	return c.Add(Counts{-other.Requests, -other.Failed, -other.Timed, -other.Slow, -other.Judged, -other.JudgedFailed})
 }
 
-// Groups are the counts of both groups.
+// Groups are the counts of both groups. Those of several instances add up.
 type Groups struct {
 	Staging    Counts `json:"staging,omitzero"`
 	Production Counts `json:"production,omitzero"`
+
+	// For each request of either group that failed, or that was slow, which fraction of the requests
+	// was staging's about that time. A Tally measures it.
+	FailedShare float64 `json:"failed_share,omitempty"`
+	SlowShare   float64 `json:"slow_share,omitempty"`
 }
 
 // Add returns the sum of the counts.
 func (g Groups) Add(other Groups) Groups {
-	return Groups{g.Staging.Add(other.Staging), g.Production.Add(other.Production)}
-}
-
-// Sub returns what g has more than other.
-func (g Groups) Sub(other Groups) Groups {
-	return Groups{g.Staging.Sub(other.Staging), g.Production.Sub(other.Production)}
+	return Groups{
+		Staging:     g.Staging.Add(other.Staging),
+		Production:  g.Production.Add(other.Production),
+		FailedShare: g.FailedShare + other.FailedShare,
+		SlowShare:   g.SlowShare + other.SlowShare,
+	}
 }

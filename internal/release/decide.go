@@ -33,9 +33,10 @@ type Decision struct {
 
 // Missing is something that a release waits for.
 type Missing struct {
-	For  string        `json:"for"`            // one of the constants below
-	Left time.Duration `json:"left,omitempty"` // how long that takes at the present rate; 0: unknown
-	Text string        `json:"text"`
+	For      string        `json:"for"`                // ForHold, ForRequests and so on
+	Requests int64         `json:"requests,omitempty"` // how many staging is yet to answer, where it waits for those
+	Left     time.Duration `json:"left,omitempty"`     // how long that takes, at the present rate; 0: unknown
+	Text     string        `json:"text"`               // in words, to go after "waiting for"
 }
 
 // What a release waits for.
@@ -51,14 +52,15 @@ const (
 
 // Seen is what the instances have seen in the present round.
 type Seen struct {
-	Groups // the sum of all instances' counts that were begun at State.CountsFrom
+	// The sum of the tallies of all instances that were begun at State.CountsFrom.
+	Counts Groups
 
-	// The percentage of the requests that the split has given staging all through the round, if it
-	// decided on each request by itself: State.Share, without stickiness. It makes the bound on
-	// wrong decisions exact. 0: unknown, so the share is measured.
+	// The percentage of the requests that the split gave staging all through the round, if it decided
+	// on each request by itself: State.Share, without stickiness. 0: it did not, so what a Tally has
+	// measured counts.
 	Exact float64
 
-	// Whether a Guard says so on any instance.
+	// Whether a Tally says so on any instance.
 	ProductionFails bool
 }
 
@@ -81,14 +83,14 @@ const (
 // time and twice the requests.
 func Decide(s State, seen Seen, now time.Time) Decision {
 	p := &s.Plan
-	d := Decision{Kind: Wait, Version: s.Version, Reason: s.Reason, counts: seen.Groups}
+	d := Decision{Kind: Wait, Version: s.Version, Reason: s.Reason, counts: seen.Counts}
 	if !s.IsActive() {
-		d.Waits = []Missing{{For: ForStart, Text: "no release is running"}}
+		d.Waits = []Missing{{For: ForStart, Text: "somebody to start a release"}}
 		return d
 	}
-	d.evidence = s.Evidence.after(p, seen.Groups, seen.Exact)
-	d.Tests = findings(&s, seen.Groups, d.evidence)
-	resume := Missing{For: ForResume, Text: "somebody must resume or abort it"}
+	d.evidence = s.Evidence.after(p, seen.Counts, seen.Exact)
+	d.Tests = findings(&s, seen.Counts, d.evidence)
+	resume := Missing{For: ForResume, Text: "somebody to resume or abort it"}
 	if s.Phase == Paused && s.Failed {
 		d.Waits = []Missing{resume}
 		return d
@@ -124,7 +126,7 @@ func Decide(s State, seen Seen, now time.Time) Decision {
 	for i, wait := range d.Waits {
 		texts[i] = wait.Text
 	}
-	last := s.Step == len(p.Steps)-1
+	last := s.Step >= len(p.Steps)-1
 	switch {
 	case len(d.Waits) == 0 && last:
 		d.Kind, d.Reason = Finish, "the last step is over, and nothing was found"
@@ -143,13 +145,17 @@ func Decide(s State, seen Seen, now time.Time) Decision {
 
 // missingNow returns what must happen before a step is over.
 func missingNow(s *State, seen Seen, looksWorse bool, now time.Time) []Missing {
-	p, all := &s.Plan, s.Counted.Add(seen.Groups)
+	p, all := &s.Plan, s.Counted.Add(seen.Counts)
 	staging, lasted := all.Staging, max(now.Sub(s.StepAt), 0)
 	atThisRate := func(more, had int64) (time.Duration, string) {
 		if had <= 0 || lasted <= 0 {
 			return 0, "it gets none at present"
 		}
-		left := time.Duration(min(float64(lasted)/float64(had)*float64(more), float64(p.Deadline)*1000))
+		needed := float64(lasted) / float64(had) * float64(more)
+		if needed > float64(p.Deadline) {
+			return 0, "which takes longer than the deadline at the present rate"
+		}
+		left := time.Duration(needed)
 		return left, "which takes " + short(left) + " at the present rate"
 	}
 	hold, requests, twice := p.Hold, p.MinRequests, ""
@@ -158,28 +164,28 @@ func missingNow(s *State, seen Seen, looksWorse bool, now time.Time) []Missing {
 	}
 
 	var waits []Missing
-	add := func(what string, left time.Duration, format string, args ...any) {
-		waits = append(waits, Missing{what, left, fmt.Sprintf(format, args...)})
+	add := func(what string, requests int64, left time.Duration, format string, args ...any) {
+		waits = append(waits, Missing{what, requests, left, fmt.Sprintf(format, args...)})
 	}
 	if left := hold - lasted; left > 0 {
-		add(ForHold, left, "another %s of the %s that a step lasts%s", short(left), short(hold), twice)
+		add(ForHold, 0, left, "another %s of the %s that a step lasts%s", short(left), short(hold), twice)
 	}
 	if more := requests - staging.Requests; more > 0 {
 		left, rate := atThisRate(more, staging.Requests)
-		add(ForRequests, left, "%s more requests to staging of %s%s, %s", commas(more), commas(requests), twice, rate)
+		add(ForRequests, more, left, "staging to answer %s more of %s requests%s, %s", commas(more), commas(requests), twice, rate)
 	}
 	if p.MaxErrors > 0 {
 		if more := missing(staging.JudgedFailed, staging.Judged, p.MaxErrors, p.Confidence); more > 0 {
 			left, rate := atThisRate(more, staging.Judged)
-			add(ForBound, left, "%s more good answers of staging, so that it surely fails less than %s, %s", commas(more), percent(100*p.MaxErrors), rate)
+			add(ForBound, more, left, "staging to answer %s more requests well, so that it surely fails less than %s, %s", commas(more), percent(100*p.MaxErrors), rate)
 		}
 	}
 	if seen.ProductionFails {
-		add(ForProduction, 0, "production to recover: production fails more than %s, too", percent(100*p.MaxErrors))
+		add(ForProduction, 0, 0, "production to recover: production fails more than %s, too", percent(100*p.MaxErrors))
 	}
 	if s.Step+1 < len(p.Steps) {
 		if next := p.Steps[s.Step+1]; slices.Contains(p.Approve, next) && !slices.Contains(s.Approved, next) {
-			add(ForApproval, 0, "somebody to approve the step of %s", percent(next))
+			add(ForApproval, 0, 0, "somebody to approve the step of %s", percent(next))
 		}
 	}
 	return waits

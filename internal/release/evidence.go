@@ -33,8 +33,8 @@ func stake(round int) weights {
 
 // after returns what the weights are worth after trials of which some were events, if an event is
 // tolerated with the probability p0. With p0·r/(1 + p0·(r−1)) as the probability that a ratio stands
-// for, an event is worth r/(1 + p0·(r−1)), and all others 1/(1 + p0·(r−1)). No event has been shown
-// to be likelier than 1, or to come from where nothing comes: then the weights stay as they are.
+// for, an event is worth r/(1 + p0·(r−1)), and any other trial 1/(1 + p0·(r−1)). With a p0 of 0 or 1
+// there is nothing to find out, and the weights stay as they are.
 func (w weights) after(events, trials int64, p0 float64) weights {
 	if !(p0 > 0 && p0 < 1) {
 		return w
@@ -67,9 +67,6 @@ func logSum(logs ...float64) float64 {
 	for _, l := range logs {
 		highest = max(highest, l)
 	}
-	if math.IsInf(highest, -1) {
-		return highest
-	}
 	sum := 0.0
 	for _, l := range logs {
 		sum += math.Exp(l - highest)
@@ -92,20 +89,27 @@ func newEvidence(round int) Evidence { return Evidence{stake(round), stake(round
 //
 // For the comparisons, the trials are the events of both groups, and what is asked is how many of
 // them are staging's. If both groups fail as often as each other, an event is staging's with the
-// probability of its share of the requests, however often both fail together at the time. That is
-// exact with the share that the split has. With one that is measured (0 for exact) it is only as
-// good as the assumption that the share is the same all the time, and that requests fail
-// independently of each other. A client that always comes to staging, and fails there for its own
-// sake, counts against staging.
+// probability of its share of the requests, however often both fail together at the time. If the
+// split decides on each request by itself, that is the exact share, in percent. Otherwise (0) it is
+// measured among the requests about the time of each event: clients that stick to a group come and
+// go, and those of staging may be many just when all fails. That keeps the bound. Which of those
+// requests fail is like drawing without putting back, which scatters less. And their mean is on the
+// safe side, since the logarithm in logRatio is concave. But clients that stick to staging and fail
+// there for their own sake count against it: of those, no count can tell.
 //
 // For max_errors, the trials are staging's requests that are judged, and the events those that failed.
 func (e Evidence) after(p *Plan, g Groups, exact float64) Evidence {
 	s, o := &g.Staging, &g.Production
-	failed := tolerated(shareOf(exact, s.Requests, o.Requests), p.Errors)
-	slow := tolerated(shareOf(exact, s.Timed, o.Timed), p.Slower)
+	failed, slow := s.Failed+o.Failed, s.Slow+o.Slow
+	share := func(sum float64, events int64) float64 {
+		if exact > 0 {
+			return exact / 100
+		}
+		return min(sum/float64(max(events, 1)), 1)
+	}
 	return Evidence{
-		Errors:    e.Errors.after(s.Failed, s.Failed+o.Failed, failed),
-		Slower:    e.Slower.after(s.Slow, s.Slow+o.Slow, slow),
+		Errors:    e.Errors.after(s.Failed, failed, tolerated(share(g.FailedShare, failed), p.Errors)),
+		Slower:    e.Slower.after(s.Slow, slow, tolerated(share(g.SlowShare, slow), p.Slower)),
 		MaxErrors: e.MaxErrors.after(s.JudgedFailed, s.Judged, p.MaxErrors),
 	}
 }
@@ -119,15 +123,6 @@ func (e Evidence) renewed(round int) Evidence {
 // tolerated returns the probability that an event is staging's if staging has the share of the
 // requests, and r0 times as many of its requests are events as of production's.
 func tolerated(share, r0 float64) float64 { return share * r0 / (1 + share*(r0-1)) }
-
-// shareOf returns staging's share of the requests, as a fraction: the exact one, in percent, or
-// what was measured.
-func shareOf(exact float64, staging, production int64) float64 {
-	if exact > 0 {
-		return exact / 100
-	}
-	return float64(staging) / float64(max(staging+production, 1))
-}
 
 // missing returns how many more trials, of which none is an event, would show that events are less
 // likely than p0: 0 if they are shown to be. It is the same kind of evidence the other way round.

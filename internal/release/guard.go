@@ -1,33 +1,28 @@
 package release
 
 const (
-	// guardRequests is how many requests of production a Guard looks back at least, in order to
-	// tell whether it fails.
+	// guardRequests is how many requests of production a guard looks back, and waits for, at least.
 	guardRequests = 20
 
-	// guardTicks is after how many ticks without a request of production a Guard knows nothing of it.
+	// guardTicks is after how many ticks without a request of production a guard knows nothing of it.
 	guardTicks = 600
 )
 
-// Guard keeps what is wrong with both groups from counting against staging alone: if the database
-// is gone, both fail more than max_errors, and going back helps nobody. Each instance has one, and
-// shows it about once a second what it has counted since the time before. It lets staging's requests
-// count for max_errors only if production did not fail then, nor when it was next seen: staging may
-// have been the first to notice. A Guard that has seen nothing lets requests through.
-type Guard struct {
-	// The fraction of its requests above which production fails. With 0, it never does.
-	MaxErrors float64
-
+// guard keeps what is wrong with both groups from counting against staging alone: if the database is
+// gone, both fail more than max_errors, and going back helps nobody. It lets staging's requests count
+// for max_errors only if production did not fail in the same tick, nor in its next 20 requests:
+// staging may be the first to show it, most of all if it gets most of the requests.
+type guard struct {
 	window  [guardRequests]Counts // the ticks that production is judged by, the latest last; each has a request
 	idle    int                   // ticks without a request of production
-	held    Counts                // of staging, until production is seen again
+	held    Groups                // what waits for production to be seen
 	failing bool
 }
 
-// Tick takes what has been counted since the last tick, and returns which of staging's requests
-// count for max_errors now. Alone tells that production gets no requests, since the share is 100 %:
-// then it does not fail, and all requests count.
-func (g *Guard) Tick(since Groups, alone bool) (judged, failed int64) {
+// tick takes what was counted in a tick, and returns which of staging's requests count for max_errors
+// now. Production fails if more than a fraction of its requests do, most; never with 0. Alone tells
+// that production gets no requests: then it does not fail, and all requests count.
+func (g *guard) tick(since Groups, alone bool, most float64) Counts {
 	production := since.Production
 	if production.Requests > 0 {
 		copy(g.window[:], g.window[1:])
@@ -38,36 +33,32 @@ func (g *Guard) Tick(since Groups, alone bool) (judged, failed int64) {
 	if alone {
 		g.window, g.failing = [guardRequests]Counts{}, false
 	} else {
-		g.failing = g.fails(g.window[guardRequests-1]) || g.fails(g.ofLate())
+		g.failing = fails(g.window[guardRequests-1], most) || fails(g.ofLate(), most)
 	}
 
-	free := g.held
+	held := g.held
+	g.held = since
 	switch {
 	case g.failing:
-		free, g.held = Counts{}, Counts{}
+		held, g.held = Groups{}, Groups{}
 	case alone:
-		free, g.held = free.Add(since.Staging), Counts{}
-	case production.Requests == 0:
-		free, g.held = Counts{}, free.Add(since.Staging)
-	default:
-		g.held = since.Staging
+		held, g.held = held.Add(since), Groups{}
+	case held.Production.Requests+production.Requests < guardRequests:
+		held, g.held = Groups{}, held.Add(since)
 	}
-	return free.Requests, free.Failed
-}
-
-// ProductionFails tells whether production fails more than max_errors of late: in the last tick in
-// which it had requests, or in as many as it takes for 20 of them.
-func (g *Guard) ProductionFails() bool { return g.failing }
-
-func (g *Guard) fails(c Counts) bool {
-	return g.MaxErrors > 0 && float64(c.Failed) > g.MaxErrors*float64(c.Requests)
+	return Counts{Judged: held.Staging.Requests, JudgedFailed: held.Staging.Failed}
 }
 
 // ofLate returns the counts of the latest ticks, of as few as have the requests that it takes.
-func (g *Guard) ofLate() Counts {
+func (g *guard) ofLate() Counts {
 	var sum Counts
 	for i := guardRequests - 1; i >= 0 && sum.Requests < guardRequests; i-- {
 		sum = sum.Add(g.window[i])
 	}
 	return sum
+}
+
+// fails tells whether more than a fraction of the requests failed.
+func fails(c Counts, most float64) bool {
+	return most > 0 && float64(c.Failed) > most*float64(c.Requests)
 }

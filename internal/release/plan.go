@@ -47,7 +47,8 @@ type Plan struct {
 	// it is looked at. From 0.5 to 0.99999. Default: 0.99.
 	Confidence float64 `json:"confidence"`
 
-	// Steps that only begin when somebody has approved them, as percentages. Default: none.
+	// Steps that only begin when somebody has approved them, as percentages. The first step needs
+	// none, since somebody starts the release. Default: none.
 	Approve []float64 `json:"approve,omitempty"`
 
 	// How long the release may take. It fails when that is over, also if it only waits for requests
@@ -105,6 +106,8 @@ func (p Plan) Validate() error {
 	for i, step := range p.Approve {
 		if !slices.Contains(p.Steps, step) {
 			bad(`approve: "%v" is not one of the steps %v; write one of them`, step, p.Steps)
+		} else if step == p.Steps[0] {
+			bad(`approve: "%v" is the first step, which begins when somebody starts the release; leave it out`, step)
 		} else if slices.Contains(p.Approve[:i], step) {
 			bad(`approve: "%v" is there twice; write it once`, step)
 		}

@@ -147,7 +147,7 @@ func (s State) Approve(step float64, now time.Time) (State, error) {
 	case step <= s.Percent():
 		return s, fmt.Errorf("the step of %s has begun already", percent(step))
 	}
-	s.Approved = append(slices.Clone(s.Approved), step)
+	s.Approved = slices.Concat(s.Approved, []float64{step})
 	return s.changed("the step of "+percent(step)+" is approved", now), nil
 }
 
@@ -185,10 +185,7 @@ func (s State) changed(reason string, now time.Time) State {
 }
 
 func (s State) paused(why string, now time.Time) State {
-	s.Phase = Paused
-	if s.PausedAt.IsZero() {
-		s.PausedAt = now
-	}
+	s.Phase, s.PausedAt = Paused, now
 	return s.changed(why, now)
 }
 
