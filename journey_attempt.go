@@ -84,6 +84,9 @@ func (j *journey) openBody(req *http.Request, body io.ReadCloser) error {
 			j.kept.release()
 		}
 		j.kept = keepBody(req, body, &j.route.keptInAll)
+		if j.body.trailer != nil && j.route.proxy.RequestBuffers == 0 { // not by way of what completes the request's trailer
+			j.kept.from, j.kept.trailer = &j.body, j.body.trailer
+		}
 		if mightRepeat(req, j.route.proxy.LoadBalancing) {
 			j.kept.limit = j.route.retryBuffer
 		}

@@ -32,10 +32,38 @@ const (
 // it, which is the client's fault, whoever notices.
 type clientBody struct {
 	io.ReadCloser
+	trailer http.Header // which its end completes; nil if nothing was announced
 	failure atomic.Pointer[error]
 	waited  atomic.Int64 // how long reading has taken, in nanoseconds
 	since   atomic.Int64 // when the read that is under way began, in Unix nanoseconds; 0 if none is
 	wholeAt atomic.Int64 // when it had been read to its end; 0 before
+}
+
+// takeOver becomes the body of a request. Attempts read it, and the server completes the trailer where
+// they meet its end, which may be while whoever answers instead looks at the request. So the request
+// has another trailer from now on, which only those complete that read its body.
+func (b *clientBody) takeOver(req *http.Request) {
+	b.ReadCloser = req.Body
+	req.Body = b
+	if len(req.Trailer) > 0 {
+		b.trailer, req.Trailer = req.Trailer, maps.Clone(req.Trailer)
+		req.Body = &trailedBody{b, req.Trailer}
+	}
+}
+
+// trailedBody is the body of a request with a trailer of its own, which its end completes.
+type trailedBody struct {
+	*clientBody
+	own http.Header
+}
+
+// Read reads from the client.
+func (b *trailedBody) Read(p []byte) (int, error) {
+	n, err := b.clientBody.Read(p)
+	if err == io.EOF {
+		maps.Copy(b.own, b.trailer)
+	}
+	return n, err
 }
 
 // Read reads from the client.
@@ -90,8 +118,9 @@ func mayTrail(name string) bool {
 // while the next one looks at them, or while whoever answers instead does. So each attempt has its
 // own, and nobody's are written but by who reads for it.
 type keptBody struct {
-	source    io.Reader
-	trailer   http.Header   // of the source; complete when that has ended
+	source    io.Reader     // as the reverse proxy has it
+	from      io.Reader     // what is read
+	trailer   http.Header   // complete when that has ended
 	announced http.Header   // what was in it before
 	limit     int           // of what is kept
 	inAll     *atomic.Int64 // what is kept for all requests
@@ -107,7 +136,7 @@ type keptBody struct {
 
 // keepBody returns the body of a request, which nobody has read yet.
 func keepBody(req *http.Request, body io.Reader, inAll *atomic.Int64) *keptBody {
-	return &keptBody{source: body, trailer: req.Trailer, announced: maps.Clone(req.Trailer), inAll: inAll}
+	return &keptBody{source: body, from: body, trailer: req.Trailer, announced: maps.Clone(req.Trailer), inAll: inAll}
 }
 
 // open returns the body, from its beginning, for one attempt. Its end sets the trailer.
@@ -179,7 +208,7 @@ func (a *attemptBody) Read(p []byte) (int, error) {
 		a.end()
 		return 0, k.ended
 	}
-	n, err := k.source.Read(p)
+	n, err := k.from.Read(p)
 	k.keep(p[:n])
 	a.at += n
 	k.ended = err

@@ -26,7 +26,7 @@ func TestEveryAttemptReadsTheBodyFromItsBeginning(t *testing.T) {
 		if random.IntN(2) == 0 {
 			source = iotest.OneByteReader(source)
 		}
-		kept := &keptBody{source: source, limit: random.IntN(200), inAll: &inAll}
+		kept := &keptBody{from: source, limit: random.IntN(200), inAll: &inAll}
 		furthest := 0
 		var open []*attemptBody
 		for range 1 + random.IntN(5) {

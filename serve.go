@@ -27,8 +27,7 @@ func (r *route) throughProxy(j *journey, req *http.Request, next caddyhttp.Handl
 	}
 	req = req.WithContext(ctx)
 	if req.Body != nil && req.Body != http.NoBody {
-		j.body.ReadCloser = req.Body
-		req.Body = &j.body
+		j.body.takeOver(req)
 	}
 	if r.handsOn {
 		later := next
