@@ -35,7 +35,7 @@ func TestANamedRouteKeepsItsStateWhereverItGoes(t *testing.T) {
 		}
 		held <- body
 	}()
-	eventually(t, "the request is in flight", func() bool { return s.Route().Groups[production].InFlight == 1 })
+	eventually(t, "the request is in flight", func() bool { return s.Route().Groups[production].Upstreams[0].InFlight == 1 })
 	before := s.Route()
 
 	addr := freeAddr(t)

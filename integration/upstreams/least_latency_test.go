@@ -14,7 +14,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/proxyos/caddy-proxyos/integration/lab"
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
@@ -104,12 +103,11 @@ func TestLeastLatencyShortensTheTail(t *testing.T) {
 	measure := func(name, block, policy string, requests int) {
 		t.Run(name, func(t *testing.T) { p99s[name] = tail(t, block, policy, 40*time.Millisecond, 8, requests) })
 	}
-	size := lab.Sized(1, 2, 1)
-	measure("turns", leastLatencyWays[0].block, "", 125*size) // which takes as long as the others
-	measure("least_conn", leastLatencyWays[0].block, "lb_policy least_conn", 300*size)
+	measure("turns", leastLatencyWays[0].block, "", 250) // which takes as long as the others
+	measure("least_conn", leastLatencyWays[0].block, "lb_policy least_conn", 600)
 	for _, way := range leastLatencyWays {
 		name := "least_latency in " + way.name
-		measure(name, way.block, "lb_policy least_latency", 400*size)
+		measure(name, way.block, "lb_policy least_latency", 800)
 		if p99s[name] > p99s["turns"]/2 || p99s[name] > p99s["least_conn"]/2 {
 			t.Errorf("p99 are %v, want that of %s to be at most half of that of turns, and of least_conn", p99s, name)
 		}
