@@ -31,6 +31,7 @@ var directiveBlock = block[Handler]{
 	{"staging_when <matcher>", repeatable, func(p *parser, h *Handler) error { return p.when(&h.StagingWhen) }},
 	{"production_when <matcher>", repeatable, func(p *parser, h *Handler) error { return p.when(&h.ProductionWhen) }},
 	{"staging_fallback [on|off]", once, func(p *parser, h *Handler) error { return p.onOff(&h.StagingFallback) }},
+	{"release {...}", once, readRelease},
 	{"skip_tls_verify [on|off]", once, func(p *parser, h *Handler) error { return p.onOff(&h.SkipTLSVerify) }},
 	{"slow_start <duration>", once, func(p *parser, h *Handler) error { return p.duration(&h.SlowStart, "30s") }},
 	{"eject 5xx <ratio>|<percent>% [min <requests>] [in <duration>] [for <duration>] [max <percent>%]", once, readEject},

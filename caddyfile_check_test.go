@@ -58,6 +58,7 @@ func TestWhatIsKnownOnlyAtLoadIsAdapted(t *testing.T) {
 		"a.example {\n\tproxyos {env.ONE}:443 {env.OTHER}:80\n}",
 		"a.example {\n\tproxyos https://a:1 {\n\t\ttransport http {\n\t\t\ttls_trust_pool file none.pem\n\t\t}\n\t}\n}",
 		"http://a.example, https://a.example {\n\tproxyos a:1 {\n\t\tname shop\n\t}\n}",
+		"http://a.example, https://a.example {\n\tproxyos a:1 {\n\t\tname shop\n\t\tstaging b:1\n\t\trelease {\n\t\t\tsteps 5 50\n\t\t}\n\t}\n}",
 		"(shop) {\n\tproxyos a:1 {\n\t\tname shop\n\t}\n}\na.example {\n\timport shop\n}\nb.example {\n\timport shop\n}",
 	} {
 		if _, err := adapt(config); err != nil {

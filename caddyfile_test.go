@@ -93,6 +93,45 @@ var pairs = []struct {
 	{"retry_budget", "proxyos a:1 {\nretry_budget 10%\n}", `{"upstreams": ["a:1"], "retry_budget": {"percent": 10}}`},
 	{"retry_budget with a minimum", "proxyos a:1 {\nretry_budget 10 min 0\n}", `{"upstreams": ["a:1"], "retry_budget": {"percent": 10, "min_per_second": 0}}`},
 	{"retry_budget off", "proxyos a:1 {\nretry_budget off\n}", `{"upstreams": ["a:1"], "retry_budget": {"off": true}}`},
+	{
+		"a release with the defaults", "proxyos a:1 {\nname x\nstaging b:1\nrelease\n}",
+		`{"name": "x", "upstreams": ["a:1"], "staging": {"upstreams": ["b:1"]}, "release": {}}`,
+	},
+	{
+		"a release with an empty block", "proxyos a:1 {\nname x\nstaging b:1\nrelease {\n}\n}",
+		`{"name": "x", "upstreams": ["a:1"], "staging": {"upstreams": ["b:1"]}, "release": {}}`,
+	},
+	{
+		"a release with everything", `proxyos a:1 {
+			name x
+			staging b:1
+			release {
+				steps 0.5% 5 25% 100
+				hold 1m
+				min_requests 50
+				errors 2x
+				slower 1.25
+				max_errors 0.5%
+				confidence 99.9%
+				approve 25 100%
+				deadline 1d
+				on_fail pause
+				notify https://hooks.example.com/releases?a=b
+				dry_run
+			}
+		}`,
+		`{"name": "x", "upstreams": ["a:1"], "staging": {"upstreams": ["b:1"]}, "release": {
+			"steps": [0.5, 5, 25, 100], "hold": 60000000000, "min_requests": 50, "errors": 2, "slower": 1.25, "max_errors": 0.5, "confidence": 99.9,
+			"approve": [25, 100], "deadline": 86400000000000, "on_fail": "pause", "notify": "https://hooks.example.com/releases?a=b", "dry_run": true}}`,
+	},
+	{
+		"a release without two of its tests", "proxyos a:1 {\nname x\nstaging b:1\nrelease {\nhold 0\nerrors off\nslower off\non_fail rollback\n}\n}",
+		`{"name": "x", "upstreams": ["a:1"], "staging": {"upstreams": ["b:1"]}, "release": {"hold": 0, "errors": 0, "slower": 0, "on_fail": "rollback"}}`,
+	},
+	{
+		"a release without one", "proxyos a:1 {\nname x\nstaging b:1\nrelease {\nmax_errors off\nnotify http://[::1]:8080\n}\n}",
+		`{"name": "x", "upstreams": ["a:1"], "staging": {"upstreams": ["b:1"]}, "release": {"max_errors": 0, "notify": "http://[::1]:8080"}}`,
+	},
 	{"fast_path", "proxyos a:1 {\nfast_path\n}", `{"upstreams": ["a:1"], "fast_path": true}`},
 	{"fast_path off", "proxyos a:1 {\nfast_path off\n}", `{"upstreams": ["a:1"], "fast_path": false}`},
 	{"skip_tls_verify", "proxyos a:1 {\nskip_tls_verify\n}", `{"upstreams": ["a:1"], "skip_tls_verify": true}`},

@@ -31,6 +31,14 @@ func (h *Handler) checkOptions() error {
 			return err
 		}
 	}
+	if h.Release != nil {
+		if h.Name == "" {
+			return errReleaseName
+		}
+		if err := h.Release.check(); err != nil {
+			return err
+		}
+	}
 	if err := h.checkSplit(); err != nil {
 		return err
 	}
@@ -78,6 +86,7 @@ func (h *Handler) checkStaging() error {
 		{"staging_when", len(h.StagingWhen) > 0},
 		{"production_when", len(h.ProductionWhen) > 0},
 		{"staging_fallback", h.StagingFallback != nil},
+		{"release", h.Release != nil},
 	} {
 		if option.given {
 			return fmt.Errorf("%s: there is no staging group; add `staging <addresses...>`, or remove %s", option.name, option.name)

@@ -89,6 +89,11 @@ type Handler struct {
 	// Production's requests never go to staging. Needs a staging group. Default: true.
 	StagingFallback *bool `json:"staging_fallback,omitempty"`
 
+	// How the share of staging rises by itself when somebody starts a release, and is taken back where
+	// staging fails. It begins at its first step, whatever TrafficSplit says. An empty object has all
+	// defaults. Needs a Name and a staging group. Default: none.
+	Release *Release `json:"release,omitempty"`
+
 	// How long an upstream that comes back takes to warm up: one that was down, that is ready after
 	// it was drained, or that is new in a group of which the config before had others. Its share of
 	// its turns rises evenly from 10 % to all; the others serve the rest by weight. The group's share

@@ -52,7 +52,7 @@ func TestHandlerSurvivesDecodingAndEncoding(t *testing.T) {
 		"name": "app", "upstreams": ["a:1", {"address": "b:1", "weight": 0}], "traffic_split": 0, "skip_tls_verify": false,
 		"staging": {"upstreams": ["c:1"], "load_balancing": {"selection_policy": {"policy": "first"}}, "skip_tls_verify": true},
 		"sticky": {"cookie": "c"}, "staging_when": {"path": ["/a"]}, "production_when": [{"path": ["/b"]}, {"path": ["/c"]}],
-		"staging_fallback": false, "verbose_logs": true}`})
+		"staging_fallback": false, "verbose_logs": true, "release": {"min_requests": 1, "errors": 0}}`})
 	for _, pair := range all {
 		t.Run(pair.name, func(t *testing.T) {
 			h := new(Handler)
@@ -106,7 +106,7 @@ func TestNullFieldsAreTreatedAsMissing(t *testing.T) {
 func TestWrongConfigsAreRejectedAtLoad(t *testing.T) {
 	const (
 		provision = "provision http.handlers.proxyos: "
-		own       = "; proxyos takes the fields of reverse_proxy and name, upstreams, staging, traffic_split, skip_tls_verify, sticky, staging_when, production_when, staging_fallback, slow_start, eject, retry_budget, retry_buffer, fast_path"
+		own       = "; proxyos takes the fields of reverse_proxy and name, upstreams, staging, traffic_split, skip_tls_verify, sticky, staging_when, production_when, staging_fallback, release, slow_start, eject, retry_budget, retry_buffer, fast_path"
 		none      = "there is no upstream to send requests to; write one, such as app:3000"
 		noGroup   = "there is no staging group; add `staging <addresses...>`, or remove "
 		noModule  = "loading module 'proxyos': unknown module: http.reverse_proxy."

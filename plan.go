@@ -28,6 +28,7 @@ type plan struct {
 	fallback   bool
 	sticky     *Sticky
 	when       forcedConfig
+	release    *Release // nil if there is none
 	addresses  routeOptions
 
 	base         *reverseproxy.HTTPTransport // the route's transport as written; nil if nothing is
@@ -52,6 +53,7 @@ func newPlan(h *Handler, defaults routeDefaults) (*plan, error) {
 		fallback:    h.StagingFallback == nil || *h.StagingFallback,
 		sticky:      h.Sticky,
 		when:        forcedConfig{StagingWhen: h.StagingWhen, ProductionWhen: h.ProductionWhen},
+		release:     h.Release,
 		addresses:   routeOptions{httpsPorts: defaults.httpsPorts, skipTLSVerify: h.SkipTLSVerify},
 		proxy:       new(reverseproxy.Handler),
 		retryBuffer: defaultRetryBuffer,

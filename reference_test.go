@@ -32,6 +32,7 @@ var documentedBlocks = []documentedBlock{
 	documented("proxyos", "Options of a route", directiveBlock),
 	documented("proxyos/upstream", "Options of an upstream", upstreamBlock),
 	documented("proxyos/staging", "Options of staging", stagingBlock),
+	documented("proxyos/release", "Options of a release", releaseBlock),
 	documented("{/proxyos", "The global option", globalBlock),
 	documented("lb_policy", "The policy least_latency", leastLatencyBlock),
 }

@@ -25,6 +25,7 @@ type route struct {
 	staging    *group   // nil if there is none
 	groups     []*group // both, production first
 	fallback   bool     // whether production takes over what staging cannot serve
+	release    *Release // how the share is to rise by itself; nil if it is not
 
 	split       *splitter
 	forced      forced
@@ -55,7 +56,7 @@ type route struct {
 // newRoute returns a planned route that is yet to be loaded. It must be closed, whether
 // loading succeeds or not.
 func newRoute(p *plan, steering *steering, logger *zap.Logger) *route {
-	r := &route{name: p.name, title: cmp.Or(p.name, p.firstAddress()), label: p.name, fallback: p.fallback, proxy: p.proxy, steering: steering, logger: logger}
+	r := &route{name: p.name, title: cmp.Or(p.name, p.firstAddress()), label: p.name, fallback: p.fallback, release: p.release, proxy: p.proxy, steering: steering, logger: logger}
 	r.state, r.isNew = acquireRouteState(p.name)
 	r.breaker = &r.state.breaker
 	r.split = r.state.splitter(p.percent, instanceID())
