@@ -33,6 +33,7 @@ type routeExplanation struct {
 	Split     float64               `json:"traffic_split"`
 	Way       string                `json:"way,omitempty"`      // of plain requests: short or reverse_proxy
 	KeptOff   []string              `json:"kept_off,omitempty"` // the short way, by these
+	Release   *releaseExplanation   `json:"release,omitempty"`
 	Upstreams []upstreamExplanation `json:"upstreams,omitempty"`
 	Warnings  []string              `json:"warnings,omitempty"`
 	Notes     []string              `json:"notes,omitempty"`
@@ -182,6 +183,7 @@ func explainRoute(found configuredRoute, defaults routeDefaults, taken names) ro
 	e.Label = cmp.Or(p.name, found.label(p.firstAddress()))
 	if err == nil {
 		e.describeWay(p)
+		e.describeRelease(p)
 	}
 	if err == nil && p.name != "" {
 		_, err = taken.claim(p.name, h, holder{&found.place, p.firstAddress()})
@@ -269,6 +271,9 @@ func (e routeExplanation) print(w io.Writer) {
 			}
 			fmt.Fprintln(w, printable.Escape(strings.Repeat(" ", len(group))+meaning))
 		}
+	}
+	if e.Release != nil {
+		e.Release.print(w)
 	}
 	for _, note := range e.Notes {
 		fmt.Fprintln(w, wrapped("  note: ", note))
