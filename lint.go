@@ -24,6 +24,11 @@ func (p *plan) lint() []string {
 	if p.staging != nil && p.percent == 0 && p.name == "" && len(p.when.StagingWhen) == 0 {
 		warnings = append(warnings, "traffic_split 0: nothing ever goes to staging; give the route a `name` to raise the share while it runs, or write `staging_when`, or a share above 0")
 	}
+	if r := p.release; r != nil && !r.DryRun {
+		if steps := r.plan().Steps; len(steps) > 0 && p.percent > steps[0] {
+			warnings = append(warnings, fmt.Sprintf("traffic_split %v: a release begins at its first step, so starting it lowers staging's share to %v %%; write a traffic_split of at most %v, or a higher first step", p.percent, steps[0], steps[0]))
+		}
+	}
 	if p.idleChecks() {
 		warnings = append(warnings, idleChecksWarning)
 	}

@@ -50,6 +50,9 @@ func TestWarningsCanBeSatisfied(t *testing.T) {
 		"a staging that nothing reaches": {"proxyos h:3000 {\nstaging h:3001\ntraffic_split 0\n}", "traffic_split 0: nothing ever goes to staging", []string{
 			"proxyos h:3000 {\nname a\nstaging h:3001\ntraffic_split 0\n}", "proxyos h:3000 {\nstaging h:3001\ntraffic_split 0.1\n}",
 			"proxyos h:3000 {\nstaging h:3001\ntraffic_split 0\nstaging_when /beta/*\n}"}},
+		"a share above a release's first step": {"proxyos h:3000 {\nname a\nstaging h:3001\ntraffic_split 100\nrelease\n}", "traffic_split 100: a release begins at its first step, so starting it lowers staging's share to 1 %", []string{
+			"proxyos h:3000 {\nname a\nstaging h:3001\ntraffic_split 1\nrelease\n}", "proxyos h:3000 {\nname a\nstaging h:3001\nrelease\n}",
+			"proxyos h:3000 {\nname a\nstaging h:3001\ntraffic_split 100\nrelease {\nsteps 100\n}\n}", "proxyos h:3000 {\nname a\nstaging h:3001\ntraffic_split 100\nrelease {\ndry_run\n}\n}"}},
 		"a long range":                {"proxyos h:3000-3100", "h:3000-3100: this range stands for 101 upstreams", []string{"proxyos h:3000-3099"}},
 		"retries with nowhere else":   {"proxyos h:3000 {\nlb_retries 2\n}", "lb_retries 2 with a single upstream", []string{"proxyos h:3000", "proxyos h:3000 h:3001 {\nlb_retries 2\n}"}},
 		"checks of dynamic upstreams": {"proxyos {\ndynamic a h 80\nhealth_uri /up\n}", idleChecksWarning, []string{"proxyos h:80 {\nhealth_uri /up\n}"}},
