@@ -13,8 +13,9 @@ import (
 type answerWriter struct {
 	caddyhttp.ResponseWriterWrapper
 	cookie    string // to set; empty if none is
-	cacheable bool   // the answer may be kept by shared caches with the cookie in it
 	status    int
+	reckoning reckoning
+	cacheable bool // the answer may be kept by shared caches with the cookie in it
 	withheld  bool // the reverse proxy's word that the client has left is not passed on
 }
 
@@ -28,6 +29,7 @@ func (a *answerWriter) WriteHeader(status int) {
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		if a.status == 0 {
 			a.status = status
+			a.reckoning.answer(status, a.Header())
 		}
 		a.setCookie()
 		a.ResponseWriter.WriteHeader(status)
@@ -56,7 +58,9 @@ func inform(w http.ResponseWriter, status int) {
 // Write implements http.ResponseWriter.
 func (a *answerWriter) Write(p []byte) (int, error) {
 	a.begin()
-	return a.ResponseWriter.Write(p)
+	n, err := a.ResponseWriter.Write(p)
+	a.reckoning.isLost = a.reckoning.isLost || err != nil
+	return n, err
 }
 
 // ReadFrom implements io.ReaderFrom.

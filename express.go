@@ -150,7 +150,7 @@ func (e *express) serve(w http.ResponseWriter, req *http.Request, next caddyhttp
 	j.begin(e.route, w, req, d)
 	defer func() {
 		t.uncount()
-		j.finish(err)
+		j.finish(req.Context(), err)
 	}()
 	res := t.send(req)
 	if res == nil {
@@ -160,6 +160,7 @@ func (e *express) serve(w http.ResponseWriter, req *http.Request, next caddyhttp
 	defer t.end()
 	answer := expressAnswer{trip: t, to: &j.answer, res: res}
 	answer.pass()
+	j.answer.reckoning.isBack = true
 	return nil
 }
 

@@ -111,6 +111,11 @@ func (a *expressAnswer) isStream(header http.Header) bool {
 		caddyhttp.IsIncremental(a.original()) || caddyhttp.IsIncremental(header) {
 		return true
 	}
+	return isEventStream(header)
+}
+
+// isEventStream tells whether an answer with a header is a stream of server-sent events.
+func isEventStream(header http.Header) bool {
 	const events = "text/event-stream"
 	written := header.Get("Content-Type")
 	if kind, _, _ := strings.Cut(written, ";"); !strings.EqualFold(strings.TrimSpace(kind), events) {

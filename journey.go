@@ -1,6 +1,7 @@
 package proxyos
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"sync/atomic"
@@ -35,11 +36,11 @@ type journey struct {
 	repl                *caddy.Replacer
 	started             time.Time
 	toStaging, fellBack bool
-	answered            int  // the status of the latest attempt's answer: an error after that is not the upstream's
 	finished            bool // counted
+	short               bool // the short way has answered
+	answered            int  // the status of the latest attempt's answer: an error after that is not the upstream's
 
 	handed *handedAttempt // what the short way leaves to the reverse proxy; nil if it has not been tried
-	short  bool           // it has answered
 
 	asked, reused bool          // what is known of the latest attempt's connection; see evidence
 	answering     atomic.Bool   // likewise; transports tell of it on goroutines of their own
@@ -60,6 +61,7 @@ func (j *journey) begin(route *route, w http.ResponseWriter, r *http.Request, d 
 	j.route, j.toStaging, j.started = route, d.toStaging, time.Now()
 	j.tried = j.first[:0]
 	j.answer.ResponseWriter, j.answer.cookie = w, d.cookie
+	j.answer.reckoning.begin(d, r.Method)
 	j.answer.cacheable = d.cookie != "" && route.cohorts.sticky.Cacheable
 	j.repl = r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 	j.repl.Set("http.proxyos.route", route.label)
@@ -107,6 +109,7 @@ func (j *journey) mayFallBack() bool { return j.toStaging && !j.fellBack && j.ro
 // fallBack hands a request that staging cannot serve to production.
 func (j *journey) fallBack() {
 	j.fellBack = true
+	j.answer.reckoning.failed = true
 	j.route.state.fallbacks.Add(1)
 	j.group.state.inFlight.Add(-1)
 	j.group = j.route.production
@@ -126,8 +129,8 @@ func (j *journey) seatsOf(g *group) seats {
 }
 
 // finish counts the request once it is answered, or has failed, or is handed on to other
-// handlers.
-func (j *journey) finish(err error) {
+// handlers. ctx is the client's.
+func (j *journey) finish(ctx context.Context, err error) {
 	if j.finished {
 		return
 	}
@@ -141,6 +144,10 @@ func (j *journey) finish(err error) {
 	state := j.group.state
 	state.inFlight.Add(-1)
 	state.served(status, elapsed)
+	if j.body.err() != nil {
+		j.answer.reckoning.excused = true
+	}
+	j.answer.reckoning.end(ctx, status, err == nil && j.answer.status != 0, elapsed)
 	if j.short {
 		j.route.state.short.Add(1)
 	} else {
@@ -161,11 +168,12 @@ func (j *journey) setDuration() {
 
 // handOn is called when a handle_response route hands the request on to later handlers, with
 // whose answer the route has nothing to do.
-func (j *journey) handOn() {
+func (j *journey) handOn(ctx context.Context) {
 	if j.answer.status == 0 {
 		j.answer.status = j.answered
 	}
-	j.finish(nil)
+	j.answer.reckoning.isBack = true
+	j.finish(ctx, nil)
 }
 
 // status returns the status that the client gets.
@@ -184,6 +192,7 @@ func (j *journey) status(err error) int {
 
 // outcomeOf returns what the client is told where the reverse proxy has ended with err.
 func (j *journey) outcomeOf(err error) error {
+	j.answer.reckoning.isBack = true
 	if err == nil {
 		return j.outcome
 	}

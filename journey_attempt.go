@@ -23,6 +23,9 @@ func (j *journey) attempt(r *http.Request, w http.ResponseWriter) *reverseproxy.
 		_ = j.stop(failureStatus(j.failure), j.failure)
 	}
 	isRetry := len(j.tried) > 0
+	if isRetry && !j.judged { // over a transport that is not ours
+		j.answer.reckoning.failed = true
+	}
 	if isRetry && j.outcome == nil && !j.route.budget.take() {
 		j.giveUp()
 	}

@@ -25,6 +25,9 @@ type routeState struct {
 	breaker             breaker
 	production, staging groupState
 	upstreams           steeredUpstreams
+
+	// What each request reads, and hardly anything writes, is not beside what all of them write.
+	release atomic.Pointer[releaseRound] // the present one; nil if no release is under way
 }
 
 // groupState counts the requests of a group.

@@ -15,7 +15,7 @@ func (r *route) serve(w http.ResponseWriter, req *http.Request, next caddyhttp.H
 	}
 	j := new(journey)
 	j.begin(r, w, req, d)
-	defer func() { j.finish(err) }()
+	defer func() { j.finish(req.Context(), err) }()
 	return r.throughProxy(j, req, next)
 }
 
@@ -32,7 +32,7 @@ func (r *route) throughProxy(j *journey, req *http.Request, next caddyhttp.Handl
 	if r.handsOn {
 		later := next
 		next = caddyhttp.HandlerFunc(func(w http.ResponseWriter, req *http.Request) error {
-			j.handOn()
+			j.handOn(req.Context())
 			return later.ServeHTTP(w, req)
 		})
 	}
@@ -42,7 +42,8 @@ func (r *route) throughProxy(j *journey, req *http.Request, next caddyhttp.Handl
 // decision is what is decided about a request once. Retries keep it.
 type decision struct {
 	toStaging bool
-	cookie    string // to set with the answer; empty if none is
+	cookie    string        // to set with the answer; empty if none is
+	round     *releaseRound // of the release in which the request counts; nil if it does not
 }
 
 // decide decides whether a request is for staging.
@@ -60,11 +61,12 @@ func (r *route) decide(req *http.Request) decision {
 	if r.isNew && r.name != "" {
 		r.steering.await()
 	}
+	round := r.state.release.Load() // first, since a round begins after its share is in force
 	if r.cohorts != nil {
 		share := r.split.current()
 		if position, cookie, ok := r.cohorts.position(req, share); ok {
-			return decision{share.covers(position), cookie}
+			return decision{share.covers(position), cookie, round}
 		}
 	}
-	return decision{toStaging: r.split.toStaging()}
+	return decision{toStaging: r.split.toStaging(), round: round}
 }

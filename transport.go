@@ -160,7 +160,11 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	at.measures.answered(began)
 	watch.answered(at.upstream, res.StatusCode)
 	j.answered = res.StatusCode
-	j.group.ejector.observe(at, res.StatusCode >= http.StatusInternalServerError)
+	hasFailed := res.StatusCode >= http.StatusInternalServerError
+	if hasFailed {
+		j.answer.reckoning.failed = true
+	}
+	j.group.ejector.observe(at, hasFailed)
 	if !t.breaker.isClosed() {
 		t.breaker.succeeded(at.backend.dial, res.StatusCode, j.group.ejector != nil)
 	}
@@ -200,6 +204,12 @@ func (t *transport) failed(j *journey, at *target, req *http.Request, err error,
 	dial := at.backend.dial
 	fault, status := j.evidence(req).blame(err)
 	watch.failed(at.upstream, fault, status)
+	switch {
+	case fault == upstreamFault:
+		j.answer.reckoning.failed = true
+	case fault == clientFault, fault == ownFault && status != http.StatusGatewayTimeout:
+		j.answer.reckoning.excused = true
+	}
 	if fault == upstreamFault {
 		if at.counts != nil {
 			at.counts.errors.Add(1)
@@ -245,6 +255,7 @@ func (t *transport) checkMeaning(at *target, req *http.Request) error {
 // refused ends the journey of a request that must not be sent.
 func (t *transport) refused(j *journey, at *target, err error) error {
 	t.breaker.abandoned(at.backend.dial)
+	j.answer.reckoning.excused = true
 	t.failures.contradicts(at.backend, err)
 	return j.stop(http.StatusBadGateway, err)
 }
