@@ -28,6 +28,7 @@ type routeState struct {
 
 	// What each request reads, and hardly anything writes, is not beside what all of them write.
 	release atomic.Pointer[releaseRound] // the present one; nil if no release is under way
+	shuffle atomic.Pointer[shuffle]      // takes the turns of the split instead; nil if none does
 }
 
 // groupState counts the requests of a group.
@@ -62,7 +63,7 @@ func newRouteState() *routeState {
 // splitter returns the splitter of a config that has the route, with its configured share. It
 // must leave the state's override.
 func (s *routeState) splitter(percent float64, instance string) *splitter {
-	one := &splitter{configured: newShare(percent), state: &s.override, instance: instance, phase: &s.phase}
+	one := &splitter{configured: newShare(percent), state: &s.override, instance: instance, shared: s}
 	s.override.join(one)
 	return one
 }

@@ -13,7 +13,8 @@ import (
 // request adds the share, as a fraction of 2⁶⁴, to a phase that starts half way. A carry out of
 // 64 bits means staging. So after any n requests, staging has had n times its share, half a
 // request off at most, and its requests are evenly spread. It is safe for concurrent use,
-// without locks or waiting.
+// without locks or waiting. While there is a shuffle, that takes the turns instead, and the phase
+// stands still.
 //
 // What each request reads of it is the first half of a cache line, and the phase lies in the second
 // half of another, on machines with 64 bits. Processors take a read at the same offset in a page for
@@ -21,7 +22,7 @@ import (
 type splitter struct {
 	configured share
 	override   atomic.Pointer[override] // in force instead, or nil
-	phase      *atomic.Uint64
+	shared     *routeState              // whose the phase and the shuffle are
 
 	instance string         // the ID of this instance
 	state    *overrideState // shared with the config before
@@ -70,7 +71,10 @@ func (s *splitter) toStaging() bool {
 	case 100:
 		return true
 	}
-	return s.phase.Add(share.step) < share.step
+	if shuffle := s.shared.shuffle.Load(); shuffle != nil {
+		return shuffle.toStaging(share)
+	}
+	return s.shared.phase.Add(share.step) < share.step
 }
 
 // parsePercent reads a percentage, with or without a percent sign.
