@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -40,6 +41,13 @@ func BenchmarkServeHTTP(b *testing.B) {
 				}
 			}
 			benchServe(b, route)
+			b.Run("release", func(b *testing.B) {
+				pace := new(releasePace)
+				pace.threshold.Store(int64(time.Second))
+				route.route.state.release.Store(newReleaseRound(1, pace))
+				route.route.state.shuffle.Store(newShuffle(1))
+				benchServe(b, route)
+			})
 		})
 	}
 	b.Run("transport=http/reverse_proxy", func(b *testing.B) {

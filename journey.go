@@ -141,13 +141,13 @@ func (j *journey) finish(ctx context.Context, err error) {
 		j.kept.release()
 	}
 	elapsed := time.Since(j.started)
-	state := j.group.state
-	state.inFlight.Add(-1)
-	state.served(status, elapsed)
 	if j.body.err() != nil {
 		j.answer.reckoning.excused = true
 	}
 	j.answer.reckoning.end(ctx, status, err == nil && j.answer.status != 0, elapsed)
+	state := j.group.state
+	state.inFlight.Add(-1)
+	state.served(status, elapsed)
 	if j.short {
 		j.route.state.short.Add(1)
 	} else {
