@@ -31,24 +31,25 @@ func BenchmarkServeHTTP(b *testing.B) {
 		benchServe(b, provisionBench[*reverseproxy.Handler](b, "http.handlers.reverse_proxy", benchStock("bench")))
 	})
 	for _, way := range []string{"on", "off"} {
-		b.Run("transport=http/proxyos/fast_path="+way, func(b *testing.B) {
-			config := benchProxyos("http")
-			config["fast_path"] = encode(way == "on")
-			route := provisionBench[*Handler](b, "http.handlers.proxyos", config)
-			for _, g := range route.route.groups {
-				for _, t := range g.targets {
-					t.requests = answeringTransport{}
+		config := benchProxyos("http")
+		config["fast_path"] = encode(way == "on")
+		for _, under := range []string{"", "/release"} {
+			b.Run("transport=http/proxyos/fast_path="+way+under, func(b *testing.B) {
+				handler := provisionBench[*Handler](b, "http.handlers.proxyos", config)
+				for _, g := range handler.route.groups {
+					for _, t := range g.targets {
+						t.requests = answeringTransport{}
+					}
 				}
-			}
-			benchServe(b, route)
-			b.Run("release", func(b *testing.B) {
-				pace := new(releasePace)
-				pace.threshold.Store(int64(time.Second))
-				route.route.state.release.Store(newReleaseRound(1, pace))
-				route.route.state.shuffle.Store(newShuffle(1))
-				benchServe(b, route)
+				if under != "" {
+					pace := new(releasePace)
+					pace.threshold.Store(int64(time.Second))
+					handler.route.state.release.Store(newReleaseRound(1, pace))
+					handler.route.state.shuffle.Store(newShuffle(1))
+				}
+				benchServe(b, handler)
 			})
-		})
+		}
 	}
 	b.Run("transport=http/reverse_proxy", func(b *testing.B) {
 		proxy := provisionBench[*reverseproxy.Handler](b, "http.handlers.reverse_proxy", benchStock("http"))
