@@ -48,8 +48,8 @@ func TestWrongReleasesAreRejectedWhereTheyAreWritten(t *testing.T) {
 		{"a deadline of 0", "deadline 0s", `release: deadline: "0s" is not above 0; write how long the release may take, such as 24h`, 6},
 		{"a deadline in words", "deadline tomorrow", `deadline: "tomorrow" is not a duration; write one such as 24h`, 6},
 
-		{"min_requests 0", "min_requests 0", `release: min_requests: "0" is below 1; write how many requests staging must answer on each step, such as 300`, 6},
-		{"min_requests below 0", "min_requests -1", `release: min_requests: "-1" is below 1; write how many requests staging must answer on each step, such as 300`, 6},
+		{"min_requests 0", "min_requests 0", `release: min_requests: "0" is not from 1 to 1000000000000; write how many requests staging must answer on each step, such as 300`, 6},
+		{"min_requests below 0", "min_requests -1", `release: min_requests: "-1" is not from 1 to 1000000000000; write how many requests staging must answer on each step, such as 300`, 6},
 		{"min_requests in words", "min_requests few", `min_requests: "few" is not a whole number`, 6},
 		{"no min_requests", "min_requests", "min_requests: wrong argument count; write `min_requests <n>`", 6},
 

@@ -30,7 +30,7 @@ func TestWrongReleasesInJSONAreRejected(t *testing.T) {
 		{"a hold in seconds without a unit", `{"hold": 600}`, `hold: "600ns" is below 1ms; write how long each step lasts at least, with its unit, such as 10m`},
 		{"a deadline in hours without a unit", `{"deadline": 24}`, `hold: "10m0s" is not below the deadline of 24ns; write a shorter hold or a longer deadline`},
 		{"no deadline", `{"deadline": 0}`, `deadline: "0s" is not above 0; write how long the release may take, such as 24h`},
-		{"min_requests 0", `{"min_requests": 0}`, `min_requests: "0" is below 1; write how many requests staging must answer on each step, such as 300`},
+		{"min_requests 0", `{"min_requests": 0}`, `min_requests: "0" is not from 1 to 1000000000000; write how many requests staging must answer on each step, such as 300`},
 		{"half a request", `{"min_requests": 1.5}`, `min_requests: a number 1.5 is not valid here; write a whole number`},
 		{"errors that are a string", `{"errors": "1.5x"}`, `errors: a string is not valid here; write a number`},
 		{"errors below 1", `{"errors": 0.5}`, `errors: "0.5" is outside 1 to 100; write how many times as often as production is tolerated, such as 1.5, or off (0 in JSON)`},

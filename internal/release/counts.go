@@ -1,5 +1,7 @@
 package release
 
+import "fmt"
+
 // Counts are requests of one group that the split decided about, and that have been answered. The
 // counts of several instances add up.
 type Counts struct {
@@ -50,4 +52,17 @@ func (g Groups) Add(other Groups) Groups {
 		FailedShare: g.FailedShare + other.FailedShare,
 		SlowShare:   g.SlowShare + other.SlowShare,
 	}
+}
+
+// Check rejects counts that nobody can have counted.
+func (g Groups) Check() error {
+	for _, c := range []Counts{g.Staging, g.Production} {
+		if min(c.Requests, c.Failed, c.Timed, c.Slow, c.Judged, c.JudgedFailed) < 0 || c.Failed > c.Requests || c.Slow > c.Timed || c.JudgedFailed > c.Judged {
+			return fmt.Errorf("%+v are no counts: they are negative, or a part is more than its whole", c)
+		}
+	}
+	if !(g.FailedShare >= 0 && g.SlowShare >= 0) {
+		return fmt.Errorf("%v and %v are no shares: they are negative", g.FailedShare, g.SlowShare)
+	}
+	return nil
 }

@@ -13,6 +13,7 @@ type Kind string
 const (
 	Wait        Kind = "wait"      // nothing now
 	Renew       Kind = "renew"     // count anew on the same step: no news for anybody
+	Ask         Kind = "ask"       // tell that only somebody's approval is missing
 	Advance     Kind = "advance"   // go to the next step
 	Finish      Kind = "finish"    // end it: the last step was held to its end
 	RollBack    Kind = "roll_back" // end it: it failed
@@ -25,7 +26,14 @@ type Decision struct {
 	Version uint64    `json:"version"`         // of the state that was decided about
 	Reason  string    `json:"reason"`          // in words, with numbers
 	Waits   []Missing `json:"waits,omitempty"` // all that must happen before it goes on
-	Tests   []Finding `json:"tests,omitempty"` // what each test has found that is on
+
+	// How long this step must last, and how many requests staging must have answered on it: twice what
+	// the plan says while staging looks worse, and what it takes to show that it fails less than
+	// max_errors.
+	Hold   time.Duration `json:"-"`
+	Needed int64         `json:"-"`
+
+	Tests []Finding `json:"tests,omitempty"` // what each test has found that is on
 
 	counts   Groups
 	evidence Evidence
@@ -35,7 +43,7 @@ type Decision struct {
 type Missing struct {
 	For      string        `json:"for"`                // ForHold, ForRequests and so on
 	Requests int64         `json:"requests,omitempty"` // how many staging is yet to answer, where it waits for those
-	Left     time.Duration `json:"left,omitempty"`     // how long that takes, at the present rate; 0: unknown
+	Left     time.Duration `json:"left,omitempty"`     // how long that takes, at the rate so far; 0: unknown
 	Text     string        `json:"text"`               // in words, to go after "waiting for"
 }
 
@@ -47,6 +55,7 @@ const (
 	ForRequests   = "requests"   // staging has answered too few
 	ForBound      = "bound"      // it is not shown that staging fails less than max_errors
 	ForProduction = "production" // production fails, too
+	ForAnswers    = "answers"    // staging has requests in flight, and answers none
 	ForApproval   = "approval"   // the next step is not approved
 )
 
@@ -62,6 +71,9 @@ type Seen struct {
 
 	// Whether a Tally says so on any instance.
 	ProductionFails bool
+
+	// For how long staging has had requests in flight and answered none.
+	Unanswered time.Duration
 }
 
 const (
@@ -73,6 +85,9 @@ const (
 
 	// roundLength is how long a round takes at least.
 	roundLength = 5 * time.Minute
+
+	// silence is after how long a staging that answers nothing keeps a release from going on.
+	silence = 5 * time.Second
 )
 
 // Decide decides what is to be done about a release now.
@@ -121,7 +136,7 @@ func Decide(s State, seen Seen, now time.Time) Decision {
 		return d
 	}
 
-	d.Waits = missingNow(&s, seen, looksWorse, now)
+	missingNow(&s, seen, &d, looksWorse, now)
 	texts := make([]string, len(d.Waits))
 	for i, wait := range d.Waits {
 		texts[i] = wait.Text
@@ -129,22 +144,25 @@ func Decide(s State, seen Seen, now time.Time) Decision {
 	last := s.Step >= len(p.Steps)-1
 	switch {
 	case len(d.Waits) == 0 && last:
-		d.Kind, d.Reason = Finish, "the last step is over, and nothing was found"
+		d.Kind, d.Reason = Finish, "staging does no worse, and the last step is over"
 	case !now.Before(s.EndsAt):
 		if len(texts) == 0 {
 			texts = []string{"nothing"}
 		}
 		return fail(fmt.Sprintf("the deadline of %s is over at %s, waiting for %s", short(p.Deadline), percent(s.Percent()), strings.Join(texts, ", and ")))
 	case len(d.Waits) == 0:
-		d.Kind, d.Reason = Advance, fmt.Sprintf("nothing was found at %s: on to %s", percent(s.Percent()), percent(p.Steps[s.Step+1]))
+		d.Kind, d.Reason = Advance, fmt.Sprintf("staging does no worse at %s: on to %s", percent(s.Percent()), percent(p.Steps[s.Step+1]))
 	default:
 		d.Reason = "waiting for " + strings.Join(texts, ", and ")
+		if d.Kind == Wait && len(d.Waits) == 1 && d.Waits[0].For == ForApproval && s.Asked != p.Steps[s.Step+1] {
+			d.Kind = Ask
+		}
 	}
 	return d
 }
 
-// missingNow returns what must happen before a step is over.
-func missingNow(s *State, seen Seen, looksWorse bool, now time.Time) []Missing {
+// missingNow notes what must happen before a step is over.
+func missingNow(s *State, seen Seen, d *Decision, looksWorse bool, now time.Time) {
 	p, all := &s.Plan, s.Counted.Add(seen.Counts)
 	staging, lasted := all.Staging, max(now.Sub(s.StepAt), 0)
 	atThisRate := func(more, had int64) (time.Duration, string) {
@@ -153,19 +171,19 @@ func missingNow(s *State, seen Seen, looksWorse bool, now time.Time) []Missing {
 		}
 		needed := float64(lasted) / float64(had) * float64(more)
 		if needed > float64(p.Deadline) {
-			return 0, "which takes longer than the deadline at the present rate"
+			return 0, "which takes longer than the deadline at the rate so far"
 		}
 		left := time.Duration(needed)
-		return left, "which takes " + short(left) + " at the present rate"
+		return left, "which takes " + short(left) + " at the rate so far"
 	}
 	hold, requests, twice := p.Hold, p.MinRequests, ""
 	if looksWorse {
 		hold, requests, twice = 2*hold, 2*requests, " (twice as much, since staging looks worse)"
 	}
 
-	var waits []Missing
+	d.Hold, d.Needed = hold, requests
 	add := func(what string, requests int64, left time.Duration, format string, args ...any) {
-		waits = append(waits, Missing{what, requests, left, fmt.Sprintf(format, args...)})
+		d.Waits = append(d.Waits, Missing{what, requests, left, fmt.Sprintf(format, args...)})
 	}
 	if left := hold - lasted; left > 0 {
 		add(ForHold, 0, left, "another %s of the %s that a step lasts%s", short(left), short(hold), twice)
@@ -177,8 +195,12 @@ func missingNow(s *State, seen Seen, looksWorse bool, now time.Time) []Missing {
 	if p.MaxErrors > 0 {
 		if more := missing(staging.JudgedFailed, staging.Judged, p.MaxErrors, p.Confidence); more > 0 {
 			left, rate := atThisRate(more, staging.Judged)
+			d.Needed = max(d.Needed, staging.Requests+more)
 			add(ForBound, more, left, "staging to answer %s more requests well, so that it surely fails less than %s, %s", commas(more), percent(100*p.MaxErrors), rate)
 		}
+	}
+	if seen.Unanswered >= silence {
+		add(ForAnswers, 0, 0, "staging to answer: it has had requests in flight for %s, and has answered none", short(seen.Unanswered))
 	}
 	if seen.ProductionFails {
 		add(ForProduction, 0, 0, "production to recover: production fails more than %s, too", percent(100*p.MaxErrors))
@@ -188,7 +210,6 @@ func missingNow(s *State, seen Seen, looksWorse bool, now time.Time) []Missing {
 			add(ForApproval, 0, 0, "somebody to approve the step of %s", percent(next))
 		}
 	}
-	return waits
 }
 
 // isSpent tells whether a test that is on has less left than would be bet in another round.

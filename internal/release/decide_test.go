@@ -61,11 +61,11 @@ func TestAReleaseGoesOnOnlyWithAll(t *testing.T) {
 		waits  []string
 		reason string
 	}{
-		{"hold and requests are over", started(t, nil), good(300), 10 * time.Minute, Advance, nil, "nothing was found at 1 %: on to 5 %"},
+		{"hold and requests are over", started(t, nil), good(300), 10 * time.Minute, Advance, nil, "staging does no worse at 1 %: on to 5 %"},
 		{"the last step is over", at(4, started(t, nil)), good(300), 10 * time.Minute, Finish, nil, "the last step is over"},
 		{"also after the deadline", at(4, started(t, nil)), good(300), 24 * time.Hour, Finish, nil, "the last step is over"},
 		{"the hold is not over", started(t, nil), good(300), 10*time.Minute - 1, Wait, []string{ForHold}, "waiting for another 1s of the 10m that a step lasts"},
-		{"a request is missing", started(t, nil), good(299), time.Hour, Wait, []string{ForRequests}, "waiting for staging to answer 1 more of 300 requests, which takes 13s at the present rate"},
+		{"a request is missing", started(t, nil), good(299), time.Hour, Wait, []string{ForRequests}, "waiting for staging to answer 1 more of 300 requests, which takes 13s at the rate so far"},
 		{"not without traffic", started(t, nil), none, time.Hour, Wait, []string{ForRequests, ForBound}, "waiting for staging to answer 300 more of 300 requests, it gets none at present"},
 		{"nothing has happened yet", started(t, nil), none, 0, Wait, []string{ForHold, ForRequests, ForBound}, "waiting for another 10m"},
 		{"a clock that is behind", started(t, nil), good(300), -time.Minute, Wait, []string{ForHold}, "another 10m of the 10m"},
@@ -122,8 +122,8 @@ func TestWhatIsMissingComesWithNumbers(t *testing.T) {
 	d := Decide(started(t, nil), good(100), noon.Add(4*time.Minute))
 	want := []Missing{
 		{ForHold, 0, 6 * time.Minute, "another 6m of the 10m that a step lasts"},
-		{ForRequests, 200, 8 * time.Minute, "staging to answer 200 more of 300 requests, which takes 8m at the present rate"},
-		{ForBound, 13, 31200 * time.Millisecond, "staging to answer 13 more requests well, so that it surely fails less than 5 %, which takes 32s at the present rate"},
+		{ForRequests, 200, 8 * time.Minute, "staging to answer 200 more of 300 requests, which takes 8m at the rate so far"},
+		{ForBound, 13, 31200 * time.Millisecond, "staging to answer 13 more requests well, so that it surely fails less than 5 %, which takes 32s at the rate so far"},
 	}
 	if !reflect.DeepEqual(d.Waits, want) {
 		t.Errorf("got %+v, want %+v", d.Waits, want)

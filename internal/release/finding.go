@@ -20,24 +20,36 @@ type Finding struct {
 func findings(s *State, round Groups, e Evidence) []Finding {
 	p, all := &s.Plan, s.Counted.Add(round)
 	var found []Finding
-	add := func(test string, evidence weights, worse, format string, args ...any) {
+	add := func(test string, evidence weights, nothing, worse, format string, args ...any) {
 		f := Finding{Test: test, LogE: evidence.log()}
 		f.Alarm = f.LogE >= alarm(p.Confidence)
 		f.Text = fmt.Sprintf(format, args...) + "; " + howSure(f, p.Confidence) + " that it " + worse
+		if nothing != "" && !f.Alarm {
+			f.Text = nothing
+		}
 		found = append(found, f)
 	}
+	compared := func(staging, production int64, what string) string {
+		switch {
+		case staging == 0:
+			return "staging has answered no " + what + " on this step yet"
+		case production == 0:
+			return "nothing to compare with: production has answered no " + what + " on this step"
+		}
+		return ""
+	}
 	if p.Errors > 0 {
-		add("errors", e.Errors, fmt.Sprintf("fails more than %v times as often", p.Errors),
+		add("errors", e.Errors, compared(all.Staging.Requests, all.Production.Requests, "requests"), fmt.Sprintf("fails more than %v times as often", p.Errors),
 			"staging failed %s of %s requests, production %s of %s",
 			commas(all.Staging.Failed), commas(all.Staging.Requests), commas(all.Production.Failed), commas(all.Production.Requests))
 	}
 	if p.Slower > 0 {
-		add("slower", e.Slower, fmt.Sprintf("is slow more than %v times as often", p.Slower),
+		add("slower", e.Slower, compared(all.Staging.Timed, all.Production.Timed, "requests that were timed"), fmt.Sprintf("is slow more than %v times as often", p.Slower),
 			"staging was slower than production's 95th percentile in %s of %s requests, production in %s of %s",
 			commas(all.Staging.Slow), commas(all.Staging.Timed), commas(all.Production.Slow), commas(all.Production.Timed))
 	}
 	if p.MaxErrors > 0 {
-		add("max_errors", e.MaxErrors, "fails more than "+percent(100*p.MaxErrors),
+		add("max_errors", e.MaxErrors, compared(all.Staging.Judged, 1, "requests while production did not fail"), "fails more than "+percent(100*p.MaxErrors),
 			"staging failed %s of %s requests while production did not fail",
 			commas(all.Staging.JudgedFailed), commas(all.Staging.Judged))
 	}

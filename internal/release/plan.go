@@ -85,6 +85,9 @@ func DefaultPlan() Plan {
 	}
 }
 
+// maxRequests bounds how many requests a step may need.
+const maxRequests = 1_000_000_000_000
+
 // maxTolerance bounds how many times as often staging may fail or be slow.
 const maxTolerance = 100
 
@@ -122,8 +125,8 @@ func (p Plan) Validate() error {
 	case total/time.Duration(max(len(p.Steps), 1)) != p.Hold || total >= p.Deadline:
 		bad(`hold: "%v" on each of %d steps takes longer than the deadline of %v; write a shorter hold or a longer deadline`, p.Hold, len(p.Steps), p.Deadline)
 	}
-	if p.MinRequests < 1 {
-		bad(`min_requests: "%d" is below 1; write how many requests staging must answer on each step, such as 300`, p.MinRequests)
+	if p.MinRequests < 1 || p.MinRequests > maxRequests {
+		bad(`min_requests: "%d" is not from 1 to %d; write how many requests staging must answer on each step, such as 300`, p.MinRequests, int64(maxRequests))
 	}
 	for _, test := range []struct {
 		name      string

@@ -28,6 +28,7 @@ type State struct {
 
 	Step     int       `json:"step"`               // as an index of the plan's steps
 	Approved []float64 `json:"approved,omitempty"` // steps, as percentages
+	Asked    float64   `json:"asked,omitempty"`    // the step for which only an approval was missing, as a percentage
 	Failed   bool      `json:"failed,omitempty"`   // the release has failed
 
 	StartedAt time.Time `json:"started_at,omitzero"`
@@ -57,6 +58,43 @@ func Start(p Plan, before State, now time.Time) (State, error) {
 	s := State{Plan: p, Phase: Running, Version: before.Version, StartedAt: now, EndsAt: now.Add(p.Deadline)}
 	s = s.changed("started", now)
 	return s.newRound(newEvidence(1), now).newStep(0, now), nil
+}
+
+// Following returns the release with the steps of an edited plan after the present one.
+func (s State) Following(edited Plan) State {
+	now := s.Percent()
+	isLater := func(step float64) bool { return step > now }
+	s.Plan.Steps = append(slices.Clone(s.Plan.Steps[:min(s.Step+1, len(s.Plan.Steps))]), filter(edited.Steps, isLater)...)
+	s.Plan.Approve = append(filter(s.Plan.Approve, func(step float64) bool { return !isLater(step) }), filter(edited.Approve, isLater)...)
+	return s
+}
+
+// Adopting returns the release with an edited plan, as one that has just begun a step takes it on.
+func (s State) Adopting(edited Plan) State {
+	next := s.Following(edited).Plan
+	edited.Steps, edited.Approve, edited.DryRun = next.Steps, next.Approve, next.DryRun
+	s.Plan = edited
+	return s
+}
+
+func filter(steps []float64, keep func(float64) bool) []float64 {
+	return slices.DeleteFunc(slices.Clone(steps), func(step float64) bool { return !keep(step) })
+}
+
+// Check rejects a state that cannot be gone on with, as a storage may have it.
+func (s State) Check() error {
+	if s.Phase == "" {
+		return nil
+	}
+	if s.Step < 0 || s.Step >= len(s.Plan.Steps) {
+		return fmt.Errorf("step %d of a release is none of its %d steps", s.Step, len(s.Plan.Steps))
+	}
+	for _, step := range s.Plan.Steps {
+		if !(step > 0 && step <= 100) {
+			return fmt.Errorf("the step of %v %% of a release is not above 0 and at most 100", step)
+		}
+	}
+	return s.Counted.Check()
 }
 
 // IsActive tells whether the release goes on, or may do so.
@@ -95,6 +133,9 @@ func (s State) Apply(d Decision, now time.Time) (State, error) {
 		counted, reason := s.Counted.Add(d.counts), s.Reason
 		s = s.changed(reason, now).newRound(d.evidence.renewed(s.Round+1), now)
 		s.Counted = counted
+	case Ask:
+		s = s.changed(d.Reason, now)
+		s.Asked = s.Plan.Steps[s.Step+1]
 	case Finish:
 		return s.ended(Done, d.Reason, now), nil
 	case RollBack:
