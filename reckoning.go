@@ -18,7 +18,9 @@ import (
 // holds for both groups, so that they can be compared.
 //
 // A request does not count at all if its client left, or if what went wrong was the client's fault
-// (clientFault): it says nothing of either group. Nor does it where this proxy could not or must not
+// (clientFault): it says nothing of either group. But where the client left a request that had taken
+// longer than production's do, it counts as one that was slow: those of an upstream that hangs never
+// end otherwise. Nor does it where this proxy could not or must not
 // send the request (ownFault), which befalls both groups alike, and which no release causes. The
 // exception is a limit on the time of a request, 504: an upstream that is too slow runs into it. A
 // connection that ended while it was idle (staleFault) does count where the client gets the 502:
@@ -38,6 +40,9 @@ type reckoning struct {
 func (r *reckoning) begin(d decision, method string) {
 	r.round, r.toStaging = d.round, d.toStaging
 	r.isTunnel = method == http.MethodConnect
+	if r.round != nil {
+		r.round.begin(r.toStaging)
+	}
 }
 
 // answer counts a stream or a tunnel, whose answer begins.
@@ -58,8 +63,14 @@ func (r *reckoning) end(ctx context.Context, status int, isPassed bool, took tim
 		return
 	}
 	isWhole := isPassed && r.isBack // whether the client has left since does not matter
-	if r.excused || r.isLost || status == statusClientGone || !isWhole && errors.Is(ctx.Err(), context.Canceled) {
+	hasLeft := r.isLost || status == statusClientGone || !isWhole && errors.Is(ctx.Err(), context.Canceled)
+	switch {
+	case r.excused, hasLeft && !r.round.isSlow(took):
+		r.round.leaveOut(r.toStaging)
 		r.round = nil
+		return
+	case hasLeft:
+		r.count(0, took)
 		return
 	}
 	if !r.isBack {

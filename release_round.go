@@ -17,7 +17,10 @@ type releaseRound struct {
 }
 
 // releaseCounts are what a releaseRound counts of one group.
-type releaseCounts struct{ requests, failed, timed, slow atomic.Int64 }
+type releaseCounts struct {
+	inFlight                      atomic.Int64 // begun, and neither counted nor left out
+	requests, failed, timed, slow atomic.Int64
+}
 
 func newReleaseRound(from uint64, pace *releasePace) *releaseRound {
 	return &releaseRound{from: from, pace: pace}
@@ -26,12 +29,30 @@ func newReleaseRound(from uint64, pace *releasePace) *releaseRound {
 // notTimed is what a request took of which nobody may say that it was slow.
 const notTimed time.Duration = -1
 
-// count counts a request of one of the groups.
-func (r *releaseRound) count(toStaging, failed bool, took time.Duration) {
-	group := &r.production
+// group returns the counts of one of the groups.
+func (r *releaseRound) group(toStaging bool) *releaseCounts {
 	if toStaging {
-		group = &r.staging
+		return &r.staging
 	}
+	return &r.production
+}
+
+// begin notes that a request of one of the groups is under way.
+func (r *releaseRound) begin(toStaging bool) { r.group(toStaging).inFlight.Add(1) }
+
+// leaveOut leaves a request out that has begun.
+func (r *releaseRound) leaveOut(toStaging bool) { r.group(toStaging).inFlight.Add(-1) }
+
+// isSlow tells whether a request has taken longer than most of production's of late.
+func (r *releaseRound) isSlow(took time.Duration) bool {
+	threshold := r.pace.threshold.Load()
+	return threshold > 0 && took > time.Duration(threshold)
+}
+
+// count counts a request of one of the groups, which has begun.
+func (r *releaseRound) count(toStaging, failed bool, took time.Duration) {
+	group := r.group(toStaging)
+	group.inFlight.Add(-1)
 	group.requests.Add(1)
 	if failed {
 		group.failed.Add(1)
