@@ -29,6 +29,9 @@ func init() {
 //	                                       {"state": "drain"}, {"state": "ready"}, {"weight": 3}
 //	DELETE /proxyos/routes/{name}/upstreams/{dial}/override
 //	                                       goes back to what is configured for the upstream
+//	GET    /proxyos/routes/{name}/release  where the release of the route is
+//	POST   /proxyos/routes/{name}/release  {"action": "start"}, "pause", "resume" or "abort";
+//	                                       {"action": "approve", "percent": 50}
 //
 // An upstream is named by its dial address, or by its address as it is shown. A change applies
 // from the next request on, and is in the storage before it is acknowledged. A PATCH may say in "by"
@@ -76,6 +79,7 @@ func (a *adminAPI) serveList(w http.ResponseWriter, r *http.Request) error {
 type routePath struct {
 	route      string
 	isUpstream bool // or the route itself
+	isRelease  bool // of the route
 	upstream   string
 	isOverride bool
 }
@@ -94,6 +98,9 @@ func parseRoutePath(escaped string) (routePath, error) {
 	var path routePath
 	if len(parts) > 1 && parts[len(parts)-1] == "override" {
 		path.isOverride, parts = true, parts[:len(parts)-1]
+	}
+	if len(parts) == 2 && parts[1] == "release" && !path.isOverride {
+		path.isRelease, parts = true, parts[:1]
 	}
 	if len(parts) > 2 && parts[1] == "upstreams" {
 		path.isUpstream, path.upstream, parts = true, strings.Join(parts[2:], "/"), parts[:1]
@@ -117,6 +124,12 @@ func (a *adminAPI) serveRoute(w http.ResponseWriter, r *http.Request) error {
 			HTTPStatus: http.StatusNotFound,
 			Err:        fmt.Errorf("there is no proxyos route named %q; GET /proxyos/routes lists all routes", path.route),
 		}
+	}
+	if path.isRelease {
+		if err := a.serveRelease(w, r, app.steering, route); err != nil {
+			return err
+		}
+		return respond(w, route.toldRelease())
 	}
 	if path.isUpstream {
 		err = a.serveUpstream(w, r, app.steering, route, path)

@@ -16,6 +16,7 @@ const (
 	upstreamEvent    = "proxyos.upstream"
 	groupEvent       = "proxyos.group"
 	certificateEvent = "proxyos.certificate"
+	releaseEvent     = "proxyos.release"
 )
 
 // maxPendingEvents is how many events wait at most for subscribers that are slow.

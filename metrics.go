@@ -34,6 +34,7 @@ func (c *collector) Describe(descs chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{requestsDesc, inFlightDesc, splitDesc, durationDesc, fallbacksDesc, unretriedDesc} {
 		descs <- desc
 	}
+	describeReleases(descs)
 	if c.upstreams {
 		describeUpstreams(descs)
 	}
@@ -58,6 +59,7 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 				}
 			}
 		}
+		route.collectRelease(metrics)
 		unretried[route.name] += route.state.unretried.Load()
 		if route.staging != nil {
 			fallbacks[route.name] += route.state.fallbacks.Load()

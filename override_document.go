@@ -16,6 +16,7 @@ type document struct {
 	Routes  map[string]*override // by name
 
 	Upstreams map[string]upstreamOverrides // by the route's name
+	Releases  map[string]*storedRelease    // likewise, the latest of each
 
 	resetBy map[string]string // who has reset routes here, by name; not stored
 	extra   fields
@@ -84,7 +85,7 @@ func (d *document) UnmarshalJSON(data []byte) error {
 		return err
 	}
 	d.Format = int(min(format, maxVersion))
-	err := errors.Join(all.take("id", &d.ID), all.take("version", &version), all.take("routes", &d.Routes), all.take("upstreams", &d.Upstreams))
+	err := errors.Join(all.take("id", &d.ID), all.take("version", &version), all.take("routes", &d.Routes), all.take("upstreams", &d.Upstreams), all.take("releases", &d.Releases))
 	if err == nil && d.Format < 1 && version <= 0 {
 		err = errors.New("it has neither a format nor a version")
 	}
@@ -104,6 +105,7 @@ func (d *document) UnmarshalJSON(data []byte) error {
 	for _, overrides := range d.Upstreams {
 		maps.DeleteFunc(overrides, func(_ string, o *upstreamOverride) bool { return o == nil })
 	}
+	maps.DeleteFunc(d.Releases, func(_ string, state *storedRelease) bool { return state == nil })
 	d.extra = all
 	return err
 }
@@ -113,6 +115,9 @@ func (d document) MarshalJSON() ([]byte, error) {
 	known := map[string]any{"format": d.Format, "id": d.ID, "version": d.Version, "routes": d.Routes}
 	if len(d.Upstreams) > 0 {
 		known["upstreams"] = d.Upstreams
+	}
+	if len(d.Releases) > 0 {
+		known["releases"] = d.Releases
 	}
 	return d.extra.encodeWith(known)
 }

@@ -78,7 +78,7 @@ func sameFields(a, b fields) bool {
 }
 
 func TestWhatIsNotKnownIsHandedOn(t *testing.T) {
-	doc, err := parseDocument([]byte(`{"format":1,"routes":{"app":{"traffic_split":5,"step":{"at":7}},"rolled":{"traffic_split":5,"rolled":{"x":{"at":"2024-05-01T10:00:00Z","configured":1,"by":"y"}}},"other":{"traffic_split":1,"note":"x"}},"releases":[1]}`))
+	doc, err := parseDocument([]byte(`{"format":1,"routes":{"app":{"traffic_split":5,"step":{"at":7}},"rolled":{"traffic_split":5,"rolled":{"x":{"at":"2024-05-01T10:00:00Z","configured":1,"by":"y"}}},"other":{"traffic_split":1,"note":"x"}},"releases":{"app":{"plan":{"steps":[5]},"phase":"done","mood":"good"}},"later":[1]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestWhatIsNotKnownIsHandedOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, field := range []string{`"step":{"at":7}`, `"by":"y"`, `"note":"x"`, `"releases":[1]`} {
+	for _, field := range []string{`"step":{"at":7}`, `"by":"y"`, `"note":"x"`, `"mood":"good"`, `"later":[1]`} {
 		if !strings.Contains(strings.Join(strings.Fields(string(raw)), ""), field) {
 			t.Errorf("%s is lost in\n%s", field, raw)
 		}

@@ -65,7 +65,7 @@ func TestEveryAttemptReadsTheBodyFromItsBeginning(t *testing.T) {
 func TestNoMoreIsKeptForAllThanIsAllowed(t *testing.T) {
 	var inAll atomic.Int64
 	inAll.Store(maxKept - 5)
-	kept := &keptBody{source: strings.NewReader("longer than five"), limit: 100, inAll: &inAll}
+	kept := &keptBody{from: strings.NewReader("longer than five"), limit: 100, inAll: &inAll}
 	if _, err := io.ReadAll(kept.open(nil)); err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestNoMoreIsKeptForAllThanIsAllowed(t *testing.T) {
 func TestNobodyWaitsForAClientToGiveABodyUp(t *testing.T) {
 	var inAll atomic.Int64
 	client, feed := io.Pipe()
-	kept := &keptBody{source: client, limit: 100, inAll: &inAll}
+	kept := &keptBody{from: client, limit: 100, inAll: &inAll}
 	attempt := kept.open(nil)
 	read := make(chan error)
 	go func() {

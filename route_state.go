@@ -26,6 +26,8 @@ type routeState struct {
 	production, staging groupState
 	upstreams           steeredUpstreams
 
+	live atomic.Pointer[liveRelease] // nil if the route has never had a release
+
 	// What each request reads, and hardly anything writes, is not beside what all of them write.
 	release atomic.Pointer[releaseRound] // the present one; nil if no release is under way
 	shuffle atomic.Pointer[shuffle]      // takes the turns of the split instead; nil if none does

@@ -9,16 +9,20 @@ import (
 
 // routeStatus is what the admin API tells of a route.
 type routeStatus struct {
-	Name            string        `json:"name"`                       // empty: the route cannot be steered
-	Label           string        `json:"label"`                      // the name, or what stands for it
-	TrafficSplit    float64       `json:"traffic_split"`              // the percentage in force
-	ConfiguredSplit float64       `json:"configured_traffic_split"`   // the percentage in the config
-	Override        *setSplit     `json:"override,omitempty"`         // if one is in force
-	StagingFallback *bool         `json:"staging_fallback,omitempty"` // whether production serves what staging cannot; only with a staging group
-	Fallbacks       uint64        `json:"fallbacks"`                  // requests that production took over
-	Unretried       uint64        `json:"retries_over_budget"`        // requests that were not sent again since the retry budget was used up
-	Ways            waysStatus    `json:"ways"`
-	Groups          []groupStatus `json:"groups"`
+	Name            string     `json:"name"`                       // empty: the route cannot be steered
+	Label           string     `json:"label"`                      // the name, or what stands for it
+	TrafficSplit    float64    `json:"traffic_split"`              // the percentage in force
+	ConfiguredSplit float64    `json:"configured_traffic_split"`   // the percentage in the config
+	Override        *setSplit  `json:"override,omitempty"`         // if one is in force
+	StagingFallback *bool      `json:"staging_fallback,omitempty"` // whether production serves what staging cannot; only with a staging group
+	Fallbacks       uint64     `json:"fallbacks"`                  // requests that production took over
+	Unretried       uint64     `json:"retries_over_budget"`        // requests that were not sent again since the retry budget was used up
+	Ways            waysStatus `json:"ways"`
+
+	// Where its release is; nil if it has none configured and never had one.
+	Release *releaseStatus `json:"release,omitempty"`
+
+	Groups []groupStatus `json:"groups"`
 }
 
 // waysStatus counts the requests of both groups by the way that they took.
@@ -94,6 +98,7 @@ func (r *route) status() routeStatus {
 		Unretried:       r.state.unretried.Load(),
 		Ways:            waysStatus{Short: r.state.short.Load(), ReverseProxy: r.state.full.Load()},
 	}
+	s.Release = r.releaseStatus()
 	if r.staging != nil {
 		s.StagingFallback = &r.fallback
 	}

@@ -33,9 +33,11 @@ type steering struct {
 	tending atomic.Bool   // this instance is about to write to the storage of its own accord
 	untold  atomic.Bool   // that failed and is logged
 
-	announcing atomic.Bool                    // this instance's record is being written
-	announced  atomic.Pointer[instanceRecord] // the latest one
-	purged     time.Time                      // when those of others were last looked through
+	exchanging  atomic.Bool                    // the counts of releases are being written and read
+	unexchanged atomic.Bool                    // that failed and is logged
+	announcing  atomic.Bool                    // this instance's record is being written
+	announced   atomic.Pointer[instanceRecord] // the latest one
+	purged      time.Time                      // when those of others were last looked through
 
 	cancel     context.CancelFunc
 	background sync.WaitGroup // what may still use the storage
@@ -89,6 +91,7 @@ func (s *steering) set(ctx context.Context, route *route, percent float64, by st
 	return s.change(ctx, route, by, func(doc *document) bool {
 		doc.Routes[route.name] = doc.Routes[route.name].replacedBy(percent, route.split.configured.percent, s.instance, by,
 			s.configuredElsewhere(ctx, route.name))
+		doc.stopRelease(route.name, fmt.Sprintf("the share was set to %s by %s", percentText(percent), by))
 		return true
 	})
 }
@@ -98,8 +101,9 @@ func (s *steering) reset(ctx context.Context, route *route, by string) error {
 	return s.change(ctx, route, by, func(doc *document) bool {
 		_, ok := doc.Routes[route.name]
 		delete(doc.Routes, route.name)
+		stopped := doc.stopRelease(route.name, "the share was reset by "+by)
 		doc.resetBy = map[string]string{route.name: by}
-		return ok
+		return ok || stopped
 	})
 }
 
@@ -131,18 +135,23 @@ func notChanged(what string, err error) error {
 // change makes a person's change of a route's stored override. It is in force when change returns.
 func (s *steering) change(ctx context.Context, route *route, by string, edit func(*document) bool) error {
 	was := route.split.current().percent
+	var news releaseNews
 	err := s.store.change(ctx, func(doc *document) (bool, error) {
 		known, _, _ := s.store.memory.latest()
 		if now := doc.Routes[route.name]; now.key() != known.Routes[route.name].key() {
 			return false, now.conflict()
 		}
-		return edit(doc), nil
+		before := doc.release(route.name)
+		changed := edit(doc)
+		news = releaseNews{before, doc.release(route.name)}
+		return changed, nil
 	}, true)
 	s.hasChanged()
 	if err != nil {
 		s.logger.Error("the traffic split was not changed", zap.String("route", route.name), zap.String("by", by), zap.Error(err))
 		return notChanged(fmt.Sprintf("the traffic split of route %q", route.name), err)
 	}
+	s.notify(route, news)
 	s.logger.Info("traffic split changed", zap.String("route", route.name), zap.Float64("from", was),
 		zap.Float64("to", route.split.current().percent), zap.String("by", by))
 	return nil
@@ -183,6 +192,7 @@ func (s *steering) putInForce(doc document, followed bool) {
 		was := route.split.current().percent
 		s.see(route, doc.Routes[route.name])
 		route.state.override.put(doc.Routes[route.name])
+		route.followRelease(doc.release(route.name), s.ran)
 		now := route.split.current().percent
 		if now != was && s.ran { // so the one before has been in force
 			route.emitSplit(was, doc.resetBy[route.name])
@@ -267,6 +277,7 @@ func (s *steering) note(doc *document) (changed bool, err error) {
 		configured := route.split.configured.percent
 		switch v := route.state.override.judge(route.split, o, now); {
 		case v.edited:
+			doc.stopRelease(route.name, "the configured traffic_split was edited")
 			doc.Routes[route.name], changed = o.withRolled(s.instance, configured, now), true
 		case v.joins:
 			doc.Routes[route.name], changed = o.withInstance(s.instance, configured), true

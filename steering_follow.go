@@ -24,6 +24,7 @@ func (s *steering) start(ctx context.Context) {
 	s.store.memory = known.(*memory)
 	ctx, s.cancel = context.WithCancel(ctx)
 	s.background.Go(func() { s.follow(ctx) })
+	s.background.Go(func() { s.runReleases(ctx) })
 	select {
 	case <-s.synced:
 	case <-time.After(startupWait):

@@ -46,6 +46,25 @@ type node struct {
 	steering   *steering
 	running    atomic.Pointer[steering] // the same, for others
 	stop       context.CancelFunc
+	release    *Release // configured
+	storage    *ownWay
+	logger     *zap.Logger // nil: none
+}
+
+// ownWay is the way of one instance to the storage, which may be slow.
+type ownWay struct {
+	*historyStorage
+	delay atomic.Int64
+}
+
+func (w *ownWay) Load(ctx context.Context, key string) ([]byte, error) {
+	time.Sleep(time.Duration(w.delay.Load()))
+	return w.historyStorage.Load(ctx, key)
+}
+
+func (w *ownWay) Store(ctx context.Context, key string, value []byte) error {
+	time.Sleep(time.Duration(w.delay.Load()))
+	return w.historyStorage.Store(ctx, key, value)
 }
 
 // historyStorage can be lost, go back, deny, hang and fail.
@@ -57,6 +76,7 @@ type historyStorage struct {
 	fault             string
 	delay             time.Duration
 	slow              atomic.Int64 // operations that are under way and delayed
+	written           func(key string, value []byte)
 }
 
 var errFault = errors.New("the storage fails")
@@ -125,6 +145,9 @@ func (s *historyStorage) Store(ctx context.Context, key string, value []byte) er
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.values[key] = value
+	if s.written != nil {
+		s.written(key, value)
+	}
 	return nil
 }
 
@@ -177,15 +200,24 @@ func (c *cluster) load(n *node) (end func()) {
 	}
 	split := n.state.splitter(n.configured, n.id)
 	one := testRoute("app", n.state, split)
-	one.isNew = before == nil
+	one.isNew, one.release = before == nil, n.release
 	routes := []*route{one}
-	s := &steering{routes: &registry{routes: routes}, interval: historyInterval, logger: zap.NewNop(), instance: n.id,
+	s := &steering{routes: &registry{routes: routes, byName: map[string]*route{"app": one}}, interval: historyInterval, logger: zap.NewNop(), instance: n.id,
 		running: n.running.Load, synced: make(chan struct{}), wake: make(chan struct{}, 1)}
-	s.store = newOverrideStore(c.storage, n.id, s.putInForce, s.logger)
+	if n.storage == nil {
+		n.storage = &ownWay{historyStorage: c.storage}
+	}
+	if n.logger != nil {
+		s.logger = n.logger
+	}
+	s.store = newOverrideStore(n.storage, n.id, s.putInForce, s.logger)
 	s.store.memory = n.memory
 	ctx, cancel := context.WithCancel(c.t.Context())
 	n.stop = cancel
 	go s.follow(ctx)
+	if n.release != nil {
+		go s.runReleases(ctx)
+	}
 	select {
 	case <-s.synced:
 	case <-time.After(startupWait):

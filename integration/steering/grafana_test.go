@@ -3,6 +3,7 @@ package steering
 import (
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"regexp"
 	"slices"
@@ -49,7 +50,14 @@ func TestCountersAreThereFromTheStart(t *testing.T) {
 func TestEveryQueryOfTheDashboardNamesWhatThereIs(t *testing.T) {
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 	s := newServer(t)
-	s.MustLoad("http://" + s.Addr + " {\n" + blueGreenDirective(prod.Addr, stag.Addr, "traffic_split 10") + "\n}\n")
+	s.MustLoad("http://" + s.Addr + " {\n" + blueGreenDirective(prod.Addr, stag.Addr, "traffic_split 10", "release") + "\n}\n")
+	if status, answer := s.Ask(http.MethodPost, "/proxyos/routes/app/release", `{"action": "start"}`); status != http.StatusOK {
+		t.Fatalf("starting a release: HTTP %d: %s", status, answer)
+	}
+	eventually(t, "a release tells of its evidence", func() bool {
+		_, ok := s.Metrics()[`caddy_proxyos_release_evidence{metric="errors",route="app"}`]
+		return ok
+	})
 	labels, values := labelsOf(t, slices.Collect(maps.Keys(s.Metrics())))
 
 	text, err := os.ReadFile("../../examples/grafana.json")
