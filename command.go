@@ -23,23 +23,32 @@ func init() {
 Shows the routes of a running Caddy, and changes how much of their traffic goes
 to staging. Explains how upstream addresses are understood. Finds out why an
 upstream does not answer.`,
-		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(explainCommand(), probeCommand(), versionCommand())
-			cmd.AddCommand(steerCommands()...)
-			cmd.AddCommand(upstreamCommands()...)
-			cmd.SetFlagErrorFunc(wrongFlag)
-			// cobra would print the help for a name that it does not know, and exit with 0
-			cmd.DisableFlagParsing = true
-			cmd.RunE = unknownCommand
-		},
+		CobraFunc: addCommands,
 	})
 }
 
+// addCommands adds all commands to that of the module.
+func addCommands(cmd *cobra.Command) {
+	cmd.AddCommand(explainCommand(), probeCommand(), versionCommand())
+	cmd.AddCommand(steerCommands()...)
+	cmd.AddCommand(upstreamCommands()...)
+	cmd.AddCommand(releaseCommand())
+	cmd.SetFlagErrorFunc(wrongFlag)
+	// cobra would print the help for a name that it does not know, and exit with 0
+	cmd.DisableFlagParsing = true
+	cmd.RunE = unknownCommand
+}
+
 // printJSON prints a value for scripts. What a terminal might obey is escaped, as JSON can.
-func printJSON(w io.Writer, value any) error {
+func printJSON(w io.Writer, value any) error { return printJSONWith(w, value, "  ") }
+
+// printJSONLine is printJSON in one line.
+func printJSONLine(w io.Writer, value any) error { return printJSONWith(w, value, "") }
+
+func printJSONWith(w io.Writer, value any, indent string) error {
 	var encoded bytes.Buffer
 	encoder := json.NewEncoder(&encoded)
-	encoder.SetIndent("", "  ")
+	encoder.SetIndent("", indent)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(value); err != nil {
 		return err

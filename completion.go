@@ -18,18 +18,26 @@ func completeNames(o *steerOptions) cobra.CompletionFunc {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), completionTime)
-		defer cancel()
-		client, err := newAdminClient(ctx, o)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		routes, err := client.list()
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		return namesOf(routes), cobra.ShellCompDirectiveNoFileComp
+		return completeFrom(o, func(c adminClient) ([]string, error) {
+			routes, err := c.list()
+			return namesOf(routes), err
+		})
 	}
+}
+
+// completeFrom completes to what the admin API knows.
+func completeFrom(o *steerOptions, ask func(adminClient) ([]string, error)) ([]cobra.Completion, cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(context.Background(), completionTime)
+	defer cancel()
+	client, err := newAdminClient(ctx, o)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	known, err := ask(client)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return known, cobra.ShellCompDirectiveNoFileComp
 }
 
 // namesOf returns the names of the routes that have one.

@@ -16,7 +16,9 @@ import (
 const (
 	exitFailed     = 1 // not done; the reason is printed
 	exitUsage      = 2 // the command line is not valid; nothing was sent
+	exitRolledBack = 3 // the release that was watched is over, and not done
 	exitNotDrained = 4 // the split is changed, but requests were still in flight when the time was up
+	exitPaused     = 4 // the release that was watched is paused
 )
 
 // errFailed ends a command with exit code 1 if its output has already said why.
@@ -68,11 +70,13 @@ func printError(w io.Writer, err error) {
 	}
 }
 
-// takes checks the arguments of a command, which its usage names: "<name> <percent>".
+// takes checks the arguments of a command, which its usage names: "<name> <percent>". Those in
+// brackets may be left out.
 func takes(names ...string) cobra.PositionalArgs {
+	needed := len(slices.DeleteFunc(slices.Clone(names), func(name string) bool { return strings.HasPrefix(name, "[") }))
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
-		case len(args) < len(names):
+		case len(args) < needed:
 			return fails(cmd, exitUsage, usageErrorf("%s: %s is missing", cmd.Name(), names[len(args)]))
 		case len(args) > len(names) && len(names) == 0:
 			return fails(cmd, exitUsage, usageErrorf("%s takes no argument, but is given %q", cmd.Name(), args[0]))
@@ -88,7 +92,7 @@ func takes(names ...string) cobra.PositionalArgs {
 // wrongFlag is for a flag that cannot be read. A negative percentage looks like one.
 func wrongFlag(cmd *cobra.Command, err error) error {
 	text := err.Error()
-	if _, number, ok := strings.Cut(text, " in -"); ok && cmd.Name() == "split" {
+	if _, number, ok := strings.Cut(text, " in -"); ok && (cmd.Name() == "split" || cmd.Name() == actionApprove) {
 		if _, notPercent := parsePercent("-" + number); notPercent != nil && strings.Trim(number, ".0123456789%") == "" {
 			return fails(cmd, exitUsage, usageErrorf("%v", notPercent))
 		}
@@ -109,14 +113,20 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 		}
 	}
 	if strings.HasPrefix(name, "-") {
-		return fails(cmd, exitUsage, usageErrorf("%s: flags come after a command; `caddy proxyos --help` lists the commands", name))
+		return fails(cmd, exitUsage, usageErrorf("%s: flags come after a command; `%s --help` lists the commands", name, cmd.CommandPath()))
 	}
-	if slices.ContainsFunc(cmd.Commands(), func(sub *cobra.Command) bool { return sub.Name() == name }) {
-		return fails(cmd, exitUsage, usageErrorf("the flags of %s come after it; `caddy proxyos %s --help` lists them", name, name))
+	isCommand := func(name string) bool {
+		return slices.ContainsFunc(cmd.Commands(), func(sub *cobra.Command) bool { return sub.Name() == name })
+	}
+	if isCommand(name) {
+		return fails(cmd, exitUsage, usageErrorf("the flags of %s come after it; `%s %s --help` lists them", name, cmd.CommandPath(), name))
 	}
 	cmd.SuggestionsMinimumDistance = 2
 	if close := cmd.SuggestionsFor(name); len(close) > 0 {
 		return fails(cmd, exitFailed, fmt.Errorf("there is no command %q; did you mean %s?", name, strings.Join(close, " or ")))
 	}
-	return fails(cmd, exitFailed, fmt.Errorf("there is no command %q; `caddy proxyos --help` lists them", name))
+	if i := slices.IndexFunc(args, isCommand); i > 0 {
+		return fails(cmd, exitFailed, fmt.Errorf("there is no command %q; write it after %s: `%s %s %s`", name, args[i], cmd.CommandPath(), args[i], name))
+	}
+	return fails(cmd, exitFailed, fmt.Errorf("there is no command %q; `%s --help` lists them", name, cmd.CommandPath()))
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/proxyos/caddy-proxyos/internal/certs"
 	"github.com/proxyos/caddy-proxyos/internal/probe"
+	"github.com/proxyos/caddy-proxyos/internal/release"
 )
 
 // Whoever can set a share can choose the text of "by", and a server chooses what is in its
@@ -27,6 +28,15 @@ func TestNothingHostileReachesTheTerminal(t *testing.T) {
 	for name, print := range map[string]func(out *strings.Builder, p printer) error{
 		"list": func(_ *strings.Builder, p printer) error { return p.list([]routeStatus{route, unnamed}) },
 		"show": func(_ *strings.Builder, p printer) error { return p.route(route) },
+		"release": func(_ *strings.Builder, p printer) error {
+			s := releaseStatus{Phase: string(release.Paused), Hold: hostile, Lasted: hostile, Reason: hostile, Edited: hostile, Steps: []float64{1}, Step: 1,
+				Tests: []release.Finding{{Test: hostile, Text: hostile}}, Waits: []release.Missing{{For: hostile, Text: hostile}}}
+			if err := newReleaseWatch(adminClient{}, p, hostile).show(s, true); err != nil {
+				return err
+			}
+			s.Phase = hostile
+			return p.release(hostile, s)
+		},
 		"cluster": func(_ *strings.Builder, p printer) error {
 			record := instanceRecord{ID: hostile, Name: hostile, Shares: map[string]float64{hostile: 10}}
 			return p.cluster([]routeStatus{route}, []instanceRecord{record}, time.Now())

@@ -63,6 +63,9 @@ func (p printer) list(routes []routeStatus) error {
 				}
 			}
 		}
+		if s := route.Release; s != nil && (s.isActive() || s.Failed) {
+			p.paragraph(s.color(), clip(route.shown(), 30)+": ", s.short())
+		}
 		if route.Override != nil && route.Override.UnclearUntil != nil {
 			fmt.Fprintln(p.out)
 			p.unclear(route)
@@ -132,6 +135,9 @@ func (p printer) route(route routeStatus) error {
 		if o.UnclearUntil != nil {
 			p.unclear(route)
 		}
+	}
+	if s := route.Release; s != nil {
+		p.releaseOf(route.Name, *s)
 	}
 	unchecked := false
 	for _, g := range route.Groups {

@@ -17,7 +17,8 @@ type steerOptions struct {
 	json                     bool
 	cluster                  bool
 	force                    bool
-	watch                    bool
+	watch                    bool // redraw
+	follow                   bool // watch a release until it is over
 	drain                    seconds
 	wait                     seconds
 }

@@ -1,7 +1,6 @@
 package proxyos
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -161,16 +160,9 @@ func completeUpstreams(o *steerOptions) cobra.CompletionFunc {
 		if len(args) != 1 {
 			return names(cmd, args, typed)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), completionTime)
-		defer cancel()
-		client, err := newAdminClient(ctx, o)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		route, err := client.show(args[0])
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		return route.dials(), cobra.ShellCompDirectiveNoFileComp
+		return completeFrom(o, func(c adminClient) ([]string, error) {
+			route, err := c.show(args[0])
+			return route.dials(), err
+		})
 	}
 }

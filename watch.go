@@ -81,7 +81,7 @@ func takesColor(w io.Writer) bool {
 
 // color colors a text, if there is color.
 func (p printer) color(code, text string) string {
-	if !p.colors || strings.TrimSpace(text) == "" {
+	if !p.colors || code == "" || strings.TrimSpace(text) == "" {
 		return text
 	}
 	return "\x1b[" + code + "m" + text + "\x1b[0m"

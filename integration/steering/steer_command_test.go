@@ -15,7 +15,13 @@ import (
 // steer runs `caddy proxyos …` against the child and returns its exit code and output.
 func steer(c *child, args ...string) (code int, stdout, stderr string) {
 	c.T.Helper()
-	command := c.CLI(append([]string{"proxyos"}, append(args, "--address", c.Admin)...)...)
+	return steerAt(c, c.Admin, args...)
+}
+
+// steerAt is steer against another admin API.
+func steerAt(c *child, admin string, args ...string) (code int, stdout, stderr string) {
+	c.T.Helper()
+	command := c.CLI(append([]string{"proxyos"}, append(args, "--address", admin)...)...)
 	var out, diagnostics bytes.Buffer
 	command.Stdout, command.Stderr = &out, &diagnostics
 	err := command.Run()
