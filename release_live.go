@@ -87,7 +87,7 @@ func (l *liveRelease) beginRound(s *release.State, isKnown bool) {
 	}
 	l.tally.MaxErrors = s.Plan.MaxErrors
 	l.tally.Begin()
-	l.counted, l.earlier, l.isKnown = release.Groups{}, release.Groups{}, isKnown
+	l.counted, l.earlier, l.isKnown, l.answered = release.Groups{}, release.Groups{}, isKnown, time.Now()
 }
 
 // tick counts what has happened in the round since the last tick, and decides what is to be done

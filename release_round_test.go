@@ -1,6 +1,7 @@
 package proxyos
 
 import (
+	"context"
 	"sync"
 	"testing"
 	"time"
@@ -102,4 +103,29 @@ func BenchmarkReleaseRound(b *testing.B) {
 			r.count(false, false, time.Millisecond)
 		}
 	})
+}
+
+// A client that leaves is counted only if production would long have answered it.
+func TestAClientThatLeavesCountsAsSlow(t *testing.T) {
+	left, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, test := range []struct {
+		took   time.Duration
+		body   bool // was at fault
+		counts release.Counts
+	}{
+		{time.Millisecond, false, release.Counts{}},
+		{time.Second, false, release.Counts{Requests: 1, Timed: 1, Slow: 1}},
+		{time.Second, true, release.Counts{}},
+	} {
+		round := newReleaseRound(1, new(releasePace))
+		round.pace.threshold.Store(int64(100 * time.Millisecond))
+		var r reckoning
+		r.begin(decision{round: round, toStaging: true}, "GET")
+		r.excused = test.body
+		r.end(left, 0, false, test.took)
+		if got := round.total().Staging; got != test.counts || round.staging.inFlight.Load() != 0 {
+			t.Errorf("%+v: counted are %+v, with %d in flight", test, got, round.staging.inFlight.Load())
+		}
+	}
 }

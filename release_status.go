@@ -16,6 +16,7 @@ type releaseStatus struct {
 	Step       int       `json:"step"`            // which of them it is on, or was, from 1
 	Percent    float64   `json:"percent"`         // that percentage
 	Reason     string    `json:"reason"`          // of the latest change, or what it waits for
+	Change     string    `json:"change"`          // the latest change, and who has made it if that was somebody
 	Failed     bool      `json:"failed"`          // it has failed, which is why it is paused or rolled back
 	StartedAt  time.Time `json:"started_at,omitzero"`
 	ChangedAt  time.Time `json:"changed_at,omitzero"`
@@ -55,7 +56,7 @@ func (r *route) releaseStatus() *releaseStatus {
 	}
 	state, counts, d := r.state.assess(plan, r.isExact(state), now)
 	p := &state.Plan
-	s := &releaseStatus{Phase: string(state.Phase), DryRun: p.DryRun, Steps: p.Steps, Step: state.Step + 1, Percent: state.Percent(), Reason: state.Reason,
+	s := &releaseStatus{Phase: string(state.Phase), DryRun: p.DryRun, Steps: p.Steps, Step: state.Step + 1, Percent: state.Percent(), Reason: state.Reason, Change: state.Reason,
 		Failed: state.Failed, StartedAt: state.StartedAt, ChangedAt: state.ChangedAt, StepAt: state.StepAt, Hold: p.Hold.String(), Needed: p.MinRequests, Approve: p.Approve, Approved: state.Approved}
 	if !state.IsActive() {
 		return s

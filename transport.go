@@ -207,7 +207,7 @@ func (t *transport) failed(j *journey, at *target, req *http.Request, err error,
 	switch {
 	case fault == upstreamFault:
 		j.answer.reckoning.failed = true
-	case fault == clientFault, fault == ownFault && status != http.StatusGatewayTimeout:
+	case fault == clientFault && status != statusClientGone, fault == ownFault && status != http.StatusGatewayTimeout:
 		j.answer.reckoning.excused = true
 	}
 	if fault == upstreamFault {

@@ -32,6 +32,7 @@ type status struct {
 	Step       int       `json:"step"`
 	Percent    float64   `json:"percent"`
 	Reason     string    `json:"reason"`
+	Change     string    `json:"change"`
 	Requests   int64     `json:"requests"`
 	Production int64     `json:"production"`
 	Edited     string    `json:"edited"`

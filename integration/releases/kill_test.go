@@ -52,7 +52,7 @@ func TestAReleaseSurvivesKills(t *testing.T) {
 			t.Fatalf("kill %d: %v %% was stored, and the share is %v %%", kill, want, got)
 		}
 		if now.Phase == "done" {
-			act(c.Server, `{"action": "start"}`)
+			act(c.Server, `{"action": "start", "force": true}`)
 			last = stored(t, c)
 		}
 	}
@@ -114,7 +114,7 @@ func TestChangesOfAReleaseAreTold(t *testing.T) {
 	for _, want := range []string{"running 10 started by ops", "running 50 staging does no worse at 10 %: on to 50 %", "done 50 staging does no worse, and the last step is over"} {
 		select {
 		case body := <-told:
-			if got := fmt.Sprint(body["phase"], " ", body["step"], " ", body["reason"]); got != want || body["route"] != "app" {
+			if got := fmt.Sprint(body["phase"], " ", body["percent"], " ", body["reason"]); got != want || body["route"] != "app" {
 				t.Errorf("told is %v, want %s", body, want)
 			}
 		case <-time.After(5 * time.Second):
@@ -123,7 +123,7 @@ func TestChangesOfAReleaseAreTold(t *testing.T) {
 	}
 	hook.Stop()
 	began := time.Now()
-	act(s, `{"action": "start"}`)
+	act(s, `{"action": "start", "force": true}`)
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("with nobody to tell, a start takes %s", took)
 	}

@@ -154,7 +154,7 @@ func Decide(s State, seen Seen, now time.Time) Decision {
 		d.Kind, d.Reason = Advance, fmt.Sprintf("staging does no worse at %s: on to %s", percent(s.Percent()), percent(p.Steps[s.Step+1]))
 	default:
 		d.Reason = "waiting for " + strings.Join(texts, ", and ")
-		if d.Kind == Wait && len(d.Waits) == 1 && d.Waits[0].For == ForApproval && s.Asked != p.Steps[s.Step+1] {
+		if len(d.Waits) == 1 && d.Waits[0].For == ForApproval && s.Asked != p.Steps[s.Step+1] {
 			d.Kind = Ask
 		}
 	}

@@ -42,6 +42,8 @@ func TestAReleaseGoesOnOnlyWithAll(t *testing.T) {
 	at := func(step int, s State) State { s.Step = step; return s }
 	approved := started(t, func(p *Plan) { p.Approve = []float64{5} })
 	waiting := approved
+	asked := waiting
+	asked.Plan.Hold, asked.Asked = 0, 5
 	approved, err := approved.Approve(5, noon)
 	if err != nil {
 		t.Fatal(err)
@@ -66,13 +68,16 @@ func TestAReleaseGoesOnOnlyWithAll(t *testing.T) {
 		{"also after the deadline", at(4, started(t, nil)), good(300), 24 * time.Hour, Finish, nil, "the last step is over"},
 		{"the hold is not over", started(t, nil), good(300), 10*time.Minute - 1, Wait, []string{ForHold}, "waiting for another 1s of the 10m that a step lasts"},
 		{"a request is missing", started(t, nil), good(299), time.Hour, Wait, []string{ForRequests}, "waiting for staging to answer 1 more of 300 requests, which takes 13s at the rate so far"},
+		{"staging answers none", started(t, nil), with(good(300), func(s *Seen) { s.Unanswered = silence }), time.Hour, Wait, []string{ForAnswers}, "waiting for staging to answer: it has had requests in flight for 5s, and has answered none"},
+		{"it is quiet for a moment", started(t, nil), with(good(300), func(s *Seen) { s.Unanswered = silence - 1 }), time.Hour, Advance, nil, "on to 5 %"},
+		{"only an approval is missing", waiting, good(300), time.Hour, Ask, []string{ForApproval}, "waiting for somebody to approve the step of 5 %"},
 		{"not without traffic", started(t, nil), none, time.Hour, Wait, []string{ForRequests, ForBound}, "waiting for staging to answer 300 more of 300 requests, it gets none at present"},
 		{"nothing has happened yet", started(t, nil), none, 0, Wait, []string{ForHold, ForRequests, ForBound}, "waiting for another 10m"},
 		{"a clock that is behind", started(t, nil), good(300), -time.Minute, Wait, []string{ForHold}, "another 10m of the 10m"},
 		{"too few good answers", started(t, nil), with(good(400), func(s *Seen) { s.Counts.Staging.JudgedFailed += 10; s.Counts.Production.Failed += 90 }), time.Hour, Wait, []string{ForBound}, "more requests well, so that it surely fails less than 5 %"},
 		{"no bound is wanted with max_errors off", started(t, func(p *Plan) { p.MaxErrors = 0 }), with(good(300), func(s *Seen) { s.Counts.Staging.Judged = 0 }), 10 * time.Minute, Advance, nil, ""},
 		{"production fails", started(t, nil), with(good(300), func(s *Seen) { s.ProductionFails = true }), time.Hour, Wait, []string{ForProduction}, "production fails more than 5 %, too"},
-		{"approval is missing", waiting, good(300), time.Hour, Wait, []string{ForApproval}, "waiting for somebody to approve the step of 5 %"},
+		{"approval is missing, and was asked for", asked, good(300), 4 * time.Minute, Wait, []string{ForApproval}, "waiting for somebody to approve the step of 5 %"},
 		{"approved", approved, good(300), 10 * time.Minute, Advance, nil, "on to 5 %"},
 		{"approval is for another step", at(1, waiting), good(300), 10 * time.Minute, Advance, nil, "on to 25 %"},
 		{"staging fails more often", started(t, nil), worse, time.Minute, RollBack, nil, "staging failed 25 of 1,000 requests, production 45 of 9,000; 99 % sure that it fails more than 1.5 times as often"},

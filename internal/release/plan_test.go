@@ -37,7 +37,7 @@ func TestAPlanIsCheckedAndSaysWhatToWrite(t *testing.T) {
 		{"holds that take just as long", func(p *Plan) { p.Hold, p.Deadline = 2*time.Hour, 10*time.Hour }, []string{`hold: "2h0m0s" on each of 5 steps`}},
 		{"holds that are longer than time", func(p *Plan) { p.Deadline, p.Hold = math.MaxInt64, math.MaxInt64/2 }, []string{`on each of 5 steps`}},
 		{"no deadline", func(p *Plan) { p.Deadline = 0 }, []string{`deadline: "0s" is not above 0`}},
-		{"no requests", func(p *Plan) { p.MinRequests = 0 }, []string{`min_requests: "0" is below 1`}},
+		{"no requests", func(p *Plan) { p.MinRequests = 0 }, []string{`min_requests: "0" is not from 1`}},
 		{"a tolerance below 1", func(p *Plan) { p.Errors = 0.5 }, []string{`errors: "0.5" is not from 1 to 100`, "0 to switch the test off"}},
 		{"a tolerance that is no number", func(p *Plan) { p.Slower = math.NaN() }, []string{`slower: "NaN" is not from 1 to 100`}},
 		{"percent where a fraction is meant", func(p *Plan) { p.MaxErrors = 5 }, []string{`max_errors: "5" is not above 0 and below 1`, "0.05 for 5 %"}},
