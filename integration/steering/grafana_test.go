@@ -51,7 +51,7 @@ func TestEveryQueryOfTheDashboardNamesWhatThereIs(t *testing.T) {
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 	s := newServer(t)
 	s.MustLoad("http://" + s.Addr + " {\n" + blueGreenDirective(prod.Addr, stag.Addr, "traffic_split 10", "release") + "\n}\n")
-	if status, answer := s.Ask(http.MethodPost, "/proxyos/routes/app/release", `{"action": "start"}`); status != http.StatusOK {
+	if status, answer := s.Ask(http.MethodPost, "/proxyos/routes/app/release", `{"action": "start", "force": true}`); status != http.StatusOK {
 		t.Fatalf("starting a release: HTTP %d: %s", status, answer)
 	}
 	eventually(t, "a release tells of its evidence", func() bool {
