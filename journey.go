@@ -24,8 +24,6 @@ type journey struct {
 	tried               tried
 	ended               int                                  // how many of them are over
 	strikes             int                                  // remembered against the last of them when it was picked
-	judged              bool                                 // the transport has judged it
-	uncounted           bool                                 // as a failure of the upstream, which is left to Caddy's passive check
 	first               [3]*reverseproxy.Upstream            // room for tried
 	pools               map[*group]reverseproxy.UpstreamPool // from dynamic sources
 	body                clientBody
@@ -42,7 +40,9 @@ type journey struct {
 
 	handed *handedAttempt // what the short way leaves to the reverse proxy; nil if it has not been tried
 
-	asked, reused bool          // what is known of the latest attempt's connection; see evidence
+	judged        bool          // the transport has judged the latest attempt
+	uncounted     bool          // as a failure of the upstream, which is left to Caddy's passive check
+	asked, reused bool          // what is known of its connection; see evidence
 	answering     atomic.Bool   // likewise; transports tell of it on goroutines of their own
 	opened        time.Time     // when the latest attempt was given the body
 	waitedBefore  time.Duration // for the body until then
