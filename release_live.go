@@ -98,7 +98,7 @@ func (l *liveRelease) tick(round *releaseRound, plan release.Plan, exact, alone 
 	if l.state == nil || !l.state.IsActive() || round == nil || round.from != l.state.CountsFrom { // it has just changed
 		return release.Decision{}, false
 	}
-	if now.Sub(l.paced) >= paceInterval {
+	if now.Sub(l.paced) >= paceInterval || l.pace.threshold.Load() == 0 { // at once, as soon as it can be known
 		l.pace.turn()
 		l.paced = now
 	}

@@ -36,9 +36,16 @@ type status struct {
 	Requests   int64     `json:"requests"`
 	Production int64     `json:"production"`
 	Edited     string    `json:"edited"`
+	Tests      []finding `json:"tests"`
 	Waits      []struct {
 		For string `json:"for"`
 	} `json:"waits"`
+}
+
+// finding is what a test of a release has found.
+type finding struct {
+	Test string `json:"test"`
+	Text string `json:"text"`
 }
 
 const releasePath = "/proxyos/routes/app/release"
@@ -160,10 +167,8 @@ func sick(b *backend, every int64, code int) {
 	})
 }
 
-// isLong tells whether the long tests are asked for.
+// isLong tells whether the long tests are asked for. Others try fewer ways, and none is left out whole.
 var isLong = lab.Sized(0, 1, 0) == 1
-
-const onlyLong = "takes long; PROXYOS_LONG=1 runs it"
 
 // eachForm runs a test with directives as a Caddyfile and, in the long tests, as JSON, and with the
 // fast ways off.

@@ -2,6 +2,7 @@ package releases
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -64,18 +65,19 @@ func TestAGoodReleaseIsDone(t *testing.T) {
 
 // Ways in which the next version can be bad.
 func TestABadReleaseIsRolledBack(t *testing.T) {
-	for name, spoil := range map[string]func(*backend){
+	ways := map[string]func(*backend){
 		"it fails":       func(b *backend) { sick(b, 5, http.StatusInternalServerError) },
 		"it dies":        func(b *backend) { b.Stop() },
 		"it hangs":       func(b *backend) { b.Answer(func(http.ResponseWriter, *http.Request) { time.Sleep(3 * time.Second) }) },
 		"it breaks off":  func(b *backend) { b.Answer(breakOff) },
 		"it hangs up":    func(b *backend) { b.Answer(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }) },
 		"it fails badly": func(b *backend) { sick(b, 1, http.StatusBadGateway) },
-	} {
+	}
+	if !isLong {
+		maps.DeleteFunc(ways, func(name string, _ func(*backend)) bool { return name != "it fails" && name != "it dies" })
+	}
+	for name, spoil := range ways {
 		t.Run(name, func(t *testing.T) {
-			if !isLong && name != "it fails" && name != "it dies" {
-				t.Skip(onlyLong)
-			}
 			prod, stag := backends(t)
 			s := lab.NewServer(t)
 			s.MustLoad(s.BlueGreen(prod, stag, slowly, "transport http {\n\t\tresponse_header_timeout 500ms\n\t}"))
@@ -114,15 +116,16 @@ func TestABadReleaseIsRolledBack(t *testing.T) {
 // A version that hangs answers nothing, and a release does not go on. It is found once clients have had
 // enough.
 func TestAVersionThatHangsIsFoundWhenClientsLeave(t *testing.T) {
-	if !isLong {
-		t.Skip(onlyLong)
-	}
 	prod, stag := backends(t)
 	s := lab.NewServer(t)
 	s.MustLoad(s.BlueGreen(prod, stag, "release {\nsteps 25 50\nhold 40s\nmin_requests 20\n}"))
 	drive(t, s, 32, 5*time.Millisecond)
 	act(s, `{"action": "start"}`)
-	time.Sleep(12 * time.Second) // until production's 95th percentile is known
+	eventually(t, "production's 95th percentile is known", func() bool {
+		return slices.ContainsFunc(statusOf(s).Tests, func(f finding) bool {
+			return f.Test == "slower" && strings.Contains(f.Text, "staging was slower than production's 95th percentile in ")
+		})
+	})
 	hang := make(chan struct{})
 	t.Cleanup(func() { close(hang) })
 	stag.Answer(func(_ http.ResponseWriter, r *http.Request) {
@@ -149,9 +152,6 @@ func breakOff(w http.ResponseWriter, _ *http.Request) {
 
 // What fails in both groups is not the next version's fault.
 func TestAReleaseWaitsWhileProductionFailsToo(t *testing.T) {
-	if !isLong {
-		t.Skip(onlyLong)
-	}
 	prod, stag := backends(t)
 	s := lab.NewServer(t)
 	s.MustLoad(s.BlueGreen(prod, stag, slowly))
@@ -160,7 +160,8 @@ func TestAReleaseWaitsWhileProductionFailsToo(t *testing.T) {
 	eventually(t, "it is at 25 %", func() bool { return statusOf(s).Percent == 25 })
 	sick(prod, 1, http.StatusInternalServerError)
 	sick(stag, 1, http.StatusInternalServerError)
-	time.Sleep(4 * time.Second)
+	eventually(t, "it waits for production", func() bool { return strings.Contains(statusOf(s).Reason, "production to recover") })
+	time.Sleep(2 * time.Second) // longer than the step lasts
 	now := statusOf(s)
 	if now.Phase != "running" || now.Percent != 25 || !strings.Contains(now.Reason, "production to recover") {
 		t.Errorf("while both groups fail, it is %+v", now)
@@ -277,18 +278,15 @@ func TestAReleaseWithoutTrafficFails(t *testing.T) {
 	prod, stag := backends(t)
 	for _, onFail := range []string{"rollback", "pause"} {
 		t.Run(onFail, func(t *testing.T) {
-			if !isLong && onFail == "pause" {
-				t.Skip(onlyLong)
-			}
 			s := lab.NewServer(t)
-			s.MustLoad(s.BlueGreen(prod, stag, "release {\nsteps 10 50\nhold 1s\ndeadline 3s\non_fail "+onFail+"\n}"))
+			s.MustLoad(s.BlueGreen(prod, stag, "release {\nsteps 10 50\nhold 500ms\ndeadline 2s\non_fail "+onFail+"\n}"))
 			act(s, `{"action": "start"}`)
 			phase, share := "rolled_back", 0.0
 			if onFail == "pause" {
 				phase, share = "paused", 10
 			}
 			over := awaitPhase(s, phase, 10*time.Second)
-			if got := s.Route().TrafficSplit; got != share || over.Step != 1 || !strings.Contains(over.Reason, "the deadline of 3s is over at 10 %") {
+			if got := s.Route().TrafficSplit; got != share || over.Step != 1 || !strings.Contains(over.Reason, "the deadline of 2s is over at 10 %") {
 				t.Errorf("after its deadline the share is %v %%, and it is %+v", got, over)
 			}
 		})
