@@ -29,13 +29,13 @@ func TestAReleaseSurvivesKills(t *testing.T) {
 	}`)))
 	c.Start()
 	act(c.Server, `{"action": "start"}`)
-	last := stored(t, c)
+	last := stored(t, c.Store)
 	for kill := range kills {
 		l := drive(t, c.Server, 4, time.Millisecond)
 		time.Sleep(time.Duration(random.IntN(1500)) * time.Millisecond)
 		c.Kill()
 		l.stop()
-		now := stored(t, c)
+		now := stored(t, c.Store)
 		if now.Version < last.Version || now.Step < last.Step || now.Step-last.Step > int(now.Version-last.Version) {
 			t.Fatalf("kill %d: after %+v comes %+v", kill, last, now)
 		}
@@ -53,7 +53,7 @@ func TestAReleaseSurvivesKills(t *testing.T) {
 		}
 		if now.Phase == "done" {
 			act(c.Server, `{"action": "start", "force": true}`)
-			last = stored(t, c)
+			last = stored(t, c.Store)
 		}
 	}
 }
@@ -68,30 +68,62 @@ type storedRelease struct {
 	Step    int    `json:"step"`
 }
 
-// stored reads the release from a child's storage.
-func stored(t *testing.T, c *lab.Child) storedRelease {
+// stored reads the release from the storage of an instance.
+func stored(t *testing.T, store string) storedRelease {
 	t.Helper()
-	var found []string
-	_ = filepath.WalkDir(c.Store, func(path string, _ os.DirEntry, err error) error {
-		if err == nil && filepath.Base(path) == "overrides.json" {
-			found = append(found, path)
-		}
-		return nil
-	})
-	if len(found) != 1 {
-		t.Fatalf("stored are %v", found)
-	}
-	raw, err := os.ReadFile(found[0])
+	found, err := readStored(store)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return found
+}
+
+func readStored(store string) (storedRelease, error) {
+	raw, err := os.ReadFile(filepath.Join(store, "proxyos", "overrides.json"))
+	if err != nil {
+		return storedRelease{}, err
 	}
 	var doc struct {
 		Releases map[string]storedRelease `json:"releases"`
 	}
 	if err := json.Unmarshal(raw, &doc); err != nil {
-		t.Fatalf("%s: %v", raw, err)
+		return storedRelease{}, fmt.Errorf("%s: %w", raw, err)
 	}
-	return doc.Releases["app"]
+	return doc.Releases["app"], nil
+}
+
+// watchStored looks at what is stored again and again. What it returns ends that, and tells what must
+// not have been: a version that says two things, or a step that does not follow the one before.
+func watchStored(t *testing.T, store string) (end func() []string) {
+	t.Helper()
+	var wrong []string
+	stop, done := make(chan struct{}), make(chan struct{})
+	last := stored(t, store)
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+			now, err := readStored(store)
+			if err != nil {
+				wrong = append(wrong, err.Error())
+				continue
+			}
+			isSame := now.Version == last.Version
+			if isSame && (now.Phase != last.Phase || now.Step != last.Step) || now.Version < last.Version || now.Step < last.Step || now.Step-last.Step > int(now.Version-last.Version) {
+				wrong = append(wrong, fmt.Sprintf("after %+v comes %+v", last, now))
+			}
+			last = now
+		}
+	}()
+	return func() []string {
+		close(stop)
+		<-done
+		return wrong
+	}
 }
 
 // Whoever is to be told is, at each change, and an address that does not answer holds nobody up.

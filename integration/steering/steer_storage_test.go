@@ -10,12 +10,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/proxyos/caddy-proxyos/integration/lab"
 )
 
 // onFickle runs a route on a storage that can fail.
 func onFickle(t *testing.T, subdirectives ...string) (s *server, config string) {
 	t.Helper()
-	t.Cleanup(heal)
+	t.Cleanup(lab.Heal)
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 	s = newServer(t)
 	config = strings.Replace(s.BlueGreen(prod, stag, subdirectives...), "{\n", "{\n\tstorage fickle "+s.Store+"\n", 1)
@@ -33,7 +35,7 @@ func refusedSplit(s *server, percent string) {
 }
 
 func TestAStorageThatTakesNothingChangesNothing(t *testing.T) {
-	for name, breakIt := range map[string]func(){"read-only": readOnly, "full": full} {
+	for name, breakIt := range map[string]func(){"read-only": lab.ReadOnly, "full": lab.Full} {
 		t.Run(name, func(t *testing.T) {
 			s, config := onFickle(t, "traffic_split 10")
 			s.Split(20)
@@ -59,7 +61,7 @@ func TestAStorageThatTakesNothingChangesNothing(t *testing.T) {
 			if r := s.Route(); r.TrafficSplit != 20 {
 				t.Errorf("after a reload the split is %v %%", r.TrafficSplit)
 			}
-			heal()
+			lab.Heal()
 			s.Split(30)
 			if r := s.Route(); r.TrafficSplit != 30 {
 				t.Errorf("once the storage works, the split is %v %%", r.TrafficSplit)
@@ -110,7 +112,7 @@ func TestADamagedDocumentIsReportedAndSetAside(t *testing.T) {
 		}
 	})
 	t.Run("at the start", func(t *testing.T) {
-		t.Cleanup(heal)
+		t.Cleanup(lab.Heal)
 		prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 		s := newServer(t)
 		damage(s)
@@ -126,14 +128,14 @@ func TestADamagedDocumentIsReportedAndSetAside(t *testing.T) {
 	t.Run("in a full storage", func(t *testing.T) {
 		s, _ := onFickle(t, "traffic_split 10")
 		s.Split(20)
-		full()
+		lab.Full()
 		damage(s)
 		eventually(t, "the damage is reported", func() bool { return len(s.Logs.Entries("does not take what this instance has to write")) == 1 })
 		refusedSplit(s, "30")
 		if r := s.Route(); r.TrafficSplit != 20 {
 			t.Errorf("the split is now %v %%", r.TrafficSplit)
 		}
-		heal()
+		lab.Heal()
 		check(t, s)
 	})
 }
@@ -146,7 +148,7 @@ func TestASlowStorageKeepsNobodyWaiting(t *testing.T) {
 
 	// a start: the config is in force at once, the stored split when the storage has answered
 	s.MustLoad(strings.Replace(config, "name app", "name other", 1))
-	slow("load", delay)
+	lab.Slow("load", delay)
 	began := time.Now()
 	s.Reload(config)
 	s.Wants(http.StatusOK, "production")
@@ -154,18 +156,18 @@ func TestASlowStorageKeepsNobodyWaiting(t *testing.T) {
 		t.Errorf("with a slow storage Caddy takes %s to serve", took)
 	}
 	eventually(t, "the stored split is in force", func() bool { return s.Route().TrafficSplit == 100 })
-	heal()
+	lab.Heal()
 
 	// a reload: the split stays in force
-	slow("load", delay)
+	lab.Slow("load", delay)
 	s.Reload(config)
 	for began = time.Now(); time.Since(began) < time.Second; {
 		s.Wants(http.StatusOK, "staging")
 	}
-	heal()
+	lab.Heal()
 
 	// a change: traffic does not notice, and the change is acknowledged once it is stored
-	slow("store", delay)
+	lab.Slow("store", delay)
 	load := drive(t, s.URL, 4, math.MaxInt64)
 	began = time.Now()
 	acknowledged := make(chan time.Duration)
@@ -212,7 +214,7 @@ func TestADeletedDocumentIsWrittenAgain(t *testing.T) {
 func TestAStorageThatOnlySaysNoSuchKeyChangesNothing(t *testing.T) {
 	s, _ := onFickle(t, "traffic_split 10")
 	s.Split(100)
-	setFaults(map[string]error{"load": fs.ErrNotExist, "lock": syscall.ECONNREFUSED}, nil)
+	lab.SetFaults(map[string]error{"load": fs.ErrNotExist, "lock": syscall.ECONNREFUSED}, nil)
 	for began := time.Now(); time.Since(began) < 2*time.Second; { // four intervals
 		s.Wants(http.StatusOK, "staging")
 	}
@@ -222,7 +224,7 @@ func TestAStorageThatOnlySaysNoSuchKeyChangesNothing(t *testing.T) {
 			t.Errorf("%q is logged %d times", text, len(logged))
 		}
 	}
-	heal()
+	lab.Heal()
 	eventually(t, "its return is logged", func() bool { return len(s.Logs.Entries("can be read again")) == 1 })
 	if got := s.Route().TrafficSplit; got != 100 {
 		t.Errorf("the split is %v %%", got)

@@ -111,7 +111,7 @@ func (s *toldSite) load(listener string) {
 	one, two := s.scheme+s.one.Addr, s.scheme+s.two.Addr
 	if !s.inJSON {
 		options := ""
-		for _, event := range []string{"split", "upstream", "group", "certificate"} {
+		for _, event := range []string{"split", "upstream", "group", "certificate", "release"} {
 			options += "on proxyos." + event + " remember " + listener + "\n"
 		}
 		s.MustLoad("{\nevents {\n" + options + "}\nproxyos {\nsync_interval 100ms\n}\n}\n" + s.Site(fmt.Sprintf(
@@ -119,7 +119,7 @@ func (s *toldSite) load(listener string) {
 		return
 	}
 	config := fmt.Sprintf(`{"apps": {
-		"events": {"subscriptions": [{"events": ["proxyos.split", "proxyos.upstream", "proxyos.group", "proxyos.certificate"],
+		"events": {"subscriptions": [{"events": ["proxyos.split", "proxyos.upstream", "proxyos.group", "proxyos.certificate", "proxyos.release"],
 			"modules": ["http.handlers.proxyos"], "handlers": [{"handler": "remember", "name": %q}]}]},
 		"proxyos": {"sync_interval": "100ms"},
 		"http": {"servers": {"test": {"listen": [%q], "automatic_https": {"disable": true}, "routes": [{"handle": [
@@ -317,3 +317,40 @@ var (
 	_ caddyevents.Handler   = (*rememberedEvents)(nil)
 	_ caddyfile.Unmarshaler = (*rememberedEvents)(nil)
 )
+
+// Each change of a release is told, with its reason, beside the share that it has set.
+func TestAReleaseIsAnEvent(t *testing.T) {
+	toldBothWays(t, func(s *toldSite) {
+		s.directives = "release {\nsteps 20 50\nhold 1s\nmin_requests 1\nslower off\nmax_errors off\napprove 50\n}"
+		s.fields = `, "release": {"steps": [20, 50], "hold": "1s", "min_requests": 1, "slower": 0, "max_errors": 0, "approve": [50]}`
+		s.load("first")
+		post := func(body string) {
+			t.Helper()
+			if status, answer := s.Ask(http.MethodPost, "/proxyos/routes/app/release", body); status != http.StatusOK {
+				t.Fatalf("%s: HTTP %d: %s", body, status, answer)
+			}
+		}
+		post(`{"action": "start", "by": "ops"}`)
+		s.Tally(20)
+		wants := func(want ...string) {
+			t.Helper()
+			var heard []string
+			for _, text := range want {
+				eventually(t, text+" is told", func() bool { heard = heardBy("first"); return slices.Contains(heard, text) })
+			}
+		}
+		wants("proxyos.release dry_run=false percent=20 phase=running reason=started by ops route=app",
+			"proxyos.split by=release from=10 route=app to=20",
+			"proxyos.release dry_run=false percent=20 phase=running reason=waiting for somebody to approve the step of 50 % route=app")
+		post(`{"action": "approve", "percent": 50, "by": "boss"}`)
+		wants("proxyos.release dry_run=false percent=50 phase=running reason=staging does no worse at 20 %: on to 50 % route=app")
+		post(`{"action": "abort", "by": "ops"}`)
+		wants("proxyos.release dry_run=false percent=50 phase=rolled_back reason=aborted by ops route=app",
+			"proxyos.split by=release from=50 route=app to=0")
+		for _, text := range heardBy("first") {
+			if n := len(slices.DeleteFunc(heardBy("first"), func(other string) bool { return other != text })); n != 1 {
+				t.Errorf("%s is told %d times", text, n)
+			}
+		}
+	})
+}

@@ -1,4 +1,4 @@
-package steering
+package lab
 
 import (
 	"context"
@@ -26,27 +26,27 @@ var faults struct {
 	slow  map[string]time.Duration
 }
 
-// setFaults replaces all faults.
-func setFaults(fails map[string]error, slow map[string]time.Duration) {
+// SetFaults replaces all faults.
+func SetFaults(fails map[string]error, slow map[string]time.Duration) {
 	faults.mu.Lock()
 	defer faults.mu.Unlock()
 	faults.fails, faults.slow = fails, slow
 }
 
-// heal ends all faults.
-func heal() { setFaults(nil, nil) }
+// Heal ends all faults.
+func Heal() { SetFaults(nil, nil) }
 
-// readOnly lets all writing operations fail.
-func readOnly() {
-	setFaults(map[string]error{"lock": syscall.EROFS, "unlock": syscall.EROFS, "store": syscall.EROFS, "delete": syscall.EROFS}, nil)
+// ReadOnly lets all writing operations fail.
+func ReadOnly() {
+	SetFaults(map[string]error{"lock": syscall.EROFS, "unlock": syscall.EROFS, "store": syscall.EROFS, "delete": syscall.EROFS}, nil)
 }
 
-// full lets nothing be stored.
-func full() { setFaults(map[string]error{"store": syscall.ENOSPC}, nil) }
+// Full lets nothing be stored.
+func Full() { SetFaults(map[string]error{"store": syscall.ENOSPC}, nil) }
 
-// slow lets an operation take that long.
-func slow(operation string, duration time.Duration) {
-	setFaults(nil, map[string]time.Duration{operation: duration})
+// Slow lets an operation take that long.
+func Slow(operation string, duration time.Duration) {
+	SetFaults(nil, map[string]time.Duration{operation: duration})
 }
 
 func (f *fickle) try(ctx context.Context, operation, key string) error {
