@@ -166,13 +166,4 @@ func clockText(t, now time.Time) string {
 }
 
 // durationText returns a duration in seconds, without what is zero: 10m, 4m10s, 1h.
-func durationText(d time.Duration) string {
-	text := d.Round(time.Second).String()
-	if minutes, whole := strings.CutSuffix(text, "m0s"); whole {
-		text = minutes + "m"
-	}
-	if hours, whole := strings.CutSuffix(text, "h0m"); whole {
-		text = hours + "h"
-	}
-	return text
-}
+func durationText(d time.Duration) string { return shortDuration(d.Round(time.Second)) }
