@@ -63,8 +63,9 @@ type Release struct {
 	// staging its share until somebody decides. Default: rollback.
 	OnFail string `json:"on_fail,omitempty"`
 
-	// A URL that gets a POST with a small JSON whenever the release starts, goes on, fails or ends. Begins
-	// with http:// or https://. Default: none.
+	// A URL that gets a POST with a small JSON whenever the release starts, goes on, waits for nothing but
+	// an approval, is paused, resumed or approved, fails or ends. Begins with http:// or https://.
+	// Default: none.
 	Notify string `json:"notify,omitempty"`
 
 	// Whether to decide and tell, and leave the share as it is. Default: false.
@@ -73,7 +74,6 @@ type Release struct {
 
 // The limits of a release that are not those of its plan, or are written in other units there.
 const (
-	maxReleaseTolerance  = 100
 	minReleaseConfidence = 50
 	maxReleaseConfidence = 99.999
 	minReleaseHold       = time.Millisecond // a number without a unit is in nanoseconds
@@ -169,8 +169,8 @@ func (r *Release) mistake() (field string, err error) {
 		field     string
 		tolerance *float64
 	}{{"errors", r.Errors}, {"slower", r.Slower}} {
-		if t := test.tolerance; t != nil && *t != 0 && !(*t >= 1 && *t <= maxReleaseTolerance) {
-			return test.field, fmt.Errorf(`"%v" is outside 1 to %d; write how many times as often as production is tolerated, such as 1.5, or off (0 in JSON)`, *t, maxReleaseTolerance)
+		if t := test.tolerance; t != nil && *t != 0 && !(*t >= 1 && *t <= release.MaxTolerance) {
+			return test.field, fmt.Errorf(`"%v" is outside 1 to %d; write how many times as often as production is tolerated, such as 1.5, or off (0 in JSON)`, *t, release.MaxTolerance)
 		}
 	}
 	switch {

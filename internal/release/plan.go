@@ -88,8 +88,8 @@ func DefaultPlan() Plan {
 // maxRequests bounds how many requests a step may need.
 const maxRequests = 1_000_000_000_000
 
-// maxTolerance bounds how many times as often staging may fail or be slow.
-const maxTolerance = 100
+// MaxTolerance bounds how many times as often staging may fail or be slow.
+const MaxTolerance = 100
 
 // Validate returns all that is wrong with the plan.
 func (p Plan) Validate() error {
@@ -132,8 +132,8 @@ func (p Plan) Validate() error {
 		name      string
 		tolerance float64
 	}{{"errors", p.Errors}, {"slower", p.Slower}} {
-		if t := test.tolerance; t != 0 && !(t >= 1 && t <= maxTolerance) {
-			bad(`%s: "%v" is not from 1 to %d; write how many times as often as production is tolerated, such as 1.5, or 0 to switch the test off`, test.name, t, maxTolerance)
+		if t := test.tolerance; t != 0 && !(t >= 1 && t <= MaxTolerance) {
+			bad(`%s: "%v" is not from 1 to %d; write how many times as often as production is tolerated, such as 1.5, or 0 to switch the test off`, test.name, t, MaxTolerance)
 		}
 	}
 	if m := p.MaxErrors; m != 0 && !(m > 0 && m < 1) {
