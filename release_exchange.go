@@ -142,7 +142,7 @@ func (l *liveRelease) toTell(instance string, now time.Time) *releaseTally {
 	if l.state == nil || !l.state.IsActive() {
 		return nil
 	}
-	own := releaseTally{Instance: instance, StartedAt: l.state.StartedAt, CountsFrom: l.state.CountsFrom, Counts: l.own(),
+	own := releaseTally{Instance: instance, StartedAt: l.state.StartedAt, CountsFrom: l.state.CountsFrom, Counts: l.ownCounts(),
 		ProductionFails: l.tally.ProductionFails(), At: now}
 	last := l.told
 	if last.belongsTo(l.state) && last.Counts == own.Counts && last.ProductionFails == own.ProductionFails && now.Sub(last.At) < recordInterval {

@@ -47,9 +47,9 @@ func (n releaseNews) isNews() bool {
 		n.was.Asked != n.now.Asked || !slices.Equal(n.was.Approved, n.now.Approved)
 }
 
-// putRelease has the route follow the release that is stored for it; nil if there is none. It
+// follow has the route follow the release that is stored for it; nil if there is none. It
 // returns what has changed.
-func (s *routeState) putRelease(stored *release.State) releaseNews {
+func (s *routeState) follow(stored *release.State) releaseNews {
 	live := s.live.Load()
 	if stored == nil && live == nil {
 		return releaseNews{}
@@ -116,7 +116,7 @@ func (l *liveRelease) tick(round *releaseRound, plan release.Plan, exact, alone 
 
 // seen returns what is known of the round.
 func (l *liveRelease) seen(exact bool, now time.Time) release.Seen {
-	seen := release.Seen{Counts: l.all(), ProductionFails: l.tally.ProductionFails(), Unanswered: now.Sub(l.answered)}
+	seen := release.Seen{Counts: l.allCounts(), ProductionFails: l.tally.ProductionFails(), Unanswered: now.Sub(l.answered)}
 	for _, other := range l.others {
 		if other.belongsTo(l.state) {
 			seen.ProductionFails = seen.ProductionFails || other.ProductionFails && now.Sub(other.At).Abs() < silentAfter
@@ -128,9 +128,9 @@ func (l *liveRelease) seen(exact bool, now time.Time) release.Seen {
 	return seen
 }
 
-// all returns what all instances have counted in the round.
-func (l *liveRelease) all() release.Groups {
-	counts := l.own()
+// allCounts returns what all instances have counted in the round.
+func (l *liveRelease) allCounts() release.Groups {
+	counts := l.ownCounts()
 	for _, other := range l.others {
 		if other.belongsTo(l.state) {
 			counts = counts.Add(other.Counts)
@@ -148,8 +148,8 @@ func (l *liveRelease) hasRelease(isConfigured bool) bool {
 	return l.tookPart
 }
 
-// own returns what this instance has counted in the round.
-func (l *liveRelease) own() release.Groups { return l.earlier.Add(l.tally.Groups()) }
+// ownCounts returns what this instance has counted in the round.
+func (l *liveRelease) ownCounts() release.Groups { return l.earlier.Add(l.tally.Groups()) }
 
 // assess returns the release as it is stored, what has been counted on its present step, and what
 // would be decided now by a plan; nil if there is no release.

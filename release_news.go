@@ -20,7 +20,7 @@ import (
 // followRelease has the route follow the release that is stored for it, and tells what has changed
 // if the config has been in force.
 func (r *route) followRelease(stored *release.State, isInForce bool) {
-	news := r.state.putRelease(stored)
+	news := r.state.follow(stored)
 	if !isInForce || !news.isNews() {
 		return
 	}

@@ -145,7 +145,7 @@ func (s *steering) conclude(ctx context.Context, r activeRelease, change func(*d
 				return false, err
 			}
 			news = releaseNews{stored, &next}
-			s.putRelease(ctx, doc, r.route, next)
+			s.writeRelease(ctx, doc, r.route, next)
 			return true, nil
 		}, false)
 		switch {
@@ -159,9 +159,9 @@ func (s *steering) conclude(ctx context.Context, r activeRelease, change func(*d
 	})
 }
 
-// putRelease puts the state of a release into a document that is being edited, and the share that it
+// writeRelease puts the state of a release into a document that is being edited, and the share that it
 // gives to staging.
-func (s *steering) putRelease(ctx context.Context, doc *document, route *route, next release.State) {
+func (s *steering) writeRelease(ctx context.Context, doc *document, route *route, next release.State) {
 	doc.setRelease(route.name, next)
 	percent, holds := next.Share()
 	if o := doc.Routes[route.name]; !holds || o != nil && o.TrafficSplit == percent && o.SetBy == bySelf && len(o.Rolled) == 0 {

@@ -96,7 +96,7 @@ func (s *steering) changeRelease(ctx context.Context, route *route, by, what str
 			next.Reason += " by " + by
 		}
 		news = releaseNews{stored, &next}
-		s.putRelease(ctx, doc, route, next)
+		s.writeRelease(ctx, doc, route, next)
 		return true, nil
 	}, true)
 	s.hasChanged()

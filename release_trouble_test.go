@@ -89,7 +89,7 @@ func TestATickLeavesTheRoundBeforeAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.putRelease(&state)
+	s.follow(&state)
 	before := s.release.Load()
 	for i := range 10_000 {
 		before.begin(i%100 == 0)
@@ -98,12 +98,12 @@ func TestATickLeavesTheRoundBeforeAlone(t *testing.T) {
 	next := state
 	next.Version++
 	next.CountsFrom, next.Step = next.Version, 1
-	s.putRelease(&next)
+	s.follow(&next)
 	for i, round := range []*releaseRound{before, s.release.Load()} {
 		if d, _ := s.live.Load().tick(round, release.DefaultPlan(), true, false, now.Add(time.Duration(i)*time.Second)); d.Kind == release.RollBack {
 			t.Errorf("tick %d: %s", i, d.Reason)
 		}
-		if got := s.live.Load().own(); got != (release.Groups{}) {
+		if got := s.live.Load().ownCounts(); got != (release.Groups{}) {
 			t.Errorf("tick %d: counted are %+v", i, got)
 		}
 	}
