@@ -98,7 +98,7 @@ func (l *laneLoader) load(p lanePlan) (*lane, error) {
 			return nil, err
 		}
 	}
-	if lanes == nil {
+	if lanes == nil { // the route's first lane of its own
 		lanes = make(map[string]*lane)
 		l.loaded = lanes
 	}
