@@ -29,9 +29,11 @@ func (s *steering) startRelease(ctx context.Context, route *route, by string, fo
 		return releaseConflict("route %q has no `release` in its config; add it, with nothing else it has the defaults", route.name)
 	}
 	plan := route.release.plan()
-	if now := route.split.current().percent; !force && !plan.DryRun {
+	state, _ := route.state.latestRelease()
+	isActive := state != nil && state.IsActive() // which is refused in any case
+	if now := route.split.current().percent; !force && !plan.DryRun && !isActive {
 		if now > plan.Steps[0] {
-			return releaseConflict("staging of route %q has %s now, and a release would take it back to %s at once; if it serves the version of before, swap or `reset` first; %s to start all the same",
+			return releaseConflict("staging of route %q has %s now, and a release would begin with taking it back to %s; swap, or reset the share first; %s to start all the same",
 				route.name, percentText(now), percentText(plan.Steps[0]), forceInAPI)
 		}
 		if err := route.refuse(ctx, plan.Steps[0]); err != nil {

@@ -309,10 +309,15 @@ func TestAStartTakesNothingFromStaging(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := n.steering.startRelease(t.Context(), n.route, "ops", false)
-		if err == nil || !strings.Contains(err.Error(), "would take it back to 5 % at once") {
+		if err == nil || !strings.Contains(err.Error(), "would begin with taking it back to 5 %") {
 			t.Errorf("it is refused with %v", err)
 		}
 		c.wantsNone(n, 50)
+		c.startRelease() // by force
+		time.Sleep(5 * time.Second)
+		if err := n.steering.startRelease(t.Context(), n.route, "ops", false); err == nil || !strings.Contains(err.Error(), "a release is running at ") {
+			t.Errorf("a second one is refused with %v", err)
+		}
 	})
 }
 
