@@ -1,7 +1,6 @@
 package proxyos
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -117,25 +116,19 @@ func TestOnlyWhoHadTheReleaseEndsIt(t *testing.T) {
 		defer c.close()
 		for _, n := range c.nodes[1:] {
 			n.release = nil
+			c.kill(n)
 			c.start(n)
-			go n.steering.runReleases(t.Context()) // which the harness does not run without a release
 		}
-		c.kill(c.nodes[1])
-		c.start(c.nodes[1]) // as one that never had it
-		c.kill(c.nodes[2])
-		c.start(c.nodes[2])
 		time.Sleep(3 * time.Second)
 		c.startRelease()
 		time.Sleep(2 * time.Second)
-		c.wants(c.nodes[0], release.Running, 5, "started by ops")
+		for _, n := range c.nodes {
+			c.wants(n, release.Running, 5, "started by ops")
+		}
 		c.nodes[0].release = nil
 		c.start(c.nodes[0])
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go c.nodes[0].steering.runReleases(ctx)
 		time.Sleep(3 * time.Second)
 		c.wants(c.nodes[0], release.Stopped, 5, "`release` was removed")
-		cancel()
 	})
 }
 
@@ -325,5 +318,51 @@ func (c *releaseCluster) wantsNone(n *node, share float64) {
 	c.t.Helper()
 	if state, _ := n.state.latestRelease(); state != nil || n.route.split.current().percent != share {
 		c.t.Errorf("there is a release, %+v, or another share", state)
+	}
+}
+
+// An instance that has been silent, or that counts in another round, says nothing of this one; and the
+// share is exact only where the split alone decides, by the release's share.
+func TestWhatIsBelievedOfARound(t *testing.T) {
+	s, now := newRouteState(), time.Now()
+	state, err := release.Start(release.DefaultPlan(), release.State{}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.follow(&state)
+	live := s.live.Load()
+	counts := release.Groups{Production: release.Counts{Requests: 7, Failed: 7}}
+	for _, test := range []struct {
+		from   uint64
+		silent time.Duration
+		fails  bool
+		heard  int64
+	}{
+		{state.CountsFrom, 0, true, 7},
+		{state.CountsFrom, silentAfter, false, 7},
+		{state.CountsFrom, -silentAfter, false, 7},
+		{state.CountsFrom - 1, 0, false, 0},
+	} {
+		live.hear([]releaseTally{{Instance: "b", StartedAt: state.StartedAt, CountsFrom: test.from, Counts: counts, ProductionFails: true, At: now.Add(-test.silent)}})
+		if seen := live.seen(false, now); seen.ProductionFails != test.fails || seen.Counts.Production.Requests != test.heard {
+			t.Errorf("%+v: seen is %+v", test, seen)
+		}
+	}
+
+	split := s.splitter(1, "a")
+	r := testRoute("app", s, split)
+	dry := state
+	dry.Plan.DryRun = true
+	sticks := testRoute("app", s, split)
+	sticks.cohorts = new(cohorts)
+	other := testRoute("app", s, s.splitter(2, "a"))
+	for name, test := range map[string]struct {
+		route *route
+		state release.State
+		want  bool
+	}{"by the split": {r, state, true}, "sticky": {sticks, state, false}, "a dry run": {r, dry, false}, "another share": {other, state, false}} {
+		if got := test.route.isExact(&test.state); got != test.want {
+			t.Errorf("%s: the share is exact: %t", name, got)
+		}
 	}
 }

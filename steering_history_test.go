@@ -215,9 +215,7 @@ func (c *cluster) load(n *node) (end func()) {
 	ctx, cancel := context.WithCancel(c.t.Context())
 	n.stop = cancel
 	go s.follow(ctx)
-	if n.release != nil {
-		go s.runReleases(ctx)
-	}
+	go s.runReleases(ctx)
 	select {
 	case <-s.synced:
 	case <-time.After(startupWait):
