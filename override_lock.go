@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -12,8 +13,19 @@ import (
 	"go.uber.org/zap"
 )
 
-// locked does something while the document is locked.
+// abandonedAfter is how long a lock must have been held for all that this instance has seen before it counts
+// as left behind by an instance that was killed. No change takes that long.
+const abandonedAfter = 2 * storageTimeout
+
+// seenLock is somebody's lock in a file storage, and when this instance has first met it. Clocks of other
+// instances play no part.
+type seenLock struct{ created, first time.Time }
+
+// locked does something while the document is locked. It is called by one goroutine at a time.
 func (s *overrideStore) locked(ctx context.Context, do func() error) error {
+	if err := s.breakAbandoned(); err != nil {
+		s.logger.Warn("a lock that was left behind could not be removed", zap.String("key", overridesKey), zap.Error(err))
+	}
 	if err := s.storage.Lock(ctx, overridesKey); err != nil {
 		return fmt.Errorf("locking %s in the storage: %w%s", overridesKey, err, s.holder(ctx))
 	}
@@ -28,19 +40,76 @@ func (s *overrideStore) locked(ctx context.Context, do func() error) error {
 	return err
 }
 
+// breakAbandoned removes a lock that was left behind in a file storage. CertMagic does so only where no other
+// instance has held that lock in the five seconds before: what keeps a lock fresh goes by its name, so that of a
+// living instance keeps that of a killed one, too, and without end.
+func (s *overrideStore) breakAbandoned() error {
+	name, lock, err := s.lockFile()
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		s.seen = seenLock{}
+		return nil
+	case err == nil && !lock.Created.Equal(s.seen.created):
+		s.seen = seenLock{lock.Created, time.Now()}
+		return nil
+	case s.seen.created.IsZero() || time.Since(s.seen.first) < abandonedAfter:
+		return nil // also while it is being written, and tells nothing
+	}
+	return s.removeLock(name, s.seen.created)
+}
+
+// removeLock removes a lock by when it was made. Another instance may have removed it since, and a third have a
+// lock of its own by now, which is put back.
+func (s *overrideStore) removeLock(name string, created time.Time) error {
+	aside := name + "." + s.instance
+	if err := os.Rename(name, aside); err != nil {
+		return err
+	}
+	if taken, err := readLock(aside); err != nil || !taken.Created.Equal(created) {
+		return errors.Join(os.Link(aside, name), os.Remove(aside))
+	}
+	s.logger.Warn("removed a lock of the stored splits that was left behind by an instance that was killed",
+		zap.String("key", overridesKey), zap.Time("locked", created))
+	return os.Remove(aside)
+}
+
+// fileLock is what a lock of Caddy's file storage says.
+type fileLock struct{ Created, Updated time.Time }
+
+// lockFile returns the file of the document's lock, and what it says. Without a file storage there is none.
+func (s *overrideStore) lockFile() (name string, lock fileLock, err error) {
+	files, ok := s.storage.(interface{ Filename(key string) string })
+	if !ok {
+		return "", fileLock{}, fs.ErrNotExist
+	}
+	name = files.Filename("locks/" + certmagic.StorageKeys.Safe(overridesKey) + ".lock")
+	lock, err = readLock(name)
+	return name, lock, err
+}
+
+// readLock reads a lock. As CertMagic does, it ignores what follows: two instances that keep the same lock
+// fresh can write over each other.
+func readLock(name string) (lock fileLock, err error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return fileLock{}, err
+	}
+	defer file.Close()
+	err = json.NewDecoder(file).Decode(&lock)
+	return lock, err
+}
+
 // holder says who has kept the document locked until the time was up, and what to do.
 func (s *overrideStore) holder(ctx context.Context) string {
 	if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return ""
 	}
 	text := fmt.Sprintf("; another instance has kept it locked for %s", storageTimeout)
-	files, ok := s.storage.(interface{ Filename(key string) string })
-	if !ok {
+	name, lock, err := s.lockFile()
+	if name == "" {
 		return text + ", or one that was killed has left the lock behind; try again, or delete the lock in the storage if it stays"
 	}
-	name := files.Filename("locks/" + certmagic.StorageKeys.Safe(overridesKey) + ".lock")
-	var lock struct{ Created, Updated time.Time }
-	if raw, err := os.ReadFile(name); err == nil && json.Unmarshal(raw, &lock) == nil && !lock.Created.IsZero() {
+	if err == nil {
 		text = fmt.Sprintf("; its holder has had it since %s, and last confirmed that at %s",
 			lock.Created.Local().Format(time.DateTime), lock.Updated.Local().Format(time.TimeOnly))
 	}

@@ -35,6 +35,7 @@ type overrideStore struct {
 	instance string // the ID of this instance
 
 	changing chan struct{} // has room while no change is made here
+	seen     seenLock      // guarded by that
 	reading  atomic.Bool   // the document is being read
 	hasRead  atomic.Bool   // this process has known what was stored since this config was loaded
 
