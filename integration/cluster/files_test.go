@@ -4,33 +4,15 @@ package cluster
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
-	_ "github.com/caddyserver/caddy/v2/modules/standard"
-
+	"github.com/proxyos/caddy-proxyos/integration/lab"
 	"github.com/proxyos/caddy-proxyos/internal/clustertest"
 )
 
-var binary string // a Caddy with this module
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "caddy")
-	if err != nil {
-		panic(err)
-	}
-	binary = filepath.Join(dir, "caddy")
-	if output, err := exec.Command("go", "build", "-o", binary, "../../cmd/caddy").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building caddy: %v\n%s", err, output)
-		os.Exit(1)
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { lab.Main(m) }
 
 // folder is Caddy's file storage.
 type folder string
@@ -72,5 +54,5 @@ func (f folder) Lose(t testing.TB) {
 }
 
 func TestAClusterAgreesOnFiles(t *testing.T) {
-	clustertest.Suite(t, binary, func(t testing.TB) clustertest.Storage { return folder(t.TempDir()) })
+	clustertest.Suite(t, lab.CaddyCommand(t), func(t testing.TB) clustertest.Storage { return folder(t.TempDir()) })
 }

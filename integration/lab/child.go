@@ -2,53 +2,55 @@ package lab
 
 import (
 	"errors"
-	"fmt"
+	"flag"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
+
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
-// childBuild is the caddy command, built once for all tests that need it.
-var childBuild struct {
-	once sync.Once
-	dir  string
-	err  error
-}
+// asCaddy is the environment variable that makes the test binary of a package a caddy command.
+const asCaddy = "PROXYOS_TEST_AS_CADDY"
 
-// Main runs the tests of a package, and then removes the command that they have built. A package
-// that starts children calls it in its TestMain.
+// Main runs the tests of a package. What they start of the test binary itself is a caddy command with
+// everything that the package registers, so that none has to be built. A package that starts
+// children calls it in its TestMain. Most of their time such tests wait, so that more of those that
+// are parallel run at once than there are processors.
 func Main(m *testing.M) {
-	code := m.Run()
-	if childBuild.dir != "" {
-		os.RemoveAll(childBuild.dir)
+	if os.Getenv(asCaddy) != "" {
+		caddycmd.Main()
+		return
 	}
-	os.Exit(code)
+	os.Setenv(asCaddy, "1")
+	flag.Parse()
+	if !wasSet("test.parallel") {
+		flag.Set("test.parallel", "4")
+	}
+	os.Exit(m.Run())
 }
 
-// caddyCommand returns the path of the caddy command of ./cmd/caddy.
-func caddyCommand(t testing.TB) string {
+// wasSet tells whether the command line says something about a flag.
+func wasSet(name string) (set bool) {
+	flag.Visit(func(f *flag.Flag) { set = set || f.Name == name })
+	return set
+}
+
+// CaddyCommand returns the path of a caddy command, in a package that calls Main.
+func CaddyCommand(t testing.TB) string {
 	t.Helper()
-	childBuild.once.Do(func() {
-		if childBuild.dir, childBuild.err = os.MkdirTemp("", "caddy"); childBuild.err != nil {
-			return
-		}
-		build := exec.Command("go", "build", "-o", childBuild.dir, "github.com/proxyos/caddy-proxyos/cmd/caddy")
-		if output, err := build.CombinedOutput(); err != nil {
-			childBuild.err = fmt.Errorf("building caddy: %w\n%s", err, output)
-		}
-	})
-	if childBuild.err != nil {
-		t.Fatal(childBuild.err)
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
 	}
-	return filepath.Join(childBuild.dir, "caddy")
+	return path
 }
 
 // Child is a Caddy in a process of its own. Its logs are in its server's logbook, its
@@ -56,6 +58,7 @@ func caddyCommand(t testing.TB) string {
 type Child struct {
 	*Server
 	Home    string
+	Binary  string // the caddy command; by default, the test binary
 	config  string // file
 	command *exec.Cmd
 	done    chan struct{} // closed when the process has ended
@@ -66,7 +69,7 @@ type Child struct {
 func NewChild(t testing.TB) *Child {
 	t.Helper()
 	s := &Server{proxytest.NewCaddyOutside(t), t}
-	c := &Child{Server: s, Home: t.TempDir()}
+	c := &Child{Server: s, Home: t.TempDir(), Binary: CaddyCommand(t)}
 	c.config = filepath.Join(c.Home, "config.json")
 	t.Cleanup(c.Kill)
 	return c
@@ -79,6 +82,23 @@ func StartChild(t testing.TB, directives string) *Child {
 	c.Write(Adapt(t, c.Site(directives)))
 	c.Start()
 	return c
+}
+
+// RunApart is Run in a process of its own, so that the test can be parallel.
+func RunApart(t testing.TB, directives string) *Server {
+	t.Helper()
+	s := NewApart(t)
+	s.MustLoad(s.Site(directives))
+	return s
+}
+
+// NewApart is NewServer in a process of its own, which runs. The test can be parallel.
+func NewApart(t testing.TB) *Server {
+	t.Helper()
+	c := NewChild(t)
+	c.Write("{}")
+	c.Start()
+	return c.Server
 }
 
 // Write sets the config with which the child is started next.
@@ -128,7 +148,7 @@ func (c *Child) Start() {
 // admin endpoint is the child's address c.Admin, for commands that take --address.
 func (c *Child) CLI(args ...string) *exec.Cmd {
 	c.T.Helper()
-	command := exec.Command(caddyCommand(c.T), args...)
+	command := exec.Command(c.Binary, args...)
 	command.Env = append(os.Environ(), "HOME="+c.Home, "XDG_DATA_HOME="+c.Home, "XDG_CONFIG_HOME="+c.Home)
 	command.Dir = c.Home
 	return command

@@ -2,8 +2,11 @@ package lab
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -12,55 +15,82 @@ import (
 	"github.com/caddyserver/certmagic"
 )
 
-// fickle is Caddy's file storage with faults: `storage fickle <folder>`. They are set for all
-// of its instances, by name of the operation, and concern the keys of proxyos alone: Caddy
-// itself does not start with a storage that fails.
+// fickle is Caddy's file storage with faults: `storage fickle <folder>`. They concern the keys of
+// proxyos alone: Caddy itself does not start with a storage that fails. They are in a file beside the
+// folder, so that a test can set those of a Caddy in another process.
 type fickle struct {
 	Root string `json:"root"`
 	certmagic.FileStorage
 }
 
-var faults struct {
-	mu    sync.Mutex
-	fails map[string]error
-	slow  map[string]time.Duration
+// Faults is what is wrong with a fickle storage, by name of the operation.
+type Faults struct {
+	Fails map[string]syscall.Errno
+	Slow  map[string]time.Duration // how long it takes
 }
 
-// SetFaults replaces all faults.
-func SetFaults(fails map[string]error, slow map[string]time.Duration) {
-	faults.mu.Lock()
-	defer faults.mu.Unlock()
-	faults.fails, faults.slow = fails, slow
-}
-
-// Heal ends all faults.
-func Heal() { SetFaults(nil, nil) }
-
-// ReadOnly lets all writing operations fail.
-func ReadOnly() {
-	SetFaults(map[string]error{"lock": syscall.EROFS, "unlock": syscall.EROFS, "store": syscall.EROFS, "delete": syscall.EROFS}, nil)
-}
-
-// Full lets nothing be stored.
-func Full() { SetFaults(map[string]error{"store": syscall.ENOSPC}, nil) }
+var (
+	// ReadOnly lets all writing operations fail.
+	ReadOnly = Faults{Fails: map[string]syscall.Errno{"lock": syscall.EROFS, "unlock": syscall.EROFS, "store": syscall.EROFS, "delete": syscall.EROFS}}
+	// Full lets nothing be stored.
+	Full = Faults{Fails: map[string]syscall.Errno{"store": syscall.ENOSPC}}
+)
 
 // Slow lets an operation take that long.
-func Slow(operation string, duration time.Duration) {
-	SetFaults(nil, map[string]time.Duration{operation: duration})
+func Slow(operation string, duration time.Duration) Faults {
+	return Faults{Slow: map[string]time.Duration{operation: duration}}
 }
+
+// OnFickle has a Caddyfile with global options use a storage that can fail.
+func (s *Server) OnFickle(config string) string {
+	return strings.Replace(config, "{\n", "{\n\tstorage fickle "+s.Store+"\n", 1)
+}
+
+// Spoil replaces the faults of the server's storage, which is fickle.
+func (s *Server) Spoil(f Faults) {
+	s.T.Helper()
+	encoded, err := json.Marshal(f)
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	beside := faultsOf(s.Store) + ".new" // nobody may read half of it
+	if err := os.WriteFile(beside, encoded, 0o600); err != nil {
+		s.T.Fatal(err)
+	}
+	if err := os.Rename(beside, faultsOf(s.Store)); err != nil {
+		s.T.Fatal(err)
+	}
+}
+
+// Heal ends all faults of the server's storage.
+func (s *Server) Heal() {
+	s.T.Helper()
+	s.Spoil(Faults{})
+}
+
+// faultsOf returns the file with the faults of the storage in a folder.
+func faultsOf(folder string) string { return folder + ".faults.json" }
 
 func (f *fickle) try(ctx context.Context, operation, key string) error {
 	if !strings.HasPrefix(key, "proxyos/") {
 		return nil
 	}
-	faults.mu.Lock()
-	err, wait := faults.fails[operation], faults.slow[operation]
-	faults.mu.Unlock()
-	if err != nil {
+	var faults Faults
+	switch encoded, err := os.ReadFile(faultsOf(f.Root)); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
 		return err
+	default:
+		if err := json.Unmarshal(encoded, &faults); err != nil {
+			return err
+		}
+	}
+	if fault := faults.Fails[operation]; fault != 0 {
+		return fault
 	}
 	select {
-	case <-time.After(wait):
+	case <-time.After(faults.Slow[operation]):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

@@ -11,6 +11,7 @@ import (
 // How many requests staging answers until it is found out, at a share of 10 % and without tolerance,
 // where production fails one of a hundred. What is answered until the next tick counts, too.
 func TestABadVersionIsFoundWithFewRequests(t *testing.T) {
+	t.Parallel()
 	type way struct {
 		name  string
 		every int64 // how many requests of staging there are for one that fails
@@ -23,8 +24,9 @@ func TestABadVersionIsFoundWithFewRequests(t *testing.T) {
 	}
 	for _, test := range ways {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			prod, stag := backends(t)
-			s := lab.NewServer(t)
+			s := lab.NewApart(t)
 			s.MustLoad(s.BlueGreen(prod, stag, "retry_budget off\nrelease {\nsteps 10\nhold 10m\nerrors 1x\nslower off\nmax_errors off\n}"))
 			sick(prod, 100, http.StatusInternalServerError)
 			sick(stag, test.every, http.StatusInternalServerError)

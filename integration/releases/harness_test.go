@@ -178,7 +178,7 @@ func eachForm(t *testing.T, directives string, test func(*testing.T, *server)) {
 		lab.BothForms(t, directives, test)
 		return
 	}
-	test(t, lab.Run(t, directives))
+	test(t, lab.RunApart(t, directives))
 }
 
 // backends starts one of each group.

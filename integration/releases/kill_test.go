@@ -16,6 +16,7 @@ import (
 
 // kill -9 at random moments: the release goes on, no step twice, and none skipped.
 func TestAReleaseSurvivesKills(t *testing.T) {
+	t.Parallel()
 	kills := lab.Sized(2, 100, 4)
 	random := rand.New(rand.NewPCG(1, 2))
 	prod, stag := backends(t)
@@ -128,6 +129,7 @@ func watchStored(t *testing.T, store string) (end func() []string) {
 
 // Whoever is to be told is, at each change, and an address that does not answer holds nobody up.
 func TestChangesOfAReleaseAreTold(t *testing.T) {
+	t.Parallel()
 	prod, stag := backends(t)
 	told := make(chan map[string]any, 100)
 	hook := proxytest.Plain(t, "hook", "")
@@ -138,7 +140,7 @@ func TestChangesOfAReleaseAreTold(t *testing.T) {
 		}
 		told <- body
 	})
-	s := lab.NewServer(t)
+	s := lab.NewApart(t)
 	s.MustLoad(s.BlueGreen(prod, stag, fmt.Sprintf("release {\nsteps 10 50\nhold 1s\nmin_requests 20\nslower off\nmax_errors off\nnotify http://%s/hook\n}", hook.Addr)))
 	drive(t, s, 8, time.Millisecond)
 	act(s, `{"action": "start", "by": "ops"}`)

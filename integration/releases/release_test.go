@@ -15,6 +15,7 @@ import (
 
 // A good version goes through all steps, under load: no request fails, and each step's share is exact.
 func TestAGoodReleaseIsDone(t *testing.T) {
+	t.Parallel()
 	prod, stag := backends(t)
 	steps, config := []float64{1, 5, 25, 50, 100}, quick
 	if !isLong {
@@ -65,6 +66,7 @@ func TestAGoodReleaseIsDone(t *testing.T) {
 
 // Ways in which the next version can be bad.
 func TestABadReleaseIsRolledBack(t *testing.T) {
+	t.Parallel()
 	ways := map[string]func(*backend){
 		"it fails":       func(b *backend) { sick(b, 5, http.StatusInternalServerError) },
 		"it dies":        func(b *backend) { b.Stop() },
@@ -78,8 +80,9 @@ func TestABadReleaseIsRolledBack(t *testing.T) {
 	}
 	for name, spoil := range ways {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			prod, stag := backends(t)
-			s := lab.NewServer(t)
+			s := lab.NewApart(t)
 			s.MustLoad(s.BlueGreen(prod, stag, slowly, "transport http {\n\t\tresponse_header_timeout 500ms\n\t}"))
 			l := drive(t, s, 16, time.Millisecond)
 			act(s, `{"action": "start"}`)
@@ -116,8 +119,9 @@ func TestABadReleaseIsRolledBack(t *testing.T) {
 // A version that hangs answers nothing, and a release does not go on. It is found once clients have had
 // enough.
 func TestAVersionThatHangsIsFoundWhenClientsLeave(t *testing.T) {
+	t.Parallel()
 	prod, stag := backends(t)
-	s := lab.NewServer(t)
+	s := lab.NewApart(t)
 	s.MustLoad(s.BlueGreen(prod, stag, "release {\nsteps 25 50\nhold 40s\nmin_requests 20\n}"))
 	drive(t, s, 32, 5*time.Millisecond)
 	act(s, `{"action": "start"}`)
@@ -152,8 +156,9 @@ func breakOff(w http.ResponseWriter, _ *http.Request) {
 
 // What fails in both groups is not the next version's fault.
 func TestAReleaseWaitsWhileProductionFailsToo(t *testing.T) {
+	t.Parallel()
 	prod, stag := backends(t)
-	s := lab.NewServer(t)
+	s := lab.NewApart(t)
 	s.MustLoad(s.BlueGreen(prod, stag, slowly))
 	drive(t, s, 16, time.Millisecond)
 	act(s, `{"action": "start"}`)
@@ -173,8 +178,9 @@ func TestAReleaseWaitsWhileProductionFailsToo(t *testing.T) {
 
 // A person approves, pauses, resumes and aborts; what makes no sense is refused in words.
 func TestAPersonSteersARelease(t *testing.T) {
+	t.Parallel()
 	prod, stag := backends(t)
-	s := lab.NewServer(t)
+	s := lab.NewApart(t)
 	s.MustLoad(s.BlueGreen(prod, stag, "release {\nsteps 10 50\nhold 1s\nmin_requests 20\nslower off\napprove 50\n}"))
 	drive(t, s, 8, time.Millisecond)
 	for _, test := range []struct{ body, want string }{
@@ -228,8 +234,9 @@ func TestAPersonSteersARelease(t *testing.T) {
 
 // A release goes on through reloads, and takes on steps that are edited meanwhile.
 func TestAReleaseGoesOnThroughReloads(t *testing.T) {
+	t.Parallel()
 	prod, stag := backends(t)
-	s := lab.NewServer(t)
+	s := lab.NewApart(t)
 	config := func(steps string) string {
 		return s.BlueGreen(prod, stag, "release {\nsteps "+steps+"\nhold 1s\nmin_requests 20\nslower off\n}")
 	}
@@ -259,8 +266,9 @@ func TestAReleaseGoesOnThroughReloads(t *testing.T) {
 
 // A dry run decides and tells, and leaves the share as it is.
 func TestADryRunChangesNothing(t *testing.T) {
+	t.Parallel()
 	prod, stag := backends(t)
-	s := lab.NewServer(t)
+	s := lab.NewApart(t)
 	s.MustLoad(s.BlueGreen(prod, stag, "traffic_split 20\nrelease {\nsteps 10 50\nhold 1s\nmin_requests 20\nslower off\ndry_run\n}"))
 	drive(t, s, 8, time.Millisecond)
 	act(s, `{"action": "start"}`)
@@ -275,10 +283,12 @@ func TestADryRunChangesNothing(t *testing.T) {
 
 // Without traffic, it never goes on.
 func TestAReleaseWithoutTrafficFails(t *testing.T) {
+	t.Parallel()
 	prod, stag := backends(t)
 	for _, onFail := range []string{"rollback", "pause"} {
 		t.Run(onFail, func(t *testing.T) {
-			s := lab.NewServer(t)
+			t.Parallel()
+			s := lab.NewApart(t)
 			s.MustLoad(s.BlueGreen(prod, stag, "release {\nsteps 10 50\nhold 500ms\ndeadline 2s\non_fail "+onFail+"\n}"))
 			act(s, `{"action": "start"}`)
 			phase, share := "rolled_back", 0.0
@@ -295,8 +305,9 @@ func TestAReleaseWithoutTrafficFails(t *testing.T) {
 
 // A start towards a staging that is not there is refused.
 func TestAReleaseOfNobodyIsRefused(t *testing.T) {
+	t.Parallel()
 	prod, stag := backends(t)
-	s := lab.NewServer(t)
+	s := lab.NewApart(t)
 	s.MustLoad(s.BlueGreen(prod, stag, quick))
 	stag.Stop()
 	if why := refused(s, http.StatusConflict, `{"action": "start"}`); !strings.Contains(why, "staging cannot serve requests") {

@@ -3,7 +3,6 @@ package releases
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -11,12 +10,6 @@ import (
 	"github.com/proxyos/caddy-proxyos/integration/lab"
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
-
-// onFickle has the configuration of a server use a storage that can fail.
-func onFickle(s *server, config string) string {
-	s.T.Cleanup(lab.Heal)
-	return strings.Replace(config, "{\n", "{\n\tstorage fickle "+s.Store+"\n", 1)
-}
 
 // steady is a release of some seconds.
 const steady = `header_down X-Group {http.proxyos.group}
@@ -30,18 +23,19 @@ const steady = `header_down X-Group {http.proxyos.group}
 // While the storage takes nothing, traffic goes on as it is, the release waits, and an error says so
 // once. It goes on once the storage is well, or has been written again.
 func TestAReleaseWaitsForItsStorage(t *testing.T) {
+	t.Parallel()
 	damage := func(s *server) {
 		if err := os.WriteFile(filepath.Join(s.Store, "proxyos", "overrides.json"), []byte(`{"format": 1, "routes": {`), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	ways := map[string]func(*server){
-		"read-only": func(*server) { lab.ReadOnly() },
-		"full":      func(*server) { lab.Full() },
-		"down": func(*server) {
-			lab.SetFaults(map[string]error{"lock": syscall.EIO, "load": syscall.EIO, "store": syscall.EIO, "list": syscall.EIO}, nil)
+		"read-only": func(s *server) { s.Spoil(lab.ReadOnly) },
+		"full":      func(s *server) { s.Spoil(lab.Full) },
+		"down": func(s *server) {
+			s.Spoil(lab.Faults{Fails: map[string]syscall.Errno{"lock": syscall.EIO, "load": syscall.EIO, "store": syscall.EIO, "list": syscall.EIO}})
 		},
-		"slow":    func(*server) { lab.Slow("lock", time.Minute) },
+		"slow":    func(s *server) { s.Spoil(lab.Slow("lock", time.Minute)) },
 		"damaged": damage,
 	}
 	for name, spoil := range ways {
@@ -49,9 +43,10 @@ func TestAReleaseWaitsForItsStorage(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			prod, stag := backends(t)
-			s := lab.NewServer(t)
-			s.MustLoad(onFickle(s, s.BlueGreen(prod, stag, steady)))
+			s := lab.NewApart(t)
+			s.MustLoad(s.OnFickle(s.BlueGreen(prod, stag, steady)))
 			l := drive(t, s, 8, time.Millisecond)
 			act(s, `{"action": "start"}`)
 			spoil(s)
@@ -65,7 +60,7 @@ func TestAReleaseWaitsForItsStorage(t *testing.T) {
 				if lines := s.Logs.Entries(message); len(lines) != 1 || lines[0]["level"] != "error" {
 					t.Errorf("logged is %v", lines)
 				}
-				lab.Heal()
+				s.Heal()
 			}
 			awaitPhase(s, "done", 30*time.Second)
 			l.stop()
@@ -79,20 +74,22 @@ func TestAReleaseWaitsForItsStorage(t *testing.T) {
 // Three instances on one storage, to which one has a slow way, and of which one is killed: one
 // decision each, the same everywhere, about upstreams that speak TLS. What each has counted adds up.
 func TestInstancesReleaseTogether(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		every int64 // how many requests of staging there are for one that fails
 		phase string
 		share float64
 	}{"a good version": {1 << 60, "done", 100}, "a bad version": {5, "rolled_back", 0}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			prod, stag := proxytest.Untrusted(t, "production", ""), proxytest.Untrusted(t, "staging", "")
 			sick(stag, test.every, 500)
 			config := func(s *server) string {
 				return lab.Quiet + s.Site(lab.BlueGreenDirective("https://"+prod.Addr, "https://"+stag.Addr, steady, "skip_tls_verify"))
 			}
-			slow := lab.NewServer(t)
-			lab.Slow("load", 700*time.Millisecond)
-			slow.MustLoad(onFickle(slow, config(slow)))
+			slow := lab.NewApart(t)
+			slow.Spoil(lab.Slow("load", 700*time.Millisecond))
+			slow.MustLoad(slow.OnFickle(config(slow)))
 			all := []*server{slow}
 			var others []*lab.Child
 			for range 2 {

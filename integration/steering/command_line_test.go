@@ -11,6 +11,7 @@ import (
 
 // A script that believes a typo would go on as if it had promoted.
 func TestMistypedCommandsFail(t *testing.T) {
+	t.Parallel()
 	c := newChild(t)
 	for line, want := range map[string]string{
 		"promot shop":              "did you mean promote?",
@@ -43,6 +44,7 @@ func TestMistypedCommandsFail(t *testing.T) {
 
 // What is wrong with the address of the admin API is said in plain text.
 func TestWhatAnswersIsNotTheAdminAPI(t *testing.T) {
+	t.Parallel()
 	app := plain(t, "app", "")
 	c := newChild(t)
 	wants := func(want, address string) {
@@ -63,6 +65,7 @@ func TestWhatAnswersIsNotTheAdminAPI(t *testing.T) {
 }
 
 func TestRouteNamesComplete(t *testing.T) {
+	t.Parallel()
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 	c := newChild(t)
 	c.Write(adapt(t, c.BlueGreen(prod, stag)))
@@ -101,6 +104,7 @@ func TestRouteNamesComplete(t *testing.T) {
 
 // A number without a unit is in seconds.
 func TestDrainTakesSeconds(t *testing.T) {
+	t.Parallel()
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 	c := newChild(t)
 	c.Write(adapt(t, c.BlueGreen(prod, stag)))

@@ -11,6 +11,7 @@ import (
 
 // A script goes by the exit code of a watch.
 func TestTheExitCodeOfAReleaseWatchSaysHowItEnded(t *testing.T) {
+	t.Parallel()
 	c := newChild(t)
 	for _, test := range []struct {
 		phase string

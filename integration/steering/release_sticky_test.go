@@ -153,6 +153,7 @@ func TestUpstreamsKeepTheirOwnCookies(t *testing.T) {
 }
 
 func TestInstancesAndARestartAgreeOnSticky(t *testing.T) {
+	t.Parallel()
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 	byKey := freeAddr(t)
 	config := func(c *child) string {

@@ -170,6 +170,7 @@ func TestWithoutARouteThereIsNothingToSteer(t *testing.T) {
 
 // Over a unix socket, which has no addresses, a change is made by "unix socket".
 func TestSteeringOverAUnixSocket(t *testing.T) {
+	t.Parallel()
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 	c, path := newChild(t), proxytest.SocketPath(t)
 	config := adapt(t, c.BlueGreen(prod, stag, "traffic_split 10"))

@@ -14,6 +14,7 @@ import (
 
 // Caddy is killed right after each acknowledged change, and started again.
 func TestAcknowledgedChangesSurviveAKill(t *testing.T) {
+	t.Parallel()
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 	c := newChild(t)
 	c.Write(adapt(t, c.BlueGreen(prod, stag, "traffic_split 50")))
@@ -37,6 +38,7 @@ func TestAcknowledgedChangesSurviveAKill(t *testing.T) {
 }
 
 func TestInstancesOnOneStorageFollowEachOther(t *testing.T) {
+	t.Parallel()
 	const interval, instances = 500 * time.Millisecond, 3 // as quiet has it
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 	var cluster []*child

@@ -49,6 +49,7 @@ func wantsSteer(c *child, code int, output string, args ...string) {
 }
 
 func TestTheSteeringCommands(t *testing.T) {
+	t.Parallel()
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 	c := newChild(t)
 	c.Write(adapt(t, c.BlueGreen(prod, stag, "traffic_split 10")+"http://"+freeAddr(t)+" {\nproxyos "+prod.Addr+" {\nname single\n}\n}\n"))
@@ -89,6 +90,7 @@ func TestTheSteeringCommands(t *testing.T) {
 }
 
 func TestPromoteWaitsUntilProductionIsDrained(t *testing.T) {
+	t.Parallel()
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 	c := newChild(t)
 	c.Write(adapt(t, c.BlueGreen(prod, stag, "traffic_split 0")))

@@ -12,6 +12,7 @@ import (
 
 // A release must not go to a staging that nobody has started.
 func TestPromoteToADeadStagingIsRefused(t *testing.T) {
+	t.Parallel()
 	prod, stag := plain(t, "production", ""), freeAddr(t)
 	c := newChild(t)
 	c.Write(adapt(t, quiet+c.Site(blueGreenDirective(prod.Addr, stag))))
@@ -38,6 +39,7 @@ func TestPromoteToADeadStagingIsRefused(t *testing.T) {
 }
 
 func TestRollbackToADeadProductionIsRefused(t *testing.T) {
+	t.Parallel()
 	prod, stag := freeAddr(t), plain(t, "staging", "")
 	c := newChild(t)
 	c.Write(adapt(t, quiet+c.Site(blueGreenDirective(prod, stag.Addr, "traffic_split 100"))))
@@ -71,6 +73,7 @@ func TestWhatMayServeIsNotRefused(t *testing.T) {
 
 // Elsewhere than in a terminal, promote says every 5 seconds what it waits for.
 func TestPromoteSaysWhatItWaitsFor(t *testing.T) {
+	t.Parallel()
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 	c := newChild(t)
 	c.Write(adapt(t, c.BlueGreen(prod, stag)))

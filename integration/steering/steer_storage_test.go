@@ -1,7 +1,6 @@
 package steering
 
 import (
-	"io/fs"
 	"math"
 	"net/http"
 	"os"
@@ -17,10 +16,9 @@ import (
 // onFickle runs a route on a storage that can fail.
 func onFickle(t *testing.T, subdirectives ...string) (s *server, config string) {
 	t.Helper()
-	t.Cleanup(lab.Heal)
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
-	s = newServer(t)
-	config = strings.Replace(s.BlueGreen(prod, stag, subdirectives...), "{\n", "{\n\tstorage fickle "+s.Store+"\n", 1)
+	s = lab.NewApart(t)
+	config = s.OnFickle(s.BlueGreen(prod, stag, subdirectives...))
 	s.MustLoad(config)
 	return s, config
 }
@@ -35,13 +33,15 @@ func refusedSplit(s *server, percent string) {
 }
 
 func TestAStorageThatTakesNothingChangesNothing(t *testing.T) {
-	for name, breakIt := range map[string]func(){"read-only": lab.ReadOnly, "full": lab.Full} {
+	t.Parallel()
+	for name, faults := range map[string]lab.Faults{"read-only": lab.ReadOnly, "full": lab.Full} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s, config := onFickle(t, "traffic_split 10")
 			s.Split(20)
 			before := stored(s)
 			load := drive(t, s.URL, 4, math.MaxInt64)
-			breakIt()
+			s.Spoil(faults)
 			refusedSplit(s, "30")
 			if status, answer := s.Ask(http.MethodDelete, "/proxyos/routes/app/override", ""); status != http.StatusServiceUnavailable {
 				t.Errorf("the reset is answered with %d %s, want 503", status, answer)
@@ -61,7 +61,7 @@ func TestAStorageThatTakesNothingChangesNothing(t *testing.T) {
 			if r := s.Route(); r.TrafficSplit != 20 {
 				t.Errorf("after a reload the split is %v %%", r.TrafficSplit)
 			}
-			lab.Heal()
+			s.Heal()
 			s.Split(30)
 			if r := s.Route(); r.TrafficSplit != 30 {
 				t.Errorf("once the storage works, the split is %v %%", r.TrafficSplit)
@@ -71,6 +71,7 @@ func TestAStorageThatTakesNothingChangesNothing(t *testing.T) {
 }
 
 func TestADamagedDocumentIsReportedAndSetAside(t *testing.T) {
+	t.Parallel()
 	const garbage = `{"version": 7, "routes": {"app": {"traffic_sp`
 	damage := func(s *server) {
 		folder := filepath.Join(s.Store, "proxyos")
@@ -100,6 +101,7 @@ func TestADamagedDocumentIsReportedAndSetAside(t *testing.T) {
 		}
 	}
 	t.Run("while Caddy runs", func(t *testing.T) {
+		t.Parallel()
 		s, _ := onFickle(t, "traffic_split 10")
 		s.Split(20)
 		damage(s)
@@ -112,9 +114,9 @@ func TestADamagedDocumentIsReportedAndSetAside(t *testing.T) {
 		}
 	})
 	t.Run("at the start", func(t *testing.T) {
-		t.Cleanup(lab.Heal)
+		t.Parallel()
 		prod, stag := plain(t, "production", ""), plain(t, "staging", "")
-		s := newServer(t)
+		s := lab.NewApart(t)
 		damage(s)
 		s.MustLoad(s.BlueGreen(prod, stag, "traffic_split 10"))
 		eventually(t, "it is logged", func() bool { return len(s.Logs.Entries("has not seen others")) == 1 })
@@ -126,21 +128,23 @@ func TestADamagedDocumentIsReportedAndSetAside(t *testing.T) {
 		check(t, s)
 	})
 	t.Run("in a full storage", func(t *testing.T) {
+		t.Parallel()
 		s, _ := onFickle(t, "traffic_split 10")
 		s.Split(20)
-		lab.Full()
+		s.Spoil(lab.Full)
 		damage(s)
 		eventually(t, "the damage is reported", func() bool { return len(s.Logs.Entries("does not take what this instance has to write")) == 1 })
 		refusedSplit(s, "30")
 		if r := s.Route(); r.TrafficSplit != 20 {
 			t.Errorf("the split is now %v %%", r.TrafficSplit)
 		}
-		lab.Heal()
+		s.Heal()
 		check(t, s)
 	})
 }
 
 func TestASlowStorageKeepsNobodyWaiting(t *testing.T) {
+	t.Parallel()
 	const delay = 5 * time.Second
 	s, config := onFickle(t, "traffic_split 0")
 	s.Split(100)
@@ -148,7 +152,7 @@ func TestASlowStorageKeepsNobodyWaiting(t *testing.T) {
 
 	// a start: the config is in force at once, the stored split when the storage has answered
 	s.MustLoad(strings.Replace(config, "name app", "name other", 1))
-	lab.Slow("load", delay)
+	s.Spoil(lab.Slow("load", delay))
 	began := time.Now()
 	s.Reload(config)
 	s.Wants(http.StatusOK, "production")
@@ -156,18 +160,18 @@ func TestASlowStorageKeepsNobodyWaiting(t *testing.T) {
 		t.Errorf("with a slow storage Caddy takes %s to serve", took)
 	}
 	eventually(t, "the stored split is in force", func() bool { return s.Route().TrafficSplit == 100 })
-	lab.Heal()
+	s.Heal()
 
 	// a reload: the split stays in force
-	lab.Slow("load", delay)
+	s.Spoil(lab.Slow("load", delay))
 	s.Reload(config)
 	for began = time.Now(); time.Since(began) < time.Second; {
 		s.Wants(http.StatusOK, "staging")
 	}
-	lab.Heal()
+	s.Heal()
 
 	// a change: traffic does not notice, and the change is acknowledged once it is stored
-	lab.Slow("store", delay)
+	s.Spoil(lab.Slow("store", delay))
 	load := drive(t, s.URL, 4, math.MaxInt64)
 	began = time.Now()
 	acknowledged := make(chan time.Duration)
@@ -193,6 +197,7 @@ func TestASlowStorageKeepsNobodyWaiting(t *testing.T) {
 }
 
 func TestADeletedDocumentIsWrittenAgain(t *testing.T) {
+	t.Parallel()
 	s, config := onFickle(t, "traffic_split 10")
 	s.Split(20)
 	was := stored(s)
@@ -212,9 +217,10 @@ func TestADeletedDocumentIsWrittenAgain(t *testing.T) {
 }
 
 func TestAStorageThatOnlySaysNoSuchKeyChangesNothing(t *testing.T) {
+	t.Parallel()
 	s, _ := onFickle(t, "traffic_split 10")
 	s.Split(100)
-	lab.SetFaults(map[string]error{"load": fs.ErrNotExist, "lock": syscall.ECONNREFUSED}, nil)
+	s.Spoil(lab.Faults{Fails: map[string]syscall.Errno{"load": syscall.ENOENT, "lock": syscall.ECONNREFUSED}})
 	for began := time.Now(); time.Since(began) < 2*time.Second; { // four intervals
 		s.Wants(http.StatusOK, "staging")
 	}
@@ -224,7 +230,7 @@ func TestAStorageThatOnlySaysNoSuchKeyChangesNothing(t *testing.T) {
 			t.Errorf("%q is logged %d times", text, len(logged))
 		}
 	}
-	lab.Heal()
+	s.Heal()
 	eventually(t, "its return is logged", func() bool { return len(s.Logs.Entries("can be read again")) == 1 })
 	if got := s.Route().TrafficSplit; got != 100 {
 		t.Errorf("the split is %v %%", got)

@@ -12,6 +12,7 @@ import (
 
 // A single upstream is never marked as down, so only its answers show that it is dead.
 func TestListShowsARouteThatFails(t *testing.T) {
+	t.Parallel()
 	addr := freeAddr(t)
 	c := startChild(t, "proxyos "+addr+" {\nname shop\n}")
 	wantsSteer(c, 0, "1 of 1  ", "list")
@@ -28,6 +29,7 @@ func TestListShowsARouteThatFails(t *testing.T) {
 
 // An upstream that failed and has not answered since is not up.
 func TestAnUpstreamOnTrialIsNotUp(t *testing.T) {
+	t.Parallel()
 	prod, stag := plain(t, "production", ""), freeAddr(t)
 	c := startChild(t, blueGreenDirective(prod.Addr, stag, "traffic_split 50", "fail_duration 300ms"))
 	c.Tally(4)
@@ -36,6 +38,7 @@ func TestAnUpstreamOnTrialIsNotUp(t *testing.T) {
 }
 
 func TestWatchPrintsAgainUntilItIsInterrupted(t *testing.T) {
+	t.Parallel()
 	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
 	c := startChild(t, blueGreenDirective(prod.Addr, stag.Addr))
 	for _, command := range []string{"list", "show app"} {

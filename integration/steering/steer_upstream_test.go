@@ -389,6 +389,7 @@ func TestAcknowledgedChangesOfUpstreamsSurviveAKill(t *testing.T) {
 }
 
 func TestInstancesFollowWhatIsSetForAnUpstream(t *testing.T) {
+	t.Parallel()
 	s, all := farm(t) // only for the backends
 	s.MustLoad("{\n}\n")
 	store := t.TempDir()

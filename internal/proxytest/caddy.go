@@ -2,6 +2,7 @@ package proxytest
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -35,6 +36,7 @@ type Caddy struct {
 	t        testing.TB
 	logTo    string // Caddy's log writer that ends in Logs
 	logLevel string
+	outside  bool
 	number   int64 // no other Caddy's
 }
 
@@ -67,7 +69,9 @@ func NewCaddy(t testing.TB) *Caddy {
 // config made by Prepare. The process's standard error belongs into Logs.
 func NewCaddyOutside(t testing.TB) *Caddy {
 	t.Helper()
-	return newCaddy(t, "stderr")
+	c := newCaddy(t, "stderr")
+	c.outside = true
+	return c
 }
 
 func newCaddy(t testing.TB, logTo string) *Caddy {
@@ -142,8 +146,32 @@ func (c *Caddy) LoadJSON(config string) error {
 	if err != nil {
 		return err
 	}
-	err = caddy.Load(prepared, true)
+	if c.outside {
+		err = c.post(prepared)
+	} else {
+		err = caddy.Load(prepared, true)
+	}
 	c.settle()
+	return err
+}
+
+// post has the process of a Caddy outside take a config.
+func (c *Caddy) post(config []byte) error {
+	req, err := http.NewRequest(http.MethodPost, "http://"+c.Admin+"/load", bytes.NewReader(config))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Cache-Control", "must-revalidate") // also if nothing has changed
+	res, err := c.Client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("HTTP %d: %s", res.StatusCode, text)
+	}
 	return err
 }
 

@@ -1,4 +1,4 @@
-package integration
+package examples_test
 
 import (
 	"encoding/json"
@@ -13,7 +13,8 @@ import (
 )
 
 func TestTheVersionsAreTold(t *testing.T) {
-	c := newChild(t)
+	c := lab.NewChild(t)
+	c.Binary = build(t) // a test binary does not know what it is made of
 	c.Write(`{}`)
 	c.Start()
 	run := func(args ...string) (code int, stdout, stderr string) {
@@ -67,7 +68,7 @@ func TestTheImagesHealthCheckIsAnswered(t *testing.T) {
 	if url == nil {
 		t.Fatal("the Dockerfile has no health check of the admin API")
 	}
-	s := run(t, "respond ok") // no route of proxyos
+	s := lab.Run(t, "respond ok") // no route of proxyos
 	if status, answer := s.Ask(http.MethodGet, url[1], ""); status != http.StatusOK {
 		t.Errorf("GET %s: %d %s", url[1], status, answer)
 	}
