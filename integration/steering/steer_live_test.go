@@ -33,7 +33,7 @@ func wantsOpen(t *testing.T, sockets []*socket, when string) {
 // open: each change is in force for the next request, and nothing breaks.
 func TestChangesUnderLoadBreakNothing(t *testing.T) {
 	const clients, open = 64, 200
-	changes := lab.Sized(100, 1000, 60)
+	changes := lab.Sized(50, 1000, 60)
 	s, prod, stag := blueGreen(t, "traffic_split 50")
 	echoes(t, prod)
 	echoes(t, stag)

@@ -59,7 +59,7 @@ func (d *drainedRequests) watch(t testing.TB, all []*backend) {
 // command was acknowledged, and the share of the groups stays exact.
 func TestDrainingUnderLoadBreaksNothing(t *testing.T) {
 	const clients, open, percent = 64, 200, 30
-	drains := lab.Sized(20, 250, 15) // of each upstream
+	drains := lab.Sized(10, 250, 15) // of each upstream
 	s, all := farm(t, fmt.Sprint("traffic_split ", percent))
 	var watched drainedRequests
 	watched.watch(t, all)
@@ -370,7 +370,7 @@ func TestAcknowledgedChangesOfUpstreamsSurviveAKill(t *testing.T) {
 	c := newChild(t)
 	c.Write(adapt(t, farmOf(c.Server, all, "traffic_split 50")))
 	c.Start()
-	for i := range lab.Sized(50, 50, 10) {
+	for i := range lab.Sized(20, 50, 10) {
 		b, change, want := all[i%4], `{"weight": 7}`, func(weight int, drained bool) bool { return weight == 7 }
 		switch i % 3 {
 		case 1:
