@@ -18,7 +18,7 @@ import (
 // for staging, and whatever the policy is.
 func TestBackupsServeWhileNobodyElseDoes(t *testing.T) {
 	for _, policy := range []string{"", "random", "weighted_round_robin 1 1"} {
-		for _, form := range []string{"Caddyfile", "JSON"} {
+		for _, form := range []string{"Caddyfile", "JSON"}[:lab.Sized(1, 2, 2)] {
 			t.Run(policy+" "+form, func(t *testing.T) {
 				first, second, spare := plain(t, "first", ""), plain(t, "second", ""), plain(t, "spare", "")
 				green, greenSpare := plain(t, "green", ""), plain(t, "green spare", "")
@@ -82,7 +82,7 @@ func TestBackupsServeWhileNobodyElseDoes(t *testing.T) {
 // An upstream that comes back gets its turns by and by; the group's share never changes.
 func TestSlowStart(t *testing.T) {
 	const percent = 40
-	slowStart := time.Duration(lab.Sized(4, 30, 20)) * time.Second // where each request takes long, it is a part of it
+	slowStart := time.Duration(lab.Sized(3, 30, 20)) * time.Second // where each request takes long, it is a part of it
 	s := newServer(t)
 	var all []*backend
 	for _, name := range []string{"p1", "p2", "p3", "p4", "s1"} {
@@ -132,9 +132,9 @@ func TestAnUpstreamThatFailsTooOftenIsEjected(t *testing.T) {
 			s.MustLoad(quiet + s.Site(fmt.Sprintf("proxyos %s {\nname app\neject 5xx 40%%\n}", strings.Join(addresses, " "))))
 			began := time.Now()
 			var sent, failed atomic.Int64
-			errorRate := func(seconds float64) float64 {
+			errorRate := func(seconds int) float64 {
 				n, f := sent.Load(), failed.Load()
-				time.Sleep(time.Duration(seconds * float64(time.Second)))
+				time.Sleep(time.Duration(seconds) * time.Second)
 				return float64(failed.Load()-f) / float64(max(sent.Load()-n, 1))
 			}
 			stop := make(chan struct{})
@@ -177,7 +177,7 @@ func TestAnUpstreamThatFailsTooOftenIsEjected(t *testing.T) {
 				}
 				return
 			}
-			if rate := errorRate(3); rate < 0.4 || health() != "up" {
+			if rate := errorRate(lab.Sized(1, 3, 3)); rate < 0.4 || health() != "up" {
 				t.Errorf("%.2f %% of the requests fail, and the first is %s", 100*rate, health())
 			}
 		})
@@ -204,10 +204,9 @@ func TestARetryStormIsPrevented(t *testing.T) {
 			}
 			s.MustLoad(quiet + s.Site(fmt.Sprintf("proxyos %s {\nname app\n%s\n}", strings.Join(addresses, " "), test.budget)))
 			const rate = 500
-			seconds := lab.Sized(1, 3, 1)
 			began := time.Now()
 			var clients sync.WaitGroup
-			requests := rate * seconds
+			requests := lab.Sized(rate/2, 3*rate, rate)
 			for i := range requests {
 				time.Sleep(time.Until(began.Add(time.Duration(i) * time.Second / rate)))
 				clients.Go(func() {

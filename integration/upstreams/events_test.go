@@ -87,17 +87,18 @@ type toldSite struct {
 	directives, fields string // more of the route, in a Caddyfile and in JSON
 }
 
-// toldBothWays runs a test with configs in Caddyfiles and in JSON.
+// toldBothWays runs a test with configs in Caddyfiles and, in the long tests, in JSON: most of them
+// wait for what is looked at each second.
 func toldBothWays(t *testing.T, test func(*toldSite)) {
 	t.Helper()
-	for name, inJSON := range map[string]bool{"Caddyfile": false, "JSON": true} {
-		t.Run(name, func(t *testing.T) {
+	for _, form := range []string{"Caddyfile", "JSON"}[:lab.Sized(1, 2, 2)] {
+		t.Run(form, func(t *testing.T) {
 			remembered.Lock()
 			clear(remembered.events)
 			remembered.block = make(chan struct{})
 			remembered.Unlock()
 			test(&toldSite{
-				Server: newServer(t), t: t, inJSON: inJSON,
+				Server: newServer(t), t: t, inJSON: form == "JSON",
 				one: proxytest.Plain(t, "one", ""), two: proxytest.Plain(t, "two", ""), staged: proxytest.Plain(t, "staged", ""),
 			})
 		})

@@ -57,9 +57,30 @@ func loadQuietly(c *proxytest.Caddy, handler string) {
 	c.MustLoad("{\nlog {\nlevel ERROR\n}\n}\n" + c.Site(handler))
 }
 
+// eachWay is a test of each way, beside each other in one Caddy, with upstreams of its own.
+type eachWay struct {
+	lines     string // of the block
+	upstreams func(*testing.T) []*paced
+	test      func(t *testing.T, client *http.Client, url string, upstreams []*paced)
+}
+
+func (e eachWay) run(t *testing.T) {
+	t.Helper()
+	c := proxytest.NewCaddy(t)
+	var site strings.Builder
+	tests := make(map[string]func(*testing.T))
+	for i, way := range leastLatencyWays {
+		upstreams := e.upstreams(t)
+		fmt.Fprintf(&site, "handle /%d {\n"+way.block+"\n}\n", i, addressesOf(upstreams), e.lines)
+		tests[way.name] = func(t *testing.T) { e.test(t, c.Client, fmt.Sprint(c.URL, "/", i), upstreams) }
+	}
+	loadQuietly(c, site.String())
+	proxytest.Together(t, tests)
+}
+
 // load has clients send requests, each one after the other, and returns how long they took, the
 // shortest first. A status of 500 or above is no error.
-func load(t testing.TB, c *proxytest.Caddy, clients, requests int) []time.Duration {
+func load(t testing.TB, client *http.Client, url string, clients, requests int) []time.Duration {
 	t.Helper()
 	var all sync.WaitGroup
 	var sent atomic.Int64
@@ -68,7 +89,7 @@ func load(t testing.TB, c *proxytest.Caddy, clients, requests int) []time.Durati
 		all.Go(func() {
 			for i := sent.Add(1); i <= int64(requests); i = sent.Add(1) {
 				began := time.Now()
-				res, err := c.Client.Get(c.URL)
+				res, err := client.Get(url)
 				if err != nil {
 					t.Error(err)
 					return
@@ -86,33 +107,49 @@ func load(t testing.TB, c *proxytest.Caddy, clients, requests int) []time.Durati
 
 func p99(took []time.Duration) time.Duration { return took[len(took)*99/100] }
 
-// tail returns the 99th percentile of requests to four upstreams of which one is ten times slower.
-func tail(t testing.TB, block, policy string, fast time.Duration, clients, requests int) time.Duration {
+// tailCase is requests to four upstreams of which one is ten times slower.
+type tailCase struct {
+	block, policy string
+	requests      int
+}
+
+// tails returns the 99th percentile of the requests of each case. All are sent at the same time.
+func tails(t testing.TB, fast time.Duration, clients int, cases ...tailCase) []time.Duration {
 	t.Helper()
-	var upstreams []*paced
-	for _, takes := range []time.Duration{fast, fast, fast, 10 * fast} {
-		upstreams = append(upstreams, newPaced(t, takes))
-	}
 	c := proxytest.NewCaddy(t)
-	loadQuietly(c, fmt.Sprintf(block, addressesOf(upstreams), policy))
-	return p99(load(t, c, clients, requests))
+	var site strings.Builder
+	for i, one := range cases {
+		var upstreams []*paced
+		for _, takes := range []time.Duration{fast, fast, fast, 10 * fast} {
+			upstreams = append(upstreams, newPaced(t, takes))
+		}
+		fmt.Fprintf(&site, "handle /%d {\n"+one.block+"\n}\n", i, addressesOf(upstreams), one.policy)
+	}
+	loadQuietly(c, site.String())
+	p99s := make([]time.Duration, len(cases))
+	var all sync.WaitGroup
+	for i, one := range cases {
+		all.Go(func() { p99s[i] = p99(load(t, c.Client, fmt.Sprint(c.URL, "/", i), clients, one.requests)) })
+	}
+	all.Wait()
+	return p99s
 }
 
 func TestLeastLatencyShortensTheTail(t *testing.T) {
-	p99s := make(map[string]time.Duration)
-	measure := func(name, block, policy string, requests int) {
-		t.Run(name, func(t *testing.T) { p99s[name] = tail(t, block, policy, 40*time.Millisecond, 8, requests) })
+	cases := []tailCase{
+		{leastLatencyWays[0].block, "", 250}, // which takes as long as the others
+		{leastLatencyWays[0].block, "lb_policy least_conn", 600},
 	}
-	measure("turns", leastLatencyWays[0].block, "", 250) // which takes as long as the others
-	measure("least_conn", leastLatencyWays[0].block, "lb_policy least_conn", 600)
 	for _, way := range leastLatencyWays {
-		name := "least_latency in " + way.name
-		measure(name, way.block, "lb_policy least_latency", 800)
-		if p99s[name] > p99s["turns"]/2 || p99s[name] > p99s["least_conn"]/2 {
-			t.Errorf("p99 are %v, want that of %s to be at most half of that of turns, and of least_conn", p99s, name)
+		cases = append(cases, tailCase{way.block, "lb_policy least_latency", 800})
+	}
+	p99s := tails(t, 40*time.Millisecond, 8, cases...)
+	for i, way := range leastLatencyWays {
+		if got := p99s[2+i]; got > p99s[0]/2 || got > p99s[1]/2 {
+			t.Errorf("with least_latency in %s, p99 is %v, want at most half of that of turns, %v, and of least_conn, %v", way.name, got, p99s[0], p99s[1])
 		}
 	}
-	t.Log("p99:", p99s)
+	t.Log("p99 of turns, least_conn and least_latency:", p99s)
 }
 
 // The figures of docs/performance.md: the 99th percentile beside that of turns.
@@ -128,46 +165,49 @@ func BenchmarkTail(b *testing.B) {
 			{"least_latency in reverse_proxy", leastLatencyWays[2].block, "lb_policy least_latency"},
 		} {
 			b.Run(fmt.Sprintf("clients=%d/%v and %v/%s", load.clients, load.fast, 10*load.fast, one.name), func(b *testing.B) {
-				p99 := tail(b, one.block, one.policy, load.fast, load.clients, b.N)
-				b.ReportMetric(float64(p99)/float64(time.Millisecond), "p99-ms")
+				p99s := tails(b, load.fast, load.clients, tailCase{one.block, one.policy, b.N})
+				b.ReportMetric(float64(p99s[0])/float64(time.Millisecond), "p99-ms")
 			})
 		}
 	}
 }
 
 func TestFailingFastAttractsNoTraffic(t *testing.T) {
-	for _, way := range leastLatencyWays {
-		t.Run(way.name, func(t *testing.T) {
+	eachWay{
+		lines: "lb_policy least_latency",
+		upstreams: func(t *testing.T) []*paced {
 			upstreams := []*paced{newPaced(t, 10*time.Millisecond), newPaced(t, 0), newPaced(t, 10*time.Millisecond), newPaced(t, 10*time.Millisecond)}
 			upstreams[1].status.Store(http.StatusServiceUnavailable)
-			c := proxytest.NewCaddy(t)
-			loadQuietly(c, fmt.Sprintf(way.block, addressesOf(upstreams), "lb_policy least_latency"))
-			load(t, c, 16, 1500)
+			return upstreams
+		},
+		test: func(t *testing.T, client *http.Client, url string, upstreams []*paced) {
+			load(t, client, url, 16, 1500)
 			if n := upstreams[1].Requests.Load(); n == 0 || n > 75 {
 				t.Errorf("the one that answers with 503 at once had %d of 1500 requests, want some, and at most 5 %%", n)
 			}
-		})
-	}
+		},
+	}.run(t)
 }
 
 func TestARecoveredUpstreamGetsItsShareBack(t *testing.T) {
-	for _, way := range leastLatencyWays {
-		t.Run(way.name, func(t *testing.T) {
-			upstreams := []*paced{newPaced(t, 5*time.Millisecond), newPaced(t, 5*time.Millisecond), newPaced(t, 5*time.Millisecond), newPaced(t, 150*time.Millisecond)}
-			c := proxytest.NewCaddy(t)
-			loadQuietly(c, fmt.Sprintf(way.block, addressesOf(upstreams), "lb_policy least_latency {\ndecay 200ms\n}"))
-			load(t, c, 8, 400)
+	eachWay{
+		lines: "lb_policy least_latency {\ndecay 200ms\n}",
+		upstreams: func(t *testing.T) []*paced {
+			return []*paced{newPaced(t, 5*time.Millisecond), newPaced(t, 5*time.Millisecond), newPaced(t, 5*time.Millisecond), newPaced(t, 150*time.Millisecond)}
+		},
+		test: func(t *testing.T, client *http.Client, url string, upstreams []*paced) {
+			load(t, client, url, 8, 400)
 			if n := upstreams[3].Requests.Load(); n > 40 {
 				t.Errorf("while it was slow, it had %d of 400 requests, want at most 10 %%", n)
 			}
 			upstreams[3].takes.Store(int64(5 * time.Millisecond))
 			proxytest.Eventually(t, "it has a sixth of the requests", func() bool {
 				before := upstreams[3].Requests.Load()
-				load(t, c, 8, 300)
+				load(t, client, url, 8, 300)
 				return upstreams[3].Requests.Load()-before > 50
 			})
-		})
-	}
+		},
+	}.run(t)
 }
 
 func TestLeastLatencyLeavesOutWhatIsDown(t *testing.T) {
@@ -204,24 +244,25 @@ func (s *slowly) Read(p []byte) (int, error) {
 }
 
 func TestAClientsSlowBodyDoesNotMakeAnUpstreamSlow(t *testing.T) {
-	for _, way := range leastLatencyWays {
-		t.Run(way.name, func(t *testing.T) {
-			upstreams := []*paced{newPaced(t, 0), newPaced(t, 500*time.Millisecond)}
-			c := proxytest.NewCaddy(t)
-			loadQuietly(c, fmt.Sprintf(way.block, addressesOf(upstreams), "lb_policy least_latency {\ndecay 1h\n}"))
-			load(t, c, 1, 4) // each is tried
+	eachWay{
+		lines: "lb_policy least_latency {\ndecay 1h\n}",
+		upstreams: func(t *testing.T) []*paced {
+			return []*paced{newPaced(t, 0), newPaced(t, 500*time.Millisecond)}
+		},
+		test: func(t *testing.T, client *http.Client, url string, upstreams []*paced) {
+			load(t, client, url, 1, 4) // each is tried
 			before := upstreams[0].Requests.Load()
-			res, err := c.Client.Post(c.URL, "text/plain", &slowly{30})
+			res, err := client.Post(url, "text/plain", &slowly{30})
 			if err != nil {
 				t.Fatal(err)
 			}
 			res.Body.Close()
-			load(t, c, 1, 10)
+			load(t, client, url, 1, 10)
 			if n := upstreams[0].Requests.Load() - before; n != 11 {
 				t.Errorf("the fast one had %d of 11 requests, one of them with a slow body", n)
 			}
-		})
-	}
+		},
+	}.run(t)
 }
 
 func TestLeastLatencyOverAnotherTransport(t *testing.T) {
@@ -242,7 +283,7 @@ func TestLeastLatencyOverAnotherTransport(t *testing.T) {
 			}
 			c := proxytest.NewCaddy(t)
 			loadQuietly(c, fmt.Sprintf(way.block, addresses.String(), "lb_policy least_latency {\ndecay 1h\n}\ntransport fastcgi"))
-			load(t, c, 1, 50)
+			load(t, c.Client, c.URL, 1, 50)
 			if slow, fast := served[1].Load(), served[0].Load(); slow < 1 || slow > 3 || fast < 40 {
 				t.Errorf("the slow one had %d of 50 requests and the fast one %d, want one for the slow one", slow, fast)
 			}
@@ -255,7 +296,7 @@ func TestEachGroupHasItsOwnLeastLatency(t *testing.T) {
 	c := proxytest.NewCaddy(t)
 	const policy = "lb_policy least_latency {\ndecay 1h\n}\n"
 	loadQuietly(c, "proxyos "+slow.Addr+" "+fast.Addr+" {\n"+policy+"staging "+slow.Addr+" "+staged.Addr+" {\n"+policy+"}\ntraffic_split 50\n}")
-	load(t, c, 1, 100)
+	load(t, c.Client, c.URL, 1, 100)
 	if n := slow.Requests.Load(); n > 4 || fast.Requests.Load() < 45 || staged.Requests.Load() < 45 {
 		t.Errorf("of 100 requests, the slow one of both groups had %d, the fast ones %d and %d", n, fast.Requests.Load(), staged.Requests.Load())
 	}
