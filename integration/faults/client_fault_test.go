@@ -227,18 +227,17 @@ func TestNothingThatAClientDoesIsHeldAgainstAnUpstream(t *testing.T) {
 		t.Run(deed.name, func(t *testing.T) {
 			s.slowly(200 * time.Millisecond)
 			var wrong sync.Map
+			var all sync.WaitGroup
 			for _, group := range []string{"production", "staging"} {
-				// as often as would take all upstreams of the group out
-				var all sync.WaitGroup
-				for range 6 {
+				for range 6 { // as often as would take all upstreams of the group out
 					all.Go(func() {
 						if got := deed.commit(t, s.Addr, group); !isOneOf(got, deed.wants) {
 							wrong.Store(got, group)
 						}
 					})
 				}
-				all.Wait()
 			}
+			all.Wait()
 			wrong.Range(func(got, group any) bool {
 				t.Errorf("in %s it gets %q, want one of %q", group, got, deed.wants)
 				return true
@@ -343,7 +342,7 @@ func (s *innocents) shareExactly(t *testing.T, n int) {
 func TestHonestClientsNeverNoticeHostileOnes(t *testing.T) {
 	s := newInnocents(t)
 	s.slowly(0)
-	seconds := lab.Sized(3, 10, 10)
+	seconds := lab.Sized(2, 10, 10)
 	duration, hostile := time.Duration(seconds)*time.Second, 100*seconds
 	var honest, failed, staged atomic.Int64
 	stop := make(chan struct{})
@@ -449,6 +448,7 @@ func TestAClientThatSendsSlowlyTakesNoUpstreamOut(t *testing.T) {
 			})(t, addr, "none")
 		}
 	}
+	const long = 600 * time.Millisecond // twice what they wait
 	for _, c := range []struct {
 		name   string
 		script proxytest.Script
@@ -457,17 +457,24 @@ func TestAClientThatSendsSlowlyTakesNoUpstreamOut(t *testing.T) {
 		want   string
 		health string
 	}{
-		{"an upstream closes, and the rest comes", impatient, "", sends("/", time.Second, "half"), "408", "up"},
-		{"read_timeout ends, and the rest comes", patient, "transport http {\nread_timeout 300ms\n}", sends("/", time.Second, "half"), "408 200", "up"},
+		{"an upstream closes, and the rest comes", impatient, "", sends("/", long, "half"), "408", "up"},
+		{"read_timeout ends, and the rest comes", patient, "transport http {\nread_timeout 300ms\n}", sends("/", long, "half"), "408 200", "up"},
 		{"an upstream crashes on what it has been sent in time", impatient, "", sends("/crash", 0, "half"), "502", "down"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			one, two := proxytest.NewScripted(t, c.script), proxytest.NewScripted(t, c.script)
 			s := run(t, "proxyos "+one.Addr+" "+two.Addr+" {\nname app\n"+c.option+"\n}")
-			for range 4 {
-				if got := c.send(s.Addr); !isOneOf(got, c.want) && c.health == "up" {
-					t.Errorf("the client gets %q, want one of %q", got, c.want)
+			atOnce := lab.Sized(2, 1, 1)
+			for range 4 / atOnce {
+				var all sync.WaitGroup
+				for range atOnce {
+					all.Go(func() {
+						if got := c.send(s.Addr); !isOneOf(got, c.want) && c.health == "up" {
+							t.Errorf("the client gets %q, want one of %q", got, c.want)
+						}
+					})
 				}
+				all.Wait()
 			}
 			for _, u := range s.Route().Groups[0].Upstreams {
 				if u.Health != c.health {

@@ -32,8 +32,8 @@ type fault struct {
 }
 
 const (
-	headerTimeout = "response_header_timeout 300ms"
-	readTimeout   = "read_timeout 300ms"
+	headerTimeout = "response_header_timeout 500ms"
+	readTimeout   = "read_timeout 500ms"
 	maxHeader     = "max_response_header 4KB"
 )
 
@@ -59,7 +59,7 @@ var allFaults = []fault{
 	}, {
 		name: "sends the header too slowly", damage: unanswered, status: http.StatusGatewayTimeout, transport: headerTimeout, slow: true,
 		answer: func(x *proxytest.Exchange) {
-			dribble(x, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad", 110*time.Millisecond)
+			dribble(x, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad", 180*time.Millisecond)
 		},
 	}, {
 		name: "closes its side without an answer", damage: unanswered, status: http.StatusBadGateway,
@@ -103,7 +103,7 @@ var allFaults = []fault{
 		name: "sends the body slowly", damage: harmless, transport: headerTimeout + "\n" + readTimeout, slow: true,
 		answer: func(x *proxytest.Exchange) {
 			x.Send("HTTP/1.1 200 OK\r\nContent-Length: 400\r\nConnection: close\r\n\r\n")
-			dribble(x, strings.Repeat("slow", 100), 80*time.Millisecond)
+			dribble(x, strings.Repeat("slow", 100), 140*time.Millisecond)
 		},
 	},
 }

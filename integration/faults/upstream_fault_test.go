@@ -302,50 +302,56 @@ func TestAnOfferOfHTTP2IsServedAsUsual(t *testing.T) {
 // The first request after an upstream has recovered is one that takes long. It must not keep
 // the others away.
 func TestALongTrialKeepsNobodyAway(t *testing.T) {
-	for name, open := range map[string]func(*proxytest.RawConn, string){
-		"long poll": func(conn *proxytest.RawConn, addr string) {
-			conn.Send("GET /long HTTP/1.1\r\nHost: " + addr + "\r\nX-Group: staging\r\n\r\n")
-		},
-		"upload": func(conn *proxytest.RawConn, addr string) {
-			conn.Send("POST /long HTTP/1.1\r\nHost: " + addr + "\r\nX-Group: staging\r\nContent-Length: 1000000\r\n\r\nbegin")
-		},
-		"WebSocket": func(conn *proxytest.RawConn, addr string) {
-			conn.Send("GET /long HTTP/1.1\r\nHost: " + addr + "\r\nX-Group: staging\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
-		},
+	s := newServer(t)
+	var routes strings.Builder
+	tests := make(map[string]func(*testing.T))
+	for name, long := range map[string]string{
+		"poll":      "GET /poll HTTP/1.1\r\n\r\n",
+		"upload":    "POST /upload HTTP/1.1\r\nContent-Length: 1000000\r\n\r\nbegin",
+		"WebSocket": "GET /WebSocket HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
 	} {
-		t.Run(name, func(t *testing.T) {
-			s, _, stag := blueGreen(t, "staging_when header X-Group staging", "fail_duration 300ms")
-			arrived := make(chan struct{}, 1)
-			stag.Answer(func(w http.ResponseWriter, r *http.Request) {
-				if r.URL.Path == "/long" {
-					arrived <- struct{}{}
-					<-r.Context().Done()
-					return
+		prod, stag := plain(t, "production", ""), plain(t, "staging", "")
+		arrived := make(chan struct{}, 1)
+		stag.Answer(func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("X-Long") != "" {
+				arrived <- struct{}{}
+				<-r.Context().Done()
+				return
+			}
+			_, _ = io.WriteString(w, stag.Name)
+		})
+		fmt.Fprintf(&routes, "handle /%s {\nproxyos %s {\nname %s\nstaging %s\nstaging_when header X-Group staging\nfail_duration 300ms\n}\n}\n", name, prod.Addr, name, stag.Addr)
+		tests[name] = func(t *testing.T) {
+			s := &server{Caddy: s.Caddy, T: t}
+			visit := func() string {
+				got := s.Do(s.Request("GET", "/"+name, nil, "X-Group", "staging"))
+				if got.StatusCode != http.StatusOK {
+					t.Fatal(got.Status)
 				}
-				_, _ = io.WriteString(w, stag.Name)
-			})
-			staged := withHeader("X-Group", "staging")
+				return got.Body
+			}
+			health := func() string { return s.Named(name).Groups[staging].Upstreams[0].Health }
 			stag.Stop()
-			if group, _ := staged.Visit(t, s); group != "production" {
+			if group := visit(); group != "production" {
 				t.Fatalf("a request for a dead staging goes to %q", group)
 			}
 			stag.Start()
-			eventually(t, "staging is on trial", func() bool { return s.Healths()[1] == "on trial" })
-			open(proxytest.Dial(t, s.Addr), s.Addr)
+			eventually(t, "staging is on trial", func() bool { return health() == "on trial" })
+			conn := proxytest.Dial(t, s.Addr)
+			conn.Send(strings.Replace(long, "\r\n", "\r\nHost: "+s.Addr+"\r\nX-Group: staging\r\nX-Long: 1\r\n", 1))
 			<-arrived
 			began := time.Now()
-			eventually(t, "another request gets through", func() bool {
-				group, _ := staged.Visit(t, s)
-				return group == "staging"
-			})
+			eventually(t, "another request gets through", func() bool { return visit() == "staging" })
 			if took := time.Since(began); took > 1300*time.Millisecond {
 				t.Errorf("that took %s", took)
 			}
-			if got := s.Healths()[1]; got != "up" {
+			if got := health(); got != "up" {
 				t.Errorf("then staging is %s", got)
 			}
-		})
+		}
 	}
+	s.MustLoad(quiet + s.Site(routes.String()))
+	proxytest.Together(t, tests)
 }
 
 func TestAnActiveCheckIsAFactAndAMarkIsAGuess(t *testing.T) {
