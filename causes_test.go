@@ -236,7 +236,11 @@ func TestEveryCauseIsFound(t *testing.T) {
 	for _, c := range labCases(t) {
 		t.Run(c.name, func(t *testing.T) {
 			written := c.start(t)
-			report := probeOnce(t, written)
+			timeout := probeTimeout
+			if c.cause == diagnose.ConnectTimeout || c.cause == diagnose.Timeout {
+				timeout /= 4 // it is waited for in full
+			}
+			report := probeOnce(t, written, timeout)
 			if report.Works != c.works || report.Cause != c.cause {
 				t.Errorf("the probe says works=%v cause=%q, want %v %q: %s", report.Works, report.Cause, c.works, c.cause, report.Verdict)
 			}
@@ -276,15 +280,18 @@ func TestEveryCauseIsFound(t *testing.T) {
 	}
 }
 
+// probeTimeout is long enough for whatever answers at all.
+const probeTimeout = 2 * time.Second
+
 // probeOnce probes an address, and checks that what it prints fits into 80 columns.
-func probeOnce(t *testing.T, written string) probeReport {
+func probeOnce(t *testing.T, written string, timeout time.Duration) probeReport {
 	t.Helper()
 	backends, err := resolve([]Upstream{{Address: written}}, nil, defaultOptions())
 	if err != nil {
 		t.Fatal(err)
 	}
 	var output bytes.Buffer
-	report := probeBackend(context.Background(), backends[0], &probe.Prober{Timeout: 2 * time.Second}, &output)
+	report := probeBackend(context.Background(), backends[0], &probe.Prober{Timeout: timeout}, &output)
 	for line := range strings.Lines(output.String()) {
 		if width := len([]rune(strings.TrimRight(line, "\n"))); width > lineWidth && !strings.Contains(line, "tls_pin") {
 			t.Errorf("%d columns: %s", width, line)

@@ -1,6 +1,8 @@
 package proxyos
 
 import (
+	"flag"
+	"os"
 	"strings"
 	"testing"
 
@@ -11,6 +13,28 @@ import (
 
 // trustedCA is in the system's trust store for the time of the tests.
 var trustedCA = proxytest.TrustedAuthority()
+
+// The tests that run beside each other wait most of the time: more of them than there are cores.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	isGiven := false
+	flag.Visit(func(f *flag.Flag) { isGiven = isGiven || f.Name == "test.parallel" })
+	if !isGiven {
+		if err := flag.Set("test.parallel", "4"); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// sized returns how often, or with how much, an expensive test does what it does: usually, and in the
+// long tests.
+func sized(usually, long int) int {
+	if os.Getenv("PROXYOS_LONG") == "1" {
+		return long
+	}
+	return usually
+}
 
 // labCaddy is a Caddy that serves one site.
 type labCaddy struct{ *proxytest.Caddy }

@@ -14,6 +14,7 @@ import (
 
 func TestProbeOfHangingServerEndsInTime(t *testing.T) {
 	const timeout = 500 * time.Millisecond
+	tests := make(map[string]func(*testing.T))
 	for name, hang := range map[string]func(t *testing.T) string{
 		"accepts and says nothing": func(t *testing.T) string {
 			return proxytest.NewRawServer(t, proxytest.Hang).Addr
@@ -42,7 +43,7 @@ func TestProbeOfHangingServerEndsInTime(t *testing.T) {
 		},
 		"swallows connection attempts": func(t *testing.T) string { return proxytest.BlackHole(t) },
 	} {
-		t.Run(name, func(t *testing.T) {
+		tests[name] = func(t *testing.T) {
 			address := hang(t)
 			start := time.Now()
 			output, err := runCommand(probeCommand(), "--timeout", timeout.String(), address)
@@ -53,8 +54,9 @@ func TestProbeOfHangingServerEndsInTime(t *testing.T) {
 				t.Error("exit code 0")
 			}
 			checkWidth(t, output)
-		})
+		}
 	}
+	proxytest.Together(t, tests)
 }
 
 func TestProbeJSONAndExitCode(t *testing.T) {
@@ -95,7 +97,7 @@ func TestProbeJSONAndExitCode(t *testing.T) {
 func TestProbeOfSocketAndEnvironment(t *testing.T) {
 	listener := proxytest.ListenUnix(t)
 	proxytest.Serve(t, listener, nil)
-	if report := probeOnce(t, "unix/"+listener.Addr().String()); !report.Works {
+	if report := probeOnce(t, "unix/"+listener.Addr().String(), probeTimeout); !report.Works {
 		t.Errorf("%+v", report)
 	}
 
@@ -103,7 +105,7 @@ func TestProbeOfSocketAndEnvironment(t *testing.T) {
 	proxytest.Serve(t, listener, nil)
 	host, port, _ := net.SplitHostPort(listener.Addr().String())
 	t.Setenv("LAB_HOST", host)
-	if report := probeOnce(t, "{env.LAB_HOST}:"+port); !report.Works {
+	if report := probeOnce(t, "{env.LAB_HOST}:"+port, probeTimeout); !report.Works {
 		t.Errorf("%+v", report)
 	}
 }

@@ -3,7 +3,7 @@
 package proxyos
 
 // histories is how many random histories are tried.
-const histories = 500
+var histories = sized(200, 500)
 
 // releaseHistories is how many of a release.
 const releaseHistories = 10

@@ -27,6 +27,7 @@ type ending struct {
 	options   string                    // of the route
 	site      string                    // the route's directive in it is %s; empty: only that
 	commit    func(*testing.T, *counting)
+	waits     bool           // it takes long: usually, each way is tried in one of the groups
 	ends      uint64         // how many requests the route has had afterwards; 0: one
 	want      release.Counts // of the group
 }
@@ -121,7 +122,7 @@ func TestHowARequestEndsSaysHowItCounts(t *testing.T) {
 			if got := conn.ReadAnswer("POST"); got.StatusCode != 408 {
 				t.Errorf("got %d", got.StatusCode)
 			}
-		}, want: none},
+		}, waits: true, want: none},
 		{name: "a body over another transport cannot be read", upstreams: upstreams{fastCGI}, options: "transport fastcgi",
 			commit: asks("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 0), want: none},
 		{name: "a body", upstreams: upstreams{good}, commit: asks(post("hello"), 200), want: fine},
@@ -185,6 +186,9 @@ func (e ending) counts(t *testing.T) {
 	c := &counting{labCaddy: labCaddy{proxytest.NewCaddy(t)}}
 	for _, c.group = range []string{"production", "staging"} {
 		for _, way := range []string{"on", "off"} {
+			if e.waits && (c.group == "production") != (way == "on") && sized(0, 1) == 0 {
+				continue
+			}
 			t.Run(c.group+"/fast_path "+way, func(t *testing.T) {
 				c.begin(t, e, "fast_path "+way)
 				e.commit(t, c)
