@@ -15,6 +15,7 @@ import (
 
 	"github.com/quic-go/quic-go/http3"
 
+	"github.com/proxyos/caddy-proxyos/integration/lab"
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
@@ -54,7 +55,8 @@ func TestClientsThatLeaveGetNobodyElsesAnswer(t *testing.T) {
 }
 
 func clientsThatLeave(t *testing.T, fastPath string) {
-	const clients, howLong = 12, 3 * time.Second
+	const clients = 12
+	howLong := time.Duration(lab.Sized(1500, 3000, 3000)) * time.Millisecond
 	plain, secure := plain(t, "plain", ""), untrusted(t, "secure", "")
 	plain.Answer(marking)
 	secure.Answer(marking)

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 // samePair is one request to one configuration, and what its upstreams answer.
@@ -111,17 +113,16 @@ func checkAll(t *testing.T, configs []*sameConfig, pairs func(i int) (pairs []*s
 	t.Helper()
 	s, runs := newSameRuns(t, configs...)
 	turns := make(chan bool, 3)
-	t.Run("pairs", func(t *testing.T) {
-		for i, run := range runs {
-			t.Run(fmt.Sprint(i), func(t *testing.T) {
-				t.Parallel()
-				turns <- true
-				defer func() { <-turns }()
-				all, again := pairs(i)
-				run.check(t, s, all, again)
-			})
+	tests := make(map[string]func(*testing.T))
+	for i, run := range runs {
+		tests[fmt.Sprint("pairs/", i)] = func(t *testing.T) {
+			turns <- true
+			defer func() { <-turns }()
+			all, again := pairs(i)
+			run.check(t, s, all, again)
 		}
-	})
+	}
+	proxytest.Together(t, tests)
 	checkMetrics(t, s, runs)
 }
 
