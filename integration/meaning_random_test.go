@@ -26,7 +26,7 @@ const routesPerConfig = 100
 // chosen. The environment variable PROXYOS_RANDOM_ROUTES says how many; 5000 take a minute or
 // two. PROXYOS_RANDOM_SEED repeats a run.
 func TestRandomRoutesSpeakToEachUpstreamAsWritten(t *testing.T) {
-	routes := int(fromEnvironment(t, "PROXYOS_RANDOM_ROUTES", int64(lab.Sized(200, 500, 60))))
+	routes := int(fromEnvironment(t, "PROXYOS_RANDOM_ROUTES", int64(lab.Sized(100, 500, 60))))
 	seed := uint64(fromEnvironment(t, "PROXYOS_RANDOM_SEED", time.Now().UnixNano()))
 	t.Logf("PROXYOS_RANDOM_SEED=%d repeats this run", seed)
 	lab := newLaboratory(t)

@@ -18,7 +18,7 @@ func TestOddCommandLinesAreToldWhatToDo(t *testing.T) {
 		"http://unnamed.example {\nproxyos "+prod.Addr+"\n}\n"))
 	c.Start()
 	const notPercent, outside = "is not a percentage; write a number from 0 to 100", "is outside 0 to 100"
-	for _, test := range []struct {
+	for i, test := range []struct {
 		line string
 		code int
 		want string
@@ -75,6 +75,9 @@ func TestOddCommandLinesAreToldWhatToDo(t *testing.T) {
 		{"probe", 2, "probe takes addresses, such as pve:8006"},
 		{"probe --timeout 0 app:1", 2, "write a time longer than 0, such as 5s"},
 	} {
+		if i%lab.Sized(2, 1, 1) != 0 {
+			continue // each starts a process of its own
+		}
 		var args []string
 		for _, field := range strings.Fields(test.line) {
 			args = append(args, strings.TrimSuffix(field, "|"))

@@ -25,15 +25,16 @@ func deadAndAlive(t testing.TB, options string) (directives string, alive *backe
 func TestClientsDoNotNoticeADeadUpstream(t *testing.T) {
 	directives, alive, names := deadAndAlive(t, "")
 	s := lab.RunQuietly(t, directives)
+	requests := lab.Sized(2500, 10_000, 10_000)
 	started := time.Now()
-	if failed := s.Crowd(32, 10_000, func() *http.Request { return s.Request("GET", "/", nil) }); failed > 0 {
-		t.Errorf("%d of 10,000 GET requests failed", failed)
+	if failed := s.Crowd(32, requests, func() *http.Request { return s.Request("GET", "/", nil) }); failed > 0 {
+		t.Errorf("%d of %d GET requests failed", failed, requests)
 	}
-	if failed := s.Crowd(32, 10_000, func() *http.Request { return s.Request("POST", "/", strings.NewReader("hello")) }); failed > 0 {
-		t.Errorf("%d of 10,000 POST requests failed", failed)
+	if failed := s.Crowd(32, requests, func() *http.Request { return s.Request("POST", "/", strings.NewReader("hello")) }); failed > 0 {
+		t.Errorf("%d of %d POST requests failed", failed, requests)
 	}
-	if got := alive.Requests.Load(); got != 20_000 {
-		t.Errorf("the upstream that is alive has had %d requests, want 20,000", got)
+	if got := alive.Requests.Load(); got != int64(2*requests) {
+		t.Errorf("the upstream that is alive has had %d requests, want %d", got, 2*requests)
 	}
 	periods := 1 + int(time.Since(started)/(10*time.Second))
 	tries := names.Asked("dead.test")

@@ -123,7 +123,7 @@ func TestServerSentEventsArriveAsTheyAreSent(t *testing.T) {
 // In the long tests it is a gibibyte. Even the least is twice the memory that is allowed.
 func TestLargeBodiesGoUpAndDownInBoundedMemory(t *testing.T) {
 	const bound = 64 << 20
-	size := int64(lab.Sized(1<<28, 1<<30, 1<<27))
+	size := int64(lab.Sized(1<<27, 1<<30, 1<<27))
 	for _, kind := range lab.AllKinds(t) {
 		t.Run(kind.Name, func(t *testing.T) {
 			kind.Backend.Answer(func(w http.ResponseWriter, r *http.Request) {
