@@ -86,7 +86,7 @@ func TestProbeOfHostileServers(t *testing.T) {
 	for name, answer := range hostileServers() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			probeHostile(t, proxytest.NewRawServer(t, answer).Addr)
+			probeHostile(t, hostileTimeout, proxytest.NewRawServer(t, answer).Addr)
 		})
 	}
 }
@@ -98,7 +98,7 @@ func TestProbeOfHostileServersBehindTLS(t *testing.T) {
 			listener := proxytest.Listen(t, "")
 			config := proxytest.Serving(proxytest.SelfSigned(t, listener.Addr().String()))
 			proxytest.ServeRaw(t, listener, func(conn net.Conn) { answer(tls.Server(conn, config)) })
-			probeHostile(t, "https://"+listener.Addr().String())
+			probeHostile(t, hostileTimeout, "https://"+listener.Addr().String())
 		})
 	}
 }
@@ -130,7 +130,7 @@ func TestProbeOfHostileCertificates(t *testing.T) {
 				})
 				listener := proxytest.Listen(t, "")
 				proxytest.Serve(t, listener, proxytest.Serving(cert))
-				output := probeHostile(t, "https://"+listener.Addr().String())
+				output := probeHostile(t, probeTimeout, "https://"+listener.Addr().String())
 				if !strings.Contains(output, c.prints) {
 					t.Errorf("%q is missing in\n%s", c.prints, output)
 				}
@@ -180,17 +180,19 @@ func TestProbeOfAChainThatIsHardToVerify(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cert := tls.Certificate{Certificate: append([][]byte{served.leaf}, chain...), PrivateKey: key}
 			proxytest.Serve(t, served.listener, proxytest.Serving(cert))
-			probeHostile(t, "https://"+served.listener.Addr().String())
+			probeHostile(t, hostileTimeout, "https://"+served.listener.Addr().String())
 		})
 	}
 }
 
+// hostileTimeout is short, since many hostile servers never end.
+const hostileTimeout = 400 * time.Millisecond
+
 // probeHostile probes a hostile server, for people and for scripts. It checks that the probe ends
 // in time, and prints at most a few pages and nothing that a terminal would obey. It returns what
 // was printed for people.
-func probeHostile(t *testing.T, address string) (output string) {
+func probeHostile(t *testing.T, timeout time.Duration, address string) (output string) {
 	t.Helper()
-	const timeout = 400 * time.Millisecond
 	for _, format := range []string{"--json=false", "--json"} {
 		start := time.Now()
 		printed, _ := runCommand(probeCommand(), "--timeout", timeout.String(), format, address)

@@ -12,11 +12,9 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/proxyos/caddy-proxyos/integration/lab"
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
-
-// faultClients is how many clients there are at once.
-const faultClients = 32
 
 // place is where in a route there are upstreams with a fault.
 type place struct {
@@ -82,7 +80,7 @@ func TestWhatClientsSeeOfAFault(t *testing.T) {
 				for _, site := range f.run(t) {
 					tests[site.place.name] = func(t *testing.T) { site.seesAsDocumented(t, method) }
 				}
-				if f.slow {
+				if f.slow && lab.Sized(1, 0, 0) == 1 {
 					proxytest.Together(t, tests)
 					return
 				}
@@ -109,11 +107,11 @@ type faultySite struct {
 func (s faultySite) seesAsDocumented(t *testing.T, method string) {
 	s.server = &server{Caddy: s.Caddy, T: t}
 	f, p := s.fault, s.place
-	requests := 96 // in whole rounds of the turns and of the split, for exact shares
+	clients, requests := 32, 96 // in whole rounds of the turns and of the split, for exact shares
 	if f.slow {
-		requests = 48
+		clients, requests = lab.Sized(16, 32, 32), lab.Sized(24, 48, 48)
 	}
-	seen := seenByCrowd(s, method, requests)
+	seen := seenByCrowd(s, method, clients, requests)
 	turns, failed := p.turns*requests/24, seen[strconv.Itoa(f.status)]
 	switch {
 	case f.damage == harmless:
@@ -129,10 +127,10 @@ func (s faultySite) seesAsDocumented(t *testing.T, method string) {
 	case f.damage == undelivered, method == http.MethodGet:
 		// sent again elsewhere; where staging has nobody, to production
 		wantsSeen(t, seen, strconv.Itoa(f.status), 0)
-	case failed == 0, failed > p.bad*faultClients:
+	case failed == 0, failed > p.bad*clients:
 		// the first failure marks the upstream down, so that only what is under way
 		// there already can follow: at most one request of each client
-		t.Errorf("%d requests are answered with %d, want some, and at most %d", failed, f.status, p.bad*faultClients)
+		t.Errorf("%d requests are answered with %d, want some, and at most %d", failed, f.status, p.bad*clients)
 	}
 	if p.others > 0 {
 		// the split is unmoved: production's troubles never spill into staging
@@ -142,7 +140,7 @@ func (s faultySite) seesAsDocumented(t *testing.T, method string) {
 		t.Errorf("%d requests ended in another way: %v", requests-total, seen)
 	}
 	eventually(t, "no request counts as under way", func() bool { return inFlight(s.Named(s.route)) == 0 })
-	wantsAttempts(t, s.Named(s.route), f, p, s.bad, turns)
+	wantsAttempts(t, s.Named(s.route), f, p, s.bad, clients, turns)
 }
 
 // run runs a route for each place, of upstreams that have the fault and others that are sound.
@@ -167,14 +165,14 @@ func (f fault) run(t *testing.T) (sites []faultySite) {
 }
 
 // seenByCrowd sends requests from many clients at once, and counts what they see.
-func seenByCrowd(s faultySite, method string, requests int) map[string]int {
+func seenByCrowd(s faultySite, method string, clients, requests int) map[string]int {
 	var left atomic.Int64
 	left.Store(int64(requests))
 	var mu sync.Mutex
 	seen := make(map[string]int)
-	var clients sync.WaitGroup
-	for range faultClients {
-		clients.Go(func() {
+	var crowd sync.WaitGroup
+	for range clients {
+		crowd.Go(func() {
 			for left.Add(-1) >= 0 {
 				sight := sight(s.server, s.Request(method, s.path, nil))
 				mu.Lock()
@@ -183,7 +181,7 @@ func seenByCrowd(s faultySite, method string, requests int) map[string]int {
 			}
 		})
 	}
-	clients.Wait()
+	crowd.Wait()
 	return seen
 }
 
@@ -216,7 +214,7 @@ func wantsSeen(t *testing.T, seen map[string]int, sight string, want int) {
 
 // wantsAttempts checks how often the upstreams with the fault were asked, and that they are
 // marked down if the requests failed.
-func wantsAttempts(t *testing.T, r route, f fault, p place, bad []string, turns int) {
+func wantsAttempts(t *testing.T, r route, f fault, p place, bad []string, clients, turns int) {
 	t.Helper()
 	failing := f.damage == undelivered || f.damage == unanswered
 	var attempts, errors uint64
@@ -229,8 +227,8 @@ func wantsAttempts(t *testing.T, r route, f fault, p place, bad []string, turns 
 					wantHealth = "down"
 				}
 				// a retry never goes back to it, and nothing goes there once it is marked down
-				if failing && !p.isAlone && u.Requests > faultClients {
-					t.Errorf("%s was asked %d times by %d clients", u.Address, u.Requests, faultClients)
+				if failing && !p.isAlone && u.Requests > uint64(clients) {
+					t.Errorf("%s was asked %d times by %d clients", u.Address, u.Requests, clients)
 				}
 			} else if u.Errors != 0 {
 				t.Errorf("the sound upstream %s has failed %d times", u.Address, u.Errors)
