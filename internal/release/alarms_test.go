@@ -98,7 +98,7 @@ func TestAlarmsAreRarelyFalse(t *testing.T) {
 	}
 	atMost := only(0)
 	atMost.MaxErrors, atMost.Steps = 0.05, []float64{10, 50}
-	n := runs(t, 2000, 100)
+	n := runs(t, 2000, 50)
 	for i, c := range []struct {
 		name string
 		release

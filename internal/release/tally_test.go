@@ -134,7 +134,7 @@ func TestFailingTogetherIsNotStagingsFault(t *testing.T) {
 			}
 		}
 	}
-	n := runs(t, 40, 6)
+	n := runs(t, 40, 3)
 	alarms, releases := 0, 0
 	for i, o := range outages {
 		was := alarms

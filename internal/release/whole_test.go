@@ -54,7 +54,7 @@ func (w whole) run(t *testing.T, random *rand.Rand) (State, time.Duration) {
 }
 
 func TestAWholeRelease(t *testing.T) {
-	n := runs(t, 30, 4)
+	n := runs(t, 30, 2)
 	for i, c := range []struct {
 		name string
 		whole
