@@ -265,7 +265,7 @@ func TestAClientsSlowBodyDoesNotMakeAnUpstreamSlow(t *testing.T) {
 		test: func(t *testing.T, client *http.Client, url string, upstreams []*paced) {
 			load(t, client, url, 1, 4) // each is tried
 			before := upstreams[0].Requests.Load()
-			res, err := client.Post(url, "text/plain", &slowly{30})
+			res, err := client.Post(url, "text/plain", &slowly{lab.Sized(20, 30, 30)})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -134,7 +134,7 @@ func TestFailingTogetherIsNotStagingsFault(t *testing.T) {
 			}
 		}
 	}
-	n := runs(t, 40, 3)
+	n := runs(t, 40, 6)
 	alarms, releases := 0, 0
 	for i, o := range outages {
 		was := alarms
