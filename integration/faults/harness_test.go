@@ -24,9 +24,7 @@ var (
 	newServer          = lab.NewServer
 	run                = lab.Run
 	bothForms          = lab.BothForms
-	blueGreen          = lab.BlueGreen
 	blueGreenDirective = lab.BlueGreenDirective
-	withHeader         = lab.WithHeader
 	plain              = proxytest.Plain
 	untrusted          = proxytest.Untrusted
 	freeAddr           = proxytest.FreeAddr
