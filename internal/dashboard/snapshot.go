@@ -48,7 +48,7 @@ type Group struct {
 	Requests  uint64     `json:"requests"`          // answered
 	Errors    uint64     `json:"errors"`            // of them with a status of 500 or more
 	InFlight  int64      `json:"in_flight"`         // now
-	Durations []uint64   `json:"durations"`         // how many requests took up to each of Bounds; the last, longer
+	Durations []uint64   `json:"durations"`         // requests by how long they took: up to each of Bounds and above the one before; the last, longer
 	Upstreams []Upstream `json:"upstreams"`
 }
 

@@ -22,6 +22,9 @@ func Escape(text string) string { return escape(text, len(text)*len(`\x00`)) }
 // missing, the last is an ellipsis.
 func Short(text string) string { return escape(text, shortLength) }
 
+// Cut is Short for another number of characters.
+func Cut(text string, most int) string { return escape(text, most) }
+
 // escape is Escape for a result of at most some characters.
 func escape(text string, most int) string {
 	var b strings.Builder

@@ -45,6 +45,9 @@ func TestShortIs200CharactersAtMost(t *testing.T) {
 			t.Errorf("%.20q… of %d bytes: %q", c.text, len(c.text), got)
 		}
 	}
+	if got := Cut("a\x1bbc", 6); got != `a\x1b…` {
+		t.Errorf("cut to 6: %q", got)
+	}
 	long := strings.Repeat("\x1b", 1000)
 	if got := Escape(long); got != strings.Repeat(`\x1b`, 1000) {
 		t.Errorf("Escape cuts %d characters to %d", len(long), len(got))

@@ -1,0 +1,55 @@
+package dashboard
+
+import "encoding/json"
+
+// wholeEvent is the event that has all cells of a view.
+func wholeEvent(v *view) []byte { return event(v.Structure, v.Cells) }
+
+// changedEvent is the event that has the cells which have changed since a view, if the page is still of
+// the same structure. If it is not, it must be loaded again anyway.
+func changedEvent(before, now *view) []byte {
+	if before.Structure != now.Structure {
+		return event(now.Structure, nil)
+	}
+	var changed []cell
+	for i, c := range now.Cells {
+		if before.Cells[i].Value != c.Value {
+			changed = append(changed, c)
+		}
+	}
+	return event(now.Structure, changed)
+}
+
+func event(structure string, cells []cell) []byte {
+	b := append([]byte(nil), "data: "...)
+	b = appendData(b, structure, cells)
+	return append(b, "\n\n"...)
+}
+
+// appendData appends {"structure":"…","cells":{"r0.rate":"12.3"}}, in one line.
+func appendData(b []byte, structure string, cells []cell) []byte {
+	b = append(b, `{"structure":`...)
+	b = appendText(b, structure)
+	b = append(b, `,"cells":{`...)
+	for i, c := range cells {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendText(b, c.Name)
+		b = append(b, ':')
+		b = appendText(b, c.Value)
+	}
+	return append(b, "}}"...)
+}
+
+func appendText(b []byte, text string) []byte {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			quoted, _ := json.Marshal(text) // no string fails
+			return append(b, quoted...)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, text...)
+	return append(b, '"')
+}

@@ -1,0 +1,172 @@
+package dashboard
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+const (
+	interval        = time.Second     // between snapshots
+	snapshotTimeout = 3 * time.Second // less than a page waits before it takes the events to have ended
+	mostViewers     = 1000
+)
+
+// Hub takes a snapshot of its source each second, and tells all who look at a page what has changed.
+// What a page shows is worked out and encoded once, for all who look at it.
+type Hub struct {
+	source  Source
+	history *History
+	taking  sync.Mutex // held while a snapshot is taken, so that they stay in order
+
+	mu        sync.Mutex
+	state     state
+	audiences map[topic]*audience
+	viewers   list.List // of all audiences, the oldest first
+	ended     bool
+}
+
+// audience is who looks at one page.
+type audience struct {
+	charts  chartCache
+	view    *view
+	whole   []byte // the event that has all cells of the view; nil until somebody needs it
+	viewers map[*viewer]struct{}
+}
+
+var errEnded = errors.New("this dashboard has ended; a reload of the config may have replaced it")
+
+// NewHub returns a hub of a source. The history may be one that another hub has filled; nil: a new one.
+func NewHub(source Source, history *History) *Hub {
+	if history == nil {
+		history = NewHistory()
+	}
+	return &Hub{source: source, history: history, audiences: make(map[topic]*audience)}
+}
+
+// Run keeps the hub going until the context ends. All streams of events end with it. A hub runs once.
+func (h *Hub) Run(ctx context.Context) {
+	defer h.end()
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		h.take(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// take takes a snapshot and tells everybody. If that fails, they are told so.
+func (h *Hub) take(ctx context.Context) {
+	h.taking.Lock()
+	defer h.taking.Unlock()
+	limited, cancel := context.WithTimeout(ctx, snapshotTimeout)
+	defer cancel()
+	snapshot, err := h.source.Snapshot(limited)
+	now := time.Now()
+	switch {
+	case ctx.Err() != nil: // nobody waits for it any more
+		return
+	case err == nil && snapshot == nil:
+		err = errors.New("nothing is known of any route")
+	case err == nil:
+		h.history.Add(snapshot, now)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.state.err = err; err == nil {
+		h.state.snapshot, h.state.refs, h.state.at = snapshot, refs(snapshot.Routes), now
+	}
+	h.tell(now)
+}
+
+// tell sends each audience what has changed for it. The lock must be held.
+func (h *Hub) tell(now time.Time) {
+	for topic, a := range h.audiences {
+		before := a.view
+		a.view, a.whole = newView(topic, &h.state, h.history, &a.charts, now), nil
+		event := changedEvent(before, a.view)
+		for v := range a.viewers {
+			if !v.offer(event) {
+				h.drop(v)
+			}
+		}
+	}
+}
+
+// look returns the view of a page as it is now.
+func (h *Hub) look(ctx context.Context, t topic) *view {
+	h.mu.Lock()
+	known := h.state
+	h.mu.Unlock()
+	if known.snapshot == nil && known.err == nil { // it has only begun
+		h.take(ctx)
+		h.mu.Lock()
+		known = h.state
+		h.mu.Unlock()
+	}
+	return newView(t, &known, h.history, new(chartCache), time.Now())
+}
+
+// join has a viewer told of a page from now on, beginning with all of it. It must leave. If there are
+// too many, the one who has looked for longest is let go.
+func (h *Hub) join(t topic, cancel context.CancelFunc) (*viewer, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ended {
+		return nil, errEnded
+	}
+	if h.viewers.Len() >= mostViewers {
+		h.drop(h.viewers.Front().Value.(*viewer))
+	}
+	a := h.audiences[t]
+	if a == nil {
+		a = &audience{viewers: make(map[*viewer]struct{})}
+		a.view = newView(t, &h.state, h.history, &a.charts, time.Now())
+		h.audiences[t] = a
+	}
+	if a.whole == nil {
+		a.whole = wholeEvent(a.view)
+	}
+	v := newViewer(t, cancel)
+	v.place = h.viewers.PushBack(v)
+	a.viewers[v] = struct{}{}
+	v.offer(a.whole)
+	return v, nil
+}
+
+// leave lets a viewer go.
+func (h *Hub) leave(v *viewer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.drop(v)
+}
+
+// drop lets a viewer go, which may have gone before. The lock must be held.
+func (h *Hub) drop(v *viewer) {
+	v.cancel()
+	if v.place == nil {
+		return
+	}
+	h.viewers.Remove(v.place)
+	v.place = nil
+	a := h.audiences[v.topic]
+	if delete(a.viewers, v); len(a.viewers) == 0 {
+		delete(h.audiences, v.topic)
+	}
+}
+
+// end lets everybody go.
+func (h *Hub) end() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ended = true
+	for h.viewers.Len() > 0 {
+		h.drop(h.viewers.Front().Value.(*viewer))
+	}
+}
