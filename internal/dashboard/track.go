@@ -40,15 +40,12 @@ func (t *track) add(g *Group, second int64) {
 
 // fill writes the seconds that have passed since the last sample, or adds to that one.
 func (t *track) fill(grown *counts, passed int64, inFlight uint32) {
-	first := t.second - passed + 1
+	parts := max(passed, 1)
+	first := t.second - parts + 1
 	for s := first; s <= t.second; s++ {
-		t.ring.clear(s)
-	}
-	if passed == 0 {
-		first = t.second
-	}
-	parts := t.second - first + 1
-	for s := first; s <= t.second; s++ {
+		if passed > 0 {
+			t.ring.clear(s)
+		}
 		t.ring.add(s, grown.part(s-first, parts))
 		at := &t.ring.samples[s%remembered]
 		at.inFlight = inFlight
@@ -75,7 +72,7 @@ func (t *track) now() numbers {
 	return n
 }
 
-// line returns one value for each five seconds that are over, the latest last.
+// line returns one value for each ten seconds that are over, the latest last.
 func (t *track) line(of func(*sample) uint32, merge func(a, b float64) float64) []float64 {
 	return fold(t.began, t.second, func(s int64) float64 {
 		if t.ring == nil {
@@ -86,11 +83,11 @@ func (t *track) line(of func(*sample) uint32, merge func(a, b float64) float64) 
 }
 
 const (
-	foldSeconds = 5                        // that become one point
+	foldSeconds = 10                       // that become one point
 	lineLength  = remembered / foldSeconds // points of a line
 )
 
-// fold merges the values of the seconds after began, up to second, five at a time. Which five go
+// fold merges the values of the seconds after began, up to second, ten at a time. Which ten go
 // together does not change as time goes on, so a line moves and keeps its form.
 func fold(began, second int64, at func(int64) float64, merge func(a, b float64) float64) []float64 {
 	end := (second + 1) / foldSeconds

@@ -35,7 +35,7 @@ func newView(t topic, s *state, history *History, charts *chartCache, now time.T
 	charts.refresh(history.pointsAge())
 	b := &builder{now: now, history: history, charts: charts}
 	b.fixIf(t.controls)
-	v := &view{At: b.cell("", "at", clockText(s.at, now)), Zone: b.fix(now.Local().Format("MST, UTC-07:00"))}
+	v := &view{At: b.cell("", "at", clockText(s.at, now)), Zone: b.fix(now.Local().Format("UTC-07:00"))}
 	alarm := ""
 	if s.err != nil {
 		alarm = long(s.err.Error())

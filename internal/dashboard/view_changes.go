@@ -14,8 +14,9 @@ type changeRow struct {
 }
 
 const (
-	mostChanges  = 50
-	changesAtOne = 10 // of one route; and rows are added by as many
+	mostChanges        = 50
+	mostChangesOfRoute = 10
+	rowsAtOnce         = 5 // that are added
 )
 
 // changes makes the table of the changes of a route, or of all.
@@ -23,14 +24,14 @@ func (b *builder) changes(all []Change, route string) changesView {
 	var shown []*Change
 	most := mostChanges
 	if route != "" {
-		most = changesAtOne
+		most = mostChangesOfRoute
 	}
 	for i := range all {
 		if len(shown) < most && (route == "" || all[i].Route == route) {
 			shown = append(shown, &all[i])
 		}
 	}
-	rows := max((len(shown)+changesAtOne-1)/changesAtOne, 1) * changesAtOne
+	rows := max((len(shown)+rowsAtOnce-1)/rowsAtOnce, 1) * rowsAtOnce
 	v := changesView{None: b.hidden("", "changes.none", len(shown) == 0)}
 	for i := range rows {
 		c := new(Change)

@@ -68,6 +68,9 @@ func (b *builder) routeRow(p, ref string, r *Route) routeRow {
 	return row
 }
 
+// manyErrors is the percentage of errors from which on somebody should look at once.
+const manyErrors = 1
+
 // rates makes the cells of requests per second and of the share of errors.
 func (b *builder) rates(p string, n numbers) (rate, errors, class cell) {
 	rateValue, errorValue, color := none, none, plain
@@ -76,8 +79,11 @@ func (b *builder) rates(p string, n numbers) (rate, errors, class cell) {
 	}
 	if value, ok := n.errorShare(); ok {
 		errorValue = shareText(value)
-		if value > 0 {
+		switch {
+		case value >= manyErrors:
 			color = bad
+		case value > 0:
+			color = warn
 		}
 	}
 	return b.cell(p, "rate", rateValue), b.cell(p, "errors", errorValue), b.cell(p, "errors.class", color)

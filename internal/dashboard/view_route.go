@@ -69,15 +69,15 @@ func (b *builder) route(ref string, r *Route, changes []Change, controls bool) *
 }
 
 func (b *builder) share(v *routeView, r *Route) {
-	set := "as configured"
+	set, configured := "as configured", percentText(r.Configured)
 	if !r.SetAt.IsZero() {
-		set = "set " + clockText(r.SetAt, b.now) + " by " + short(orNone(r.SetBy))
+		set = "set " + clockText(r.SetAt, b.now) + " by " + short(orNone(r.SetBy)) + "; configured: " + configured
 	}
 	v.Share = b.cell("share", "text", percentText(*r.Split))
 	v.ShareValue = b.cell("share", "value", strconv.FormatFloat(*r.Split, 'f', -1, 64))
-	v.Configured = b.cell("share", "configured", percentText(r.Configured))
 	v.SetBy = b.cell("share", "set", set)
 	if v.Steers {
+		v.Configured = b.cell("share", "configured", configured)
 		v.IsSet = b.hidden("share", "reset", !r.SetAt.IsZero())
 		v.Version = b.cell("share", "version", r.Version)
 	}
