@@ -132,7 +132,7 @@ func (p *probed) text() string {
 	if p.Caddyfile != "" {
 		fmt.Fprintf(&b, "\nin the Caddyfile:\n")
 		for line := range strings.Lines(p.Caddyfile) {
-			b.WriteString("    " + long(strings.TrimRight(line, "\r\n")) + "\n")
+			b.WriteString("    " + long(strings.ReplaceAll(strings.TrimRight(line, "\r\n"), "\t", "    ")) + "\n")
 		}
 	}
 	return b.String()

@@ -49,6 +49,7 @@ func NewHub(source Source, history *History) *Hub {
 // Run keeps the hub going until the context ends. All streams of events end with it. A hub runs once.
 func (h *Hub) Run(ctx context.Context) {
 	defer h.end()
+	defer context.AfterFunc(ctx, h.end)() // even while a snapshot takes its time
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
