@@ -1,6 +1,7 @@
 package proxyos
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,13 +30,18 @@ func init() {
 //	                                       {"state": "drain"}, {"state": "ready"}, {"weight": 3}
 //	DELETE /proxyos/routes/{name}/upstreams/{dial}/override
 //	                                       goes back to what is configured for the upstream
+//	POST   /proxyos/routes/{name}/upstreams/{dial}/probe
+//	                                       looks at the upstream as `caddy proxyos probe` does
 //	GET    /proxyos/routes/{name}/release  where the release of the route is
 //	POST   /proxyos/routes/{name}/release  {"action": "start"}, "pause", "resume" or "abort";
 //	                                       {"action": "approve", "percent": 50}
 //
+//	GET    /proxyos/dashboard              what a dashboard shows; its form may change
+//
 // An upstream is named by its dial address, or by its address as it is shown. A change applies
 // from the next request on, and is in the storage before it is acknowledged. A PATCH may say in "by"
-// who makes the change. One that sends more requests to a group that cannot serve any, or that leaves
+// who makes the change, and in "seen" which version it changes, as the dashboard has it: if that is another one by
+// now, nothing is changed. A DELETE says both in its query. One that sends more requests to a group that cannot serve any, or that leaves
 // production without upstreams, is refused, unless it says "force": true.
 type adminAPI struct{}
 
@@ -55,6 +61,7 @@ func (a *adminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
 		{Pattern: "/proxyos/", Handler: caddy.AdminHandlerFunc(a.serveVersion)},
 		{Pattern: "/proxyos/routes", Handler: caddy.AdminHandlerFunc(a.serveList)},
+		{Pattern: "/proxyos/dashboard", Handler: caddy.AdminHandlerFunc(a.serveDashboard)},
 		{Pattern: "/proxyos/instances", Handler: caddy.AdminHandlerFunc(a.serveInstances)},
 		{Pattern: "/proxyos/routes/", Handler: caddy.AdminHandlerFunc(a.serveRoute)},
 	}
@@ -82,6 +89,7 @@ type routePath struct {
 	isRelease  bool // of the route
 	upstream   string
 	isOverride bool
+	isProbe    bool // of the upstream
 }
 
 // parseRoutePath reads a path. Slashes of an upstream's address are best written as %2F: Go's server
@@ -101,6 +109,9 @@ func parseRoutePath(escaped string) (routePath, error) {
 	}
 	if len(parts) == 2 && parts[1] == "release" && !path.isOverride {
 		path.isRelease, parts = true, parts[:1]
+	}
+	if len(parts) > 3 && parts[1] == "upstreams" && parts[len(parts)-1] == "probe" && !path.isOverride {
+		path.isProbe, parts = true, parts[:len(parts)-1]
 	}
 	if len(parts) > 2 && parts[1] == "upstreams" {
 		path.isUpstream, path.upstream, parts = true, strings.Join(parts[2:], "/"), parts[:1]
@@ -131,6 +142,9 @@ func (a *adminAPI) serveRoute(w http.ResponseWriter, r *http.Request) error {
 		}
 		return respond(w, route.toldRelease())
 	}
+	if path.isProbe {
+		return a.serveProbe(w, r, route, path.upstream)
+	}
 	if path.isUpstream {
 		err = a.serveUpstream(w, r, app.steering, route, path)
 	} else {
@@ -146,7 +160,11 @@ func (a *adminAPI) serveRoute(w http.ResponseWriter, r *http.Request) error {
 func (a *adminAPI) serveShare(w http.ResponseWriter, r *http.Request, steering *steering, route *route, path routePath) error {
 	switch {
 	case path.isOverride && r.Method == http.MethodDelete:
-		return steering.reset(r.Context(), route, caller(r))
+		by, seen, err := ofQuery(r)
+		if err != nil {
+			return err
+		}
+		return steering.reset(r.Context(), route, by, seen)
 	case path.isOverride:
 		return methodNotAllowed(w, r, http.MethodDelete)
 	case r.Method == http.MethodGet:
@@ -168,7 +186,11 @@ func (a *adminAPI) serveUpstream(w http.ResponseWriter, r *http.Request, steerin
 	}
 	switch {
 	case path.isOverride && r.Method == http.MethodDelete:
-		return steering.resetUpstream(r.Context(), route, dial, upstreamChange{By: caller(r), Force: r.URL.Query().Get("force") == "true"})
+		by, seen, err := ofQuery(r)
+		if err != nil {
+			return err
+		}
+		return steering.resetUpstream(r.Context(), route, dial, upstreamChange{By: by, Seen: seen, Force: r.URL.Query().Get("force") == "true"})
 	case path.isOverride:
 		return methodNotAllowed(w, r, http.MethodDelete)
 	case r.Method != http.MethodPatch:
@@ -209,7 +231,7 @@ func (*adminAPI) patch(w http.ResponseWriter, r *http.Request, steering *steerin
 			return err
 		}
 	}
-	return steering.set(r.Context(), route, *change.TrafficSplit, change.By)
+	return steering.set(r.Context(), route, *change.TrafficSplit, change.By, change.Seen)
 }
 
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
@@ -227,6 +249,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 type change struct {
 	TrafficSplit *float64 `json:"traffic_split"`
 	By           string   `json:"by"`
+	Seen         string   `json:"seen,omitempty"`  // the version that is changed; if it is another one by now, nothing is
 	Force        bool     `json:"force,omitempty"` // even if the group that is to get more cannot serve
 }
 
@@ -282,6 +305,15 @@ func checkBy(by string) error {
 		return fmt.Errorf("by: the text has %d bytes; write at most 200", len(by))
 	}
 	return nil
+}
+
+// ofQuery returns who makes a change without a body, and which version of it they have seen.
+func ofQuery(r *http.Request) (by, seen string, err error) {
+	query := r.URL.Query()
+	if err := checkBy(query.Get("by")); err != nil {
+		return "", "", badRequest(err)
+	}
+	return cmp.Or(query.Get("by"), caller(r)), query.Get("seen"), nil
 }
 
 // caller returns the address that a change came from. Over a unix socket there is none.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+
+	"github.com/proxyos/caddy-proxyos/internal/dashboard"
 )
 
 func init() {
@@ -43,6 +45,8 @@ type App struct {
 	lanes    map[string]*lane // shared by the routes that do not configure a transport
 	steering *steering
 	events   *events
+	boarding sync.Once
+	hub      *dashboard.Hub // nil if the config has no dashboard
 	stop     context.CancelFunc
 	watching sync.WaitGroup
 }
@@ -80,11 +84,15 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return nil
 }
 
-// Cleanup closes the idle connections of the lanes that routes share.
+// Cleanup closes the idle connections of the lanes that routes share, and gives up the history.
 func (a *App) Cleanup() error {
 	var all []error
 	for _, lane := range a.lanes {
 		all = append(all, lane.close())
+	}
+	if a.hub != nil {
+		_, err := keptHistories.Delete(historyKey)
+		all = append(all, err)
 	}
 	return errors.Join(all...)
 }
@@ -132,6 +140,9 @@ func (a *App) Start() error {
 	a.stop = cancel
 	a.watching.Go(func() { watchAvailability(ctx, a.routes.all(), a.events) })
 	go a.events.run()
+	if a.hub != nil {
+		a.watching.Go(func() { a.hub.Run(ctx) })
+	}
 	a.steering.start(ctx)
 	return nil
 }

@@ -34,6 +34,7 @@ const defaultOpenFor = 10 * time.Second
 type circuits map[string]*circuit
 
 type circuit struct {
+	since   time.Time    // it is not closed
 	until   time.Time    // open until then, half-open from then on
 	trial   atomic.Int64 // until when a request is on trial, in Unix nanoseconds; 0 if none is
 	ejected bool         // because the upstream fails too often: one answer in between says nothing
@@ -87,12 +88,14 @@ func (b *breaker) admit(dial string) bool {
 // shortens the time that is left.
 func (b *breaker) failed(dial string, openFor time.Duration) {
 	now := time.Now()
-	next := &circuit{until: now.Add(openFor)}
+	next := &circuit{since: now, until: now.Add(openFor)}
 	b.change(func(known circuits) {
-		if last := known[dial]; last != nil && last.until.After(next.until) {
-			next.until = last.until
+		if last := known[dial]; last != nil {
+			next.since, next.ejected = last.since, last.ejected
+			if last.until.After(next.until) {
+				next.until = last.until
+			}
 		}
-		next.ejected = known[dial] != nil && known[dial].ejected
 		known[dial] = next
 		// dynamic upstreams may never come up again
 		maps.DeleteFunc(known, func(_ string, c *circuit) bool { return now.Sub(c.until) > time.Hour })
@@ -102,8 +105,14 @@ func (b *breaker) failed(dial string, openFor time.Duration) {
 // eject opens the circuit of an upstream that fails too often. Only an answer to a request on
 // trial closes it, if it is no error of the server.
 func (b *breaker) eject(dial string, openFor time.Duration) {
-	next := &circuit{until: time.Now().Add(openFor), ejected: true}
-	b.change(func(known circuits) { known[dial] = next })
+	now := time.Now()
+	next := &circuit{since: now, until: now.Add(openFor), ejected: true}
+	b.change(func(known circuits) {
+		if last := known[dial]; last != nil {
+			next.since = last.since
+		}
+		known[dial] = next
+	})
 }
 
 // isEjected tells whether the circuit of an upstream is open, or half-open, since it was ejected.
@@ -143,9 +152,12 @@ type takenOver struct{ circuit, before *circuit }
 
 // takeOver opens the circuit of an upstream for a new config, which may not come to run.
 func (b *breaker) takeOver(dial string, openFor time.Duration) takenOver {
-	t := takenOver{circuit: &circuit{until: time.Now().Add(openFor)}}
+	now := time.Now()
+	t := takenOver{circuit: &circuit{since: now, until: now.Add(openFor)}}
 	b.change(func(known circuits) {
-		t.before = known[dial]
+		if t.before = known[dial]; t.before != nil {
+			t.circuit.since = t.before.since
+		}
 		known[dial] = t.circuit
 	})
 	return t

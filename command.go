@@ -32,7 +32,7 @@ func addCommands(cmd *cobra.Command) {
 	cmd.AddCommand(explainCommand(), probeCommand(), versionCommand())
 	cmd.AddCommand(steerCommands()...)
 	cmd.AddCommand(upstreamCommands()...)
-	cmd.AddCommand(releaseCommand())
+	cmd.AddCommand(releaseCommand(), dashboardCommand())
 	cmd.SetFlagErrorFunc(wrongFlag)
 	// cobra would print the help for a name that it does not know, and exit with 0
 	cmd.DisableFlagParsing = true

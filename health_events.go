@@ -2,6 +2,7 @@ package proxyos
 
 import (
 	"context"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
@@ -45,7 +46,9 @@ func (r *route) noteHealth(dial string, healthy bool) {
 	for _, g := range r.groups {
 		for _, t := range g.targets {
 			if checkAddress(t.backend.dial, r.proxy.HealthChecks.Active) == dial {
-				t.unhealthy.Store(!healthy)
+				if was := t.unhealthy.Swap(!healthy); !was && !healthy {
+					t.unhealthySince.Store(time.Now().UnixNano())
+				}
 			}
 		}
 	}

@@ -43,6 +43,9 @@ func (j *journey) attempt(r *http.Request, w http.ResponseWriter) *reverseproxy.
 	j.target, j.judged, j.answered = j.group.targetOf(upstream), false, 0
 	j.asked, j.reused, j.uncounted = false, false, false
 	j.answering.Store(false)
+	if isRetry {
+		j.route.state.retries.Add(1)
+	}
 	if counts := j.target.counts; counts != nil {
 		counts.requests.Add(1)
 		counts.inFlight.Add(1)

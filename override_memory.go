@@ -11,6 +11,7 @@ type memory struct {
 	doc        document
 	aside      []byte          // the latest damaged document that was set aside
 	reported   map[string]bool // what is wrong with the storage and logged
+	changes    changeLog       // with a lock of its own
 }
 
 func newMemory() *memory { return &memory{reported: make(map[string]bool)} }

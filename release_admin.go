@@ -20,6 +20,7 @@ type releaseChange struct {
 	Action  string   `json:"action"`
 	Percent *float64 `json:"percent,omitempty"` // which step is approved
 	By      string   `json:"by"`
+	Seen    string   `json:"seen,omitempty"`  // the version that is changed; if it is another one by now, nothing is
 	Force   bool     `json:"force,omitempty"` // start even if staging cannot serve, or has more than the first step
 }
 
@@ -68,15 +69,15 @@ func (*adminAPI) serveRelease(w http.ResponseWriter, r *http.Request, steering *
 	}
 	switch change.Action {
 	case actionStart:
-		return steering.startRelease(r.Context(), route, change.By, change.Force)
+		return steering.startRelease(r.Context(), route, change.By, change.Seen, change.Force)
 	case actionPause:
-		return steering.pauseRelease(r.Context(), route, change.By)
+		return steering.pauseRelease(r.Context(), route, change.By, change.Seen)
 	case actionResume:
-		return steering.resumeRelease(r.Context(), route, change.By)
+		return steering.resumeRelease(r.Context(), route, change.By, change.Seen)
 	case actionApprove:
-		return steering.approveRelease(r.Context(), route, *change.Percent, change.By)
+		return steering.approveRelease(r.Context(), route, *change.Percent, change.By, change.Seen)
 	}
-	return steering.abortRelease(r.Context(), route, change.By)
+	return steering.abortRelease(r.Context(), route, change.By, change.Seen)
 }
 
 // toldRelease is releaseStatus, for a route without a release, too.

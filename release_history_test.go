@@ -171,7 +171,7 @@ func TestReleasesGoOnThroughEverything(t *testing.T) {
 			c := newReleaseCluster(t, seed, testRelease())
 			c.failing(0.01, 0.01)
 			defer c.close()
-			if err := c.nodes[0].steering.startRelease(t.Context(), c.nodes[0].route, "ops", true); err != nil {
+			if err := c.nodes[0].steering.startRelease(t.Context(), c.nodes[0].route, "ops", "", true); err != nil {
 				t.Fatal(err)
 			}
 			for range 20 {
@@ -222,7 +222,7 @@ func TestABadReleaseIsRolledBackByAll(t *testing.T) {
 			c := newReleaseCluster(t, seed, testRelease())
 			c.failing(0.3, 0.01)
 			defer c.close()
-			if err := c.nodes[1].steering.startRelease(t.Context(), c.nodes[1].route, "ops", true); err != nil {
+			if err := c.nodes[1].steering.startRelease(t.Context(), c.nodes[1].route, "ops", "", true); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Duration(c.random.IntN(2000)) * time.Millisecond)
@@ -247,7 +247,7 @@ func TestAReleaseWaitsWhileProductionFails(t *testing.T) {
 		c := newReleaseCluster(t, 1, config)
 		c.failing(0.5, 0.5)
 		defer c.close()
-		if err := c.nodes[0].steering.startRelease(t.Context(), c.nodes[0].route, "ops", true); err != nil {
+		if err := c.nodes[0].steering.startRelease(t.Context(), c.nodes[0].route, "ops", "", true); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Minute)
@@ -281,7 +281,7 @@ func TestAReleaseWithoutTrafficFailsAtItsDeadline(t *testing.T) {
 			n.stop()
 			time.Sleep(time.Minute)
 		}()
-		if err := n.steering.startRelease(t.Context(), n.route, "ops", true); err != nil {
+		if err := n.steering.startRelease(t.Context(), n.route, "ops", "", true); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(59 * time.Minute)
@@ -301,7 +301,7 @@ func TestAReleaseWithoutTrafficFailsAtItsDeadline(t *testing.T) {
 func TestAHandEndsARelease(t *testing.T) {
 	for name, end := range map[string]func(c *releaseCluster) (percent float64, err error){
 		"set": func(c *releaseCluster) (float64, error) {
-			return 33, c.nodes[1].steering.set(c.t.Context(), c.nodes[1].route, 33, "ops")
+			return 33, c.nodes[1].steering.set(c.t.Context(), c.nodes[1].route, 33, "ops", "")
 		},
 		"an edited traffic_split": func(c *releaseCluster) (float64, error) {
 			for _, n := range c.nodes {
@@ -311,14 +311,14 @@ func TestAHandEndsARelease(t *testing.T) {
 			return 7, nil
 		},
 		"reset": func(c *releaseCluster) (float64, error) {
-			return 0, c.nodes[2].steering.reset(c.t.Context(), c.nodes[2].route, "ops")
+			return 0, c.nodes[2].steering.reset(c.t.Context(), c.nodes[2].route, "ops", "")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newReleaseCluster(t, 1, testRelease())
 				defer c.close()
-				if err := c.nodes[0].steering.startRelease(t.Context(), c.nodes[0].route, "ops", true); err != nil {
+				if err := c.nodes[0].steering.startRelease(t.Context(), c.nodes[0].route, "ops", "", true); err != nil {
 					t.Fatal(err)
 				}
 				time.Sleep(2 * historyInterval)

@@ -19,10 +19,10 @@ import (
 
 // followRelease has the route follow the release that is stored for it, and tells what has changed
 // if the config has been in force.
-func (r *route) followRelease(stored *release.State, isInForce bool) {
-	news := r.state.follow(stored)
+func (r *route) followRelease(stored *release.State, isInForce bool) (news releaseNews) {
+	news = r.state.follow(stored)
 	if !isInForce || !news.isNews() {
-		return
+		return news
 	}
 	now := news.now
 	level := zapcore.InfoLevel
@@ -32,6 +32,7 @@ func (r *route) followRelease(stored *release.State, isInForce bool) {
 	r.logger.Log(level, "the release is "+phaseText(now.Phase), zap.String("route", r.name), zap.Float64("percent", now.Percent()),
 		zap.String("reason", now.Reason), zap.Bool("dry_run", now.Plan.DryRun))
 	r.emit(releaseEvent, map[string]any{"phase": string(now.Phase), "percent": now.Percent(), "reason": now.Reason, "dry_run": now.Plan.DryRun})
+	return news
 }
 
 // releaseNotice is the body of the POST that tells of a change of a release.

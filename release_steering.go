@@ -21,7 +21,7 @@ func (*releaseRefusal) isConflict() {}
 func (e *releaseRefusal) Error() string { return e.reason.Error() }
 
 // startRelease starts the release of a route.
-func (s *steering) startRelease(ctx context.Context, route *route, by string, force bool) error {
+func (s *steering) startRelease(ctx context.Context, route *route, by, seen string, force bool) error {
 	switch {
 	case route.staging == nil:
 		return releaseConflict("route %q has no staging group to release; add `staging <addresses...>` to its config", route.name)
@@ -40,7 +40,7 @@ func (s *steering) startRelease(ctx context.Context, route *route, by string, fo
 			return err
 		}
 	}
-	return s.changeRelease(ctx, route, by, "start", func(state release.State, now time.Time) (release.State, error) {
+	return s.changeRelease(ctx, route, by, seen, "start", func(state release.State, now time.Time) (release.State, error) {
 		return release.Start(plan, state, now)
 	})
 }
@@ -50,20 +50,20 @@ func releaseConflict(format string, values ...any) error {
 }
 
 // pauseRelease, resumeRelease, approveRelease and abortRelease do what a person says about a release.
-func (s *steering) pauseRelease(ctx context.Context, route *route, by string) error {
-	return s.changeRelease(ctx, route, by, "pause", func(state release.State, now time.Time) (release.State, error) {
+func (s *steering) pauseRelease(ctx context.Context, route *route, by, seen string) error {
+	return s.changeRelease(ctx, route, by, seen, "pause", func(state release.State, now time.Time) (release.State, error) {
 		return state.Pause("paused", now)
 	})
 }
 
-func (s *steering) resumeRelease(ctx context.Context, route *route, by string) error {
-	return s.changeRelease(ctx, route, by, "resume", func(state release.State, now time.Time) (release.State, error) {
+func (s *steering) resumeRelease(ctx context.Context, route *route, by, seen string) error {
+	return s.changeRelease(ctx, route, by, seen, "resume", func(state release.State, now time.Time) (release.State, error) {
 		return state.Resume("resumed", now)
 	})
 }
 
-func (s *steering) approveRelease(ctx context.Context, route *route, step float64, by string) error {
-	return s.changeRelease(ctx, route, by, "approve", func(state release.State, now time.Time) (release.State, error) {
+func (s *steering) approveRelease(ctx context.Context, route *route, step float64, by, seen string) error {
+	return s.changeRelease(ctx, route, by, seen, "approve", func(state release.State, now time.Time) (release.State, error) {
 		if route.release != nil {
 			state = state.Following(route.release.plan())
 		}
@@ -71,20 +71,23 @@ func (s *steering) approveRelease(ctx context.Context, route *route, step float6
 	})
 }
 
-func (s *steering) abortRelease(ctx context.Context, route *route, by string) error {
-	return s.changeRelease(ctx, route, by, "abort", func(state release.State, now time.Time) (release.State, error) {
+func (s *steering) abortRelease(ctx context.Context, route *route, by, seen string) error {
+	return s.changeRelease(ctx, route, by, seen, "abort", func(state release.State, now time.Time) (release.State, error) {
 		return state.Abort("aborted", now)
 	})
 }
 
 // changeRelease makes a person's change of the release of a route. It is in force when it returns.
-func (s *steering) changeRelease(ctx context.Context, route *route, by, what string, change func(release.State, time.Time) (release.State, error)) error {
+func (s *steering) changeRelease(ctx context.Context, route *route, by, seen, what string, change func(release.State, time.Time) (release.State, error)) error {
 	var news releaseNews
 	err := s.store.change(ctx, func(doc *document) (bool, error) {
 		known, _, _ := s.store.memory.latest()
 		stored := doc.release(route.name)
 		if !isSameRelease(stored, known.release(route.name)) {
 			return false, &releaseRefusal{fmt.Errorf("it has changed meanwhile: %s; do it again if you still want to", releaseText(stored))}
+		}
+		if err := checkSeen(seen, releaseVersion(stored), releaseText(stored)); err != nil {
+			return false, err
 		}
 		before := release.State{}
 		if stored != nil {

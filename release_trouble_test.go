@@ -26,7 +26,7 @@ func startedRelease(t *testing.T, config *Release) *releaseCluster {
 
 func (c *releaseCluster) startRelease() {
 	c.t.Helper()
-	if err := c.nodes[0].steering.startRelease(c.t.Context(), c.nodes[0].route, "ops", true); err != nil {
+	if err := c.nodes[0].steering.startRelease(c.t.Context(), c.nodes[0].route, "ops", "", true); err != nil {
 		c.t.Fatal(err)
 	}
 }
@@ -162,12 +162,12 @@ func TestAHandEndsADryRun(t *testing.T) {
 		c := startedRelease(t, config)
 		defer c.close()
 		n := c.nodes[0]
-		if err := n.steering.reset(t.Context(), n.route, "ops"); err != nil {
+		if err := n.steering.reset(t.Context(), n.route, "ops", ""); err != nil {
 			t.Fatal(err)
 		}
 		c.wants(n, release.Stopped, 0, "the share was reset by ops")
 		c.startRelease()
-		if err := n.steering.set(t.Context(), n.route, 33, "ops"); err != nil {
+		if err := n.steering.set(t.Context(), n.route, 33, "ops", ""); err != nil {
 			t.Fatal(err)
 		}
 		c.wants(n, release.Stopped, 33, "the share was set to 33 % by ops")
@@ -181,7 +181,7 @@ func TestAShareThatAnOlderProgramSetsEndsARelease(t *testing.T) {
 		defer c.close()
 		time.Sleep(1500 * time.Millisecond)
 		older := c.nodes[1]
-		if err := older.steering.change(t.Context(), older.route, "ops", func(doc *document) bool {
+		if err := older.steering.change(t.Context(), older.route, "ops", "", func(doc *document) bool {
 			doc.Routes["app"] = doc.Routes["app"].replacedBy(1, 0, older.id, "ops", nil)
 			return true
 		}); err != nil {
@@ -278,13 +278,13 @@ func TestEachChangeOfAReleaseIsToldOnce(t *testing.T) {
 	c.nodes = []*node{n}
 	c.start(n)
 	defer n.stop()
-	if err := n.steering.startRelease(t.Context(), n.route, "ops", true); err != nil {
+	if err := n.steering.startRelease(t.Context(), n.route, "ops", "", true); err != nil {
 		t.Fatal(err)
 	}
 	if got := <-told; got != "POST running" {
 		t.Errorf("told is %q", got)
 	}
-	if err := n.steering.set(t.Context(), n.route, 33, "ops"); err != nil {
+	if err := n.steering.set(t.Context(), n.route, 33, "ops", ""); err != nil {
 		t.Fatal(err)
 	}
 	if got := <-told; got != "POST stopped" {
@@ -298,17 +298,17 @@ func TestAStartTakesNothingFromStaging(t *testing.T) {
 		c := newReleaseCluster(t, 1, testRelease())
 		defer c.close()
 		n := c.nodes[0]
-		if err := n.steering.set(t.Context(), n.route, 50, "ops"); err != nil {
+		if err := n.steering.set(t.Context(), n.route, 50, "ops", ""); err != nil {
 			t.Fatal(err)
 		}
-		err := n.steering.startRelease(t.Context(), n.route, "ops", false)
+		err := n.steering.startRelease(t.Context(), n.route, "ops", "", false)
 		if err == nil || !strings.Contains(err.Error(), "would begin with taking it back to 5 %") {
 			t.Errorf("it is refused with %v", err)
 		}
 		c.wantsNone(n, 50)
 		c.startRelease() // by force
 		time.Sleep(5 * time.Second)
-		if err := n.steering.startRelease(t.Context(), n.route, "ops", false); err == nil || !strings.Contains(err.Error(), "a release is running at ") {
+		if err := n.steering.startRelease(t.Context(), n.route, "ops", "", false); err == nil || !strings.Contains(err.Error(), "a release is running at ") {
 			t.Errorf("a second one is refused with %v", err)
 		}
 	})

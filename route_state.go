@@ -16,6 +16,7 @@ var routeStates = caddy.NewUsagePool()
 // routeState is what a route knows apart from its configuration.
 type routeState struct {
 	fallbacks   atomic.Uint64
+	retries     atomic.Uint64 // attempts beyond the first
 	unretried   atomic.Uint64 // requests that were not sent again since the retry budget was used up
 	short, full atomic.Uint64 // requests that took the short way, and those that did not
 	positions   atomic.Uint64 // of sticky clients: the last one given out
@@ -52,6 +53,7 @@ type upstreamState struct {
 	inFlight atomic.Int64
 	measures *upstreamMeasures // nil if upstream_metrics has never been on
 	told     toldUpstream      // guarded by the group's lock
+	trouble  atomic.Pointer[trouble]
 
 	holders []*reverseproxy.Upstream // of the configs that have it, the latest last
 }

@@ -16,6 +16,7 @@ type routeStatus struct {
 	Override        *setSplit  `json:"override,omitempty"`         // if one is in force
 	StagingFallback *bool      `json:"staging_fallback,omitempty"` // whether production serves what staging cannot; only with a staging group
 	Fallbacks       uint64     `json:"fallbacks"`                  // requests that production took over
+	Retries         uint64     `json:"retries"`                    // attempts beyond the first, of all requests
 	Unretried       uint64     `json:"retries_over_budget"`        // requests that were not sent again since the retry budget was used up
 	Ways            waysStatus `json:"ways"`
 
@@ -71,6 +72,9 @@ type upstreamStatus struct {
 	Requests  uint64   `json:"requests"`
 	Errors    uint64   `json:"errors"`
 
+	// Why it is not up; nil if it is, and while it is only full.
+	Why *whyDown `json:"why,omitempty"`
+
 	// What is set for it at run time, if anything is.
 	Override *setUpstream `json:"override,omitempty"`
 
@@ -95,6 +99,7 @@ func (r *route) status() routeStatus {
 		TrafficSplit:    r.split.current().percent,
 		ConfiguredSplit: r.split.configured.percent,
 		Fallbacks:       r.state.fallbacks.Load(),
+		Retries:         r.state.retries.Load(),
 		Unretried:       r.state.unretried.Load(),
 		Ways:            waysStatus{Short: r.state.short.Load(), ReverseProxy: r.state.full.Load()},
 	}
@@ -137,6 +142,10 @@ func (r *route) upstreamStatus(g *group, t *target) upstreamStatus {
 	}
 	if share := g.warmUps.shareOf(t.upstream, time.Now()); share < 1 {
 		s.WarmUp = &share
+	}
+	if s.Health != healthUp && s.Health != healthFull {
+		why := g.whyDown(t)
+		s.Why = &why
 	}
 	if o := t.set.Load(); o != nil {
 		s.Override = &setUpstream{Weight: o.Weight, ConfiguredWeight: t.backend.weight, SetAt: o.SetAt, SetBy: o.SetBy}

@@ -81,14 +81,14 @@ func runningSteering() *steering {
 func (s *steering) isRunning() bool { return s.running() == s }
 
 // set changes the split of a named route, for all instances, from the next request on.
-func (s *steering) set(ctx context.Context, route *route, percent float64, by string) error {
+func (s *steering) set(ctx context.Context, route *route, percent float64, by, seen string) error {
 	if route.staging == nil {
 		return caddy.APIError{
 			HTTPStatus: http.StatusConflict,
 			Err:        fmt.Errorf("route %q has no staging group to send requests to; add `staging <addresses...>` to its config", route.name),
 		}
 	}
-	return s.change(ctx, route, by, func(doc *document) bool {
+	return s.change(ctx, route, by, seen, func(doc *document) bool {
 		doc.Routes[route.name] = doc.Routes[route.name].replacedBy(percent, route.split.configured.percent, s.instance, by,
 			s.configuredElsewhere(ctx, route.name))
 		doc.stopRelease(route.name, fmt.Sprintf("the share was set to %s by %s", percentText(percent), by))
@@ -97,8 +97,8 @@ func (s *steering) set(ctx context.Context, route *route, percent float64, by st
 }
 
 // reset goes back to the configured split of a route.
-func (s *steering) reset(ctx context.Context, route *route, by string) error {
-	return s.change(ctx, route, by, func(doc *document) bool {
+func (s *steering) reset(ctx context.Context, route *route, by, seen string) error {
+	return s.change(ctx, route, by, seen, func(doc *document) bool {
 		_, ok := doc.Routes[route.name]
 		delete(doc.Routes, route.name)
 		stopped := doc.stopRelease(route.name, "the share was reset by "+by)
@@ -133,13 +133,16 @@ func notChanged(what string, err error) error {
 }
 
 // change makes a person's change of a route's stored override. It is in force when change returns.
-func (s *steering) change(ctx context.Context, route *route, by string, edit func(*document) bool) error {
+func (s *steering) change(ctx context.Context, route *route, by, seen string, edit func(*document) bool) error {
 	was := route.split.current().percent
 	var news releaseNews
 	err := s.store.change(ctx, func(doc *document) (bool, error) {
 		known, _, _ := s.store.memory.latest()
 		if now := doc.Routes[route.name]; now.key() != known.Routes[route.name].key() {
 			return false, now.conflict()
+		}
+		if err := checkSeen(seen, route.shareVersion(doc.Routes[route.name]), "it is "+percentText(route.split.current().percent)); err != nil {
+			return false, err
 		}
 		before := doc.release(route.name)
 		changed := edit(doc)
@@ -187,15 +190,22 @@ func (s *steering) putInForce(doc document, followed bool) {
 		}
 		changed := route.state.upstreams.put(doc.Upstreams[route.name], route)
 		if followed && len(changed) > 0 {
-			s.logger.Info("upstreams changed to match the storage", zap.String("route", route.name), zap.Strings("upstreams", changed))
+			s.logger.Info("upstreams changed to match the storage", zap.String("route", route.name), zap.Strings("upstreams", dialsOf(changed)))
 		}
 		was := route.split.current().percent
 		s.see(route, doc.Routes[route.name])
 		route.state.override.put(doc.Routes[route.name])
-		route.followRelease(doc.release(route.name), s.ran)
+		news := route.followRelease(doc.release(route.name), s.ran)
 		now := route.split.current().percent
-		if now != was && s.ran { // so the one before has been in force
-			route.emitSplit(was, doc.resetBy[route.name])
+		if s.ran { // so what was before has been in force
+			s.store.memory.changes.upstreamsChanged(route, changed)
+			if news.isNews() {
+				s.store.memory.changes.releaseChanged(route, news)
+			}
+			if now != was {
+				s.store.memory.changes.splitChanged(route, was, doc.resetBy[route.name])
+				route.emitSplit(was, doc.resetBy[route.name])
+			}
 		}
 		if now != was && followed {
 			s.logger.Info("traffic split changed to match the storage", zap.String("route", route.name),
@@ -228,6 +238,7 @@ func (s *steering) review(now time.Time) (untold bool) {
 		was := route.split.current().percent
 		if o, v := route.state.override.review(route.split, now); o != nil {
 			if route.split.current().percent != was {
+				s.store.memory.changes.splitChanged(route, was, "")
 				route.emitSplit(was, "")
 			}
 			s.tell(route, o, v)

@@ -293,7 +293,7 @@ func (c *cluster) settle() {
 func (c *cluster) nextRelease() {
 	const percent = 77.5
 	setter := c.nodes[c.random.IntN(len(c.nodes))]
-	if err := setter.steering.set(c.t.Context(), setter.route, percent, "ops"); err != nil {
+	if err := setter.steering.set(c.t.Context(), setter.route, percent, "ops", ""); err != nil {
 		c.fail("once all is quiet, %s cannot set a share: %v", setter.id, err)
 	}
 	time.Sleep(2 * historyInterval)
@@ -343,7 +343,7 @@ func (c *cluster) step() {
 		percent := float64(1 + c.random.IntN(99))
 		c.asked[percent] = true
 		before := c.storage.document()
-		err := n.steering.set(c.t.Context(), n.route, percent, "ops")
+		err := n.steering.set(c.t.Context(), n.route, percent, "ops", "")
 		did = fmt.Sprintf("%s sets %v: %v", n.id, percent, err != nil)
 		if err == nil {
 			c.kept, c.last = true, &percent
@@ -356,7 +356,7 @@ func (c *cluster) step() {
 			}
 		}
 	case 3:
-		err := n.steering.reset(c.t.Context(), n.route, "ops")
+		err := n.steering.reset(c.t.Context(), n.route, "ops", "")
 		if err == nil {
 			c.kept, c.last = true, nil
 		}
@@ -477,7 +477,7 @@ func setAfterReload(t *testing.T, after, serving time.Duration) {
 
 func (c *cluster) set(by *node, percent float64) {
 	c.t.Helper()
-	if err := by.steering.set(c.t.Context(), by.route, percent, "ops"); err != nil {
+	if err := by.steering.set(c.t.Context(), by.route, percent, "ops", ""); err != nil {
 		c.t.Fatal(err)
 	}
 }

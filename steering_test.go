@@ -37,7 +37,7 @@ func plannedRoute(t *testing.T, percent float64) *route {
 }
 
 func newTestSteering(routes ...*route) *steering {
-	s := &steering{logger: zap.NewNop(), routes: &registry{routes: routes}, instance: instanceID()}
+	s := &steering{logger: zap.NewNop(), routes: &registry{routes: routes}, instance: instanceID(), store: &overrideStore{memory: newMemory()}}
 	s.running = func() *steering { return s }
 	return s
 }

@@ -24,6 +24,8 @@ type target struct {
 	late      bool        // the address is settled by each request, or may change
 	unhealthy atomic.Bool // an active health check says so
 
+	unhealthySince atomic.Int64 // in Unix nanoseconds; of no use while it is healthy
+
 	results *results // how attempts have ended; nil if nothing is ejected
 
 	set atomic.Pointer[upstreamOverride] // what is set for it at run time and in force; nil if nothing is

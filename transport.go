@@ -211,6 +211,7 @@ func (t *transport) failed(j *journey, at *target, req *http.Request, err error,
 		j.answer.reckoning.excused = true
 	}
 	if fault == upstreamFault {
+		at.counts.hasTrouble(err)
 		if at.counts != nil {
 			at.counts.errors.Add(1)
 			at.measures.failed(err)
@@ -279,8 +280,10 @@ func (t *transport) check(req *http.Request) (*http.Response, error) {
 	at.direct(req)
 	res, err := at.roundTrip(req)
 	if err != nil {
+		at.counts.hasTrouble(err)
 		return nil, t.failures.explain(at.backend, err)
 	}
+	at.counts.wasChecked(res.StatusCode)
 	if !t.breaker.isClosed() && !t.breaker.isEjected(at.backend.dial) { // what it is asked by a check says little of what clients ask
 		t.breaker.succeeded(at.backend.dial, res.StatusCode, false)
 	}
@@ -331,6 +334,12 @@ func (t *transport) certificateOf(dial string) (certs.Description, bool) {
 		return certs.Description{}, false
 	}
 	return watch.Latest()
+}
+
+// hasNewCertificate tells whether such an upstream has shown another certificate before that.
+func (t *transport) hasNewCertificate(dial string) bool {
+	watch, ok := t.certs.byDial[dial]
+	return ok && watch.HasChanged()
 }
 
 // ProxyProtocolEnabled tells the reverse proxy to keep the connections of different

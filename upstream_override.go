@@ -176,9 +176,22 @@ func (r *route) configured(dial string) string {
 	return strings.Join(all, ", ")
 }
 
+// upstreamNews is a change of what is in force for an upstream; nil where nothing is.
+type upstreamNews struct {
+	dial     string
+	was, now *upstreamOverride
+}
+
+func dialsOf(all []upstreamNews) (dials []string) {
+	for _, one := range all {
+		dials = append(dials, one.dial)
+	}
+	return dials
+}
+
 // followUpstreams puts those of the overrides in force that hold on an instance. It tells which
 // upstreams are chosen differently now. Only one caller may be in it at a time.
-func (r *route) followUpstreams(overrides upstreamOverrides, instance string) (changed []string) {
+func (r *route) followUpstreams(overrides upstreamOverrides, instance string) (changed []upstreamNews) {
 	for _, g := range r.groups {
 		differs := false
 		for _, t := range g.targets {
@@ -191,8 +204,8 @@ func (r *route) followUpstreams(overrides upstreamOverrides, instance string) (c
 				continue
 			}
 			differs = true
-			if !slices.Contains(changed, t.backend.dial) {
-				changed = append(changed, t.backend.dial)
+			if !slices.Contains(dialsOf(changed), t.backend.dial) {
+				changed = append(changed, upstreamNews{t.backend.dial, was, o})
 			}
 		}
 		if differs {

@@ -39,7 +39,7 @@ func (s *steeredUpstreams) leave(left *route) {
 }
 
 // put has all configs follow what is set, and returns what has changed for one of them.
-func (s *steeredUpstreams) put(overrides upstreamOverrides, of *route) (changed []string) {
+func (s *steeredUpstreams) put(overrides upstreamOverrides, of *route) (changed []upstreamNews) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.latest = overrides
@@ -57,6 +57,7 @@ type upstreamChange struct {
 	Weight *int    `json:"weight,omitempty"`
 	By     string  `json:"by"`
 	Force  bool    `json:"force,omitempty"` // even if nobody is left to serve requests
+	Seen   string  `json:"seen,omitempty"`  // the version that is changed; if it is another one by now, nothing is
 }
 
 // setUpstream changes what is set for an upstream of a route, for all instances, from the next
@@ -97,6 +98,9 @@ func (s *steering) changeUpstream(ctx context.Context, route *route, dial string
 		was = doc.Upstreams[route.name][dial]
 		if !was.isSame(known.Upstreams[route.name][dial]) {
 			return false, was.conflict()
+		}
+		if err := checkSeen(c.Seen, was.version(), "it is "+was.text()); err != nil {
+			return false, err
 		}
 		if now = edit(was); now == nil && was == nil {
 			return false, nil

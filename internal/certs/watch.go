@@ -176,6 +176,13 @@ func (w *Watch) Latest() (Description, bool) {
 	return w.seen[len(w.seen)-1], true
 }
 
+// HasChanged tells whether the server has shown more than one certificate.
+func (w *Watch) HasChanged() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.seen) > 1
+}
+
 // Destruct ends the wait for changes to report. It lets watches be kept in Caddy's usage pools.
 func (w *Watch) Destruct() error {
 	w.mu.Lock()
