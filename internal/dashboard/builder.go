@@ -17,7 +17,7 @@ type cell struct{ Name, Value string }
 type builder struct {
 	now     time.Time
 	history *History
-	charts  *chartCache
+	cache   *pageCache
 	cells   []cell
 	fixed   []string
 }

@@ -18,28 +18,30 @@ type chart struct {
 	Most   cell // the largest value
 }
 
-// chartCache keeps charts for as long as their lines are the same.
-type chartCache struct {
+// pageCache keeps what is likely to be the same in the next view of a page: its charts, while their
+// lines are the same, and how many cells it has.
+type pageCache struct {
 	age    int64
 	charts map[string][2]string // by prefix: points and largest value
+	cells  int
 }
 
 // chart draws a line, or takes it from the cache. The line is only asked for if it is drawn.
 func (b *builder) chart(prefix string, line func() []float64, text func(float64) string) chart {
-	drawn, ok := b.charts.charts[prefix]
+	drawn, ok := b.cache.charts[prefix]
 	if !ok {
 		values := line()
 		drawn[0], drawn[1] = points(values), none
 		if len(values) > 0 {
 			drawn[1] = text(slices.Max(values))
 		}
-		b.charts.charts[prefix] = drawn
+		b.cache.charts[prefix] = drawn
 	}
 	return chart{b.cell(prefix, "points", drawn[0]), b.cell(prefix, "most", drawn[1])}
 }
 
 // refresh forgets charts of another age.
-func (c *chartCache) refresh(age int64) {
+func (c *pageCache) refresh(age int64) {
 	if c.charts == nil || c.age != age {
 		c.age, c.charts = age, make(map[string][2]string)
 	}

@@ -2,12 +2,9 @@ package dashboard
 
 import "encoding/json"
 
-// wholeEvent is the event that has all cells of a view.
-func wholeEvent(v *view) []byte { return event(v.Structure, v.Cells) }
-
-// changedEvent is the event that has the cells which have changed since a view, if the page is still of
+// changedEvent is the event that has the cells which have changed, if the page is still of
 // the same structure. If it is not, it must be loaded again anyway.
-func changedEvent(before, now *view) []byte {
+func changedEvent(before, now told) []byte {
 	if before.Structure != now.Structure {
 		return event(now.Structure, nil)
 	}
@@ -20,6 +17,7 @@ func changedEvent(before, now *view) []byte {
 	return event(now.Structure, changed)
 }
 
+// event encodes cells as an event of a stream.
 func event(structure string, cells []cell) []byte {
 	b := append([]byte(nil), "data: "...)
 	b = appendData(b, structure, cells)

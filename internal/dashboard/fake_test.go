@@ -34,7 +34,7 @@ func (f *fakeSource) Do(_ context.Context, method, path string, body []byte) (in
 	return max(f.status, 200), []byte(f.answer), f.err
 }
 
-var errCaddy = errors.New("Caddy does not answer")
+var errCaddy = errors.New("no answer from Caddy")
 
 // set changes what it tells.
 func (f *fakeSource) set(change func()) {

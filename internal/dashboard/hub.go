@@ -30,9 +30,9 @@ type Hub struct {
 
 // audience is who looks at one page.
 type audience struct {
-	charts  chartCache
-	view    *view
-	whole   []byte // the event that has all cells of the view; nil until somebody needs it
+	cache   pageCache
+	told    told
+	whole   []byte // the event that has all of that; nil until somebody needs it
 	viewers map[*viewer]struct{}
 }
 
@@ -89,9 +89,9 @@ func (h *Hub) take(ctx context.Context) {
 // tell sends each audience what has changed for it. The lock must be held.
 func (h *Hub) tell(now time.Time) {
 	for topic, a := range h.audiences {
-		before := a.view
-		a.view, a.whole = newView(topic, &h.state, h.history, &a.charts, now), nil
-		event := changedEvent(before, a.view)
+		before := a.told
+		a.told, a.whole = newView(topic, &h.state, h.history, &a.cache, now).told, nil
+		event := changedEvent(before, a.told)
 		for v := range a.viewers {
 			if !v.offer(event) {
 				h.drop(v)
@@ -111,7 +111,7 @@ func (h *Hub) look(ctx context.Context, t topic) *view {
 		known = h.state
 		h.mu.Unlock()
 	}
-	return newView(t, &known, h.history, new(chartCache), time.Now())
+	return newView(t, &known, h.history, new(pageCache), time.Now())
 }
 
 // join has a viewer told of a page from now on, beginning with all of it. It must leave. If there are
@@ -128,11 +128,11 @@ func (h *Hub) join(t topic, cancel context.CancelFunc) (*viewer, error) {
 	a := h.audiences[t]
 	if a == nil {
 		a = &audience{viewers: make(map[*viewer]struct{})}
-		a.view = newView(t, &h.state, h.history, &a.charts, time.Now())
+		a.told = newView(t, &h.state, h.history, &a.cache, time.Now()).told
 		h.audiences[t] = a
 	}
 	if a.whole == nil {
-		a.whole = wholeEvent(a.view)
+		a.whole = event(a.told.Structure, a.told.Cells)
 	}
 	v := newViewer(t, cancel)
 	v.place = h.viewers.PushBack(v)

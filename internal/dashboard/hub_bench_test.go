@@ -1,6 +1,9 @@
 package dashboard
 
-import "testing"
+import (
+	"runtime"
+	"testing"
+)
 
 // One second of a hub: 200 viewers of 200 routes, all of which have had requests.
 func BenchmarkTick(b *testing.B) {
@@ -33,6 +36,12 @@ func BenchmarkTick(b *testing.B) {
 					<-v.events
 				}
 			}
+			b.StopTimer()
+			runtime.GC()
+			var memory runtime.MemStats
+			runtime.ReadMemStats(&memory)
+			b.ReportMetric(float64(memory.HeapAlloc)/1e6, "MB-of-heap")
+			runtime.KeepAlive(hub)
 		})
 	}
 }

@@ -284,7 +284,7 @@ func TestTheStructureChangesWithWhatThereIs(t *testing.T) {
 	} {
 		structures := func(s *Snapshot) (all [2]string) {
 			for i, route := range []string{"", "shop"} {
-				all[i] = newView(topic{route, true}, &state{snapshot: s, refs: refs(s.Routes)}, NewHistory(), new(chartCache), time.Now()).Structure
+				all[i] = newView(topic{route, true}, &state{snapshot: s, refs: refs(s.Routes)}, NewHistory(), new(pageCache), time.Now()).Structure
 			}
 			return all
 		}
@@ -299,7 +299,7 @@ func TestTheStructureChangesWithWhatThereIs(t *testing.T) {
 	loud.Routes[0].Split, loud.Routes[0].Groups[0].Requests, loud.Routes[0].Release.Phase = share(50), 1000, "paused"
 	loud.Changes = append(loud.Changes, Change{What: "share"})
 	view := func(s *Snapshot) string {
-		return newView(topic{"shop", true}, &state{snapshot: s, refs: refs(s.Routes)}, NewHistory(), new(chartCache), time.Now()).Structure
+		return newView(topic{"shop", true}, &state{snapshot: s, refs: refs(s.Routes)}, NewHistory(), new(pageCache), time.Now()).Structure
 	}
 	if view(quiet) != view(loud) {
 		t.Error("values are part of the structure")

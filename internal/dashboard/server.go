@@ -1,13 +1,12 @@
 package dashboard
 
 import (
+	"bytes"
 	"embed"
 	"encoding/json"
 	"html/template"
 	"net/http"
 	"strings"
-
-	"bytes"
 
 	"github.com/proxyos/caddy-proxyos/internal/printable"
 )

@@ -4,8 +4,7 @@ import "time"
 
 // view is a page without its frame: what is on it, and its cells in the order in which they were made.
 type view struct {
-	Structure string
-	Cells     []cell
+	told
 
 	Alarm, AlarmHidden cell // why there is nothing new, and whether
 	At                 cell // when the snapshot was taken
@@ -14,6 +13,12 @@ type view struct {
 	Overview *overviewView // one of these two is there, unless nothing is known of routes
 	Route    *routeView
 	Missing  string // the route that is asked for and is not there
+}
+
+// told is what those who look at a page are told: its structure, and its cells.
+type told struct {
+	Structure string
+	Cells     []cell
 }
 
 // topic is a page that somebody may look at.
@@ -31,9 +36,9 @@ type state struct {
 }
 
 // newView makes a view of what is known.
-func newView(t topic, s *state, history *History, charts *chartCache, now time.Time) *view {
-	charts.refresh(history.pointsAge())
-	b := &builder{now: now, history: history, charts: charts}
+func newView(t topic, s *state, history *History, cache *pageCache, now time.Time) *view {
+	cache.refresh(history.pointsAge())
+	b := &builder{now: now, history: history, cache: cache, cells: make([]cell, 0, cache.cells)}
 	b.fixIf(t.controls)
 	v := &view{At: b.cell("", "at", clockText(s.at, now)), Zone: b.fix(now.Local().Format("UTC-07:00"))}
 	alarm := ""
@@ -55,6 +60,7 @@ func newView(t topic, s *state, history *History, charts *chartCache, now time.T
 			}
 		}
 	}
-	v.Structure, v.Cells = b.structure(), b.cells
+	v.told = told{b.structure(), b.cells}
+	cache.cells = len(b.cells)
 	return v
 }

@@ -57,9 +57,9 @@ func (b *builder) route(ref string, r *Route, changes []Change, controls bool) *
 	for k := range r.Groups {
 		v.Groups = append(v.Groups, b.group(indexed("", "g", k), ref, &r.Groups[k], v.Steers))
 	}
-	v.Extras = append(v.Extras, b.extra("retries", "Retries", ref, retries, r.Retries))
+	v.Extras = append(v.Extras, b.extra("retries", "Retries", ref, retries, retriesText(r)))
 	if v.HasStaging {
-		v.Extras = append(v.Extras, b.extra("fallbacks", "Fallbacks to production", ref, fallbacks, r.Fallbacks))
+		v.Extras = append(v.Extras, b.extra("fallbacks", "Fallbacks to production", ref, fallbacks, countText(r.Fallbacks)+" in all"))
 	}
 	if b.fixIf(r.Release != nil) {
 		v.Release = b.release(r.Release, v.Steers)
@@ -83,10 +83,18 @@ func (b *builder) share(v *routeView, r *Route) {
 	}
 }
 
-func (b *builder) extra(p, name, ref string, kind extraKind, total uint64) extraView {
+func (b *builder) extra(p, name, ref string, kind extraKind, total string) extraView {
 	recent, _ := b.history.extra(ref, kind)
-	return extraView{Name: b.fix(name), Value: b.cell(p, "rate", rateText(recent)), Total: b.cell(p, "total", countText(total)),
+	return extraView{Name: b.fix(name), Value: b.cell(p, "rate", rateText(recent)), Total: b.cell(p, "total", total),
 		Chart: b.chart(p, func() []float64 { _, line := b.history.extra(ref, kind); return line }, perSecondText)}
+}
+
+func retriesText(r *Route) string {
+	text := countText(r.Retries) + " in all"
+	if r.OverBudget > 0 {
+		text += ", " + countText(r.OverBudget) + " more were over the budget"
+	}
+	return text
 }
 
 func perSecondText(rate float64) string { return rateText(rate) + "/s" }

@@ -12,14 +12,14 @@ type upstreamView struct {
 	HasCertificate        bool
 	Steers, Weighable     bool // it has controls; one of them is its weight
 
-	Certificate, CertificateClass      cell
-	Weight, WeightValue                cell
-	State, StateClass                  cell
-	Health, HealthClass, Since         cell
-	InFlight, Requests, Errors         cell
-	Trouble                            cell // hides the next three together
-	Problem, Hint, Fix, FixHidden      cell
-	CanDrain, CanReady, IsSet, Version cell
+	Certificate, CertificateClass         cell
+	Weight, WeightConfigured, WeightValue cell
+	State, StateClass                     cell
+	Health, HealthClass, Since            cell
+	InFlight, Requests, Errors            cell
+	Trouble                               cell // hides the next three together
+	Problem, Hint, Fix, FixHidden         cell
+	CanDrain, CanReady, IsSet, Version    cell
 }
 
 func (b *builder) upstream(p string, u *Upstream, steers bool) upstreamView {
@@ -30,11 +30,11 @@ func (b *builder) upstream(p string, u *Upstream, steers bool) upstreamView {
 		text, class := certificateText(c, b.now)
 		v.Certificate, v.CertificateClass = b.cell(p, "certificate", text), b.cell(p, "certificate.class", class)
 	}
-	weight := strconv.Itoa(u.Weight)
+	configured := ""
 	if u.Weight != u.Configured {
-		weight += " (configured: " + strconv.Itoa(u.Configured) + ")"
+		configured = "configured: " + strconv.Itoa(u.Configured)
 	}
-	v.Weight = b.cell(p, "weight", weight)
+	v.Weight, v.WeightConfigured = b.cell(p, "weight", strconv.Itoa(u.Weight)), b.cell(p, "weight.configured", configured)
 	state, class := stateText(u, b.now)
 	v.State, v.StateClass = b.cell(p, "state", state), b.cell(p, "state.class", class)
 	b.health(p, &v, u)
