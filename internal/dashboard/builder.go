@@ -1,8 +1,6 @@
 package dashboard
 
 import (
-	"hash/fnv"
-	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -54,17 +52,27 @@ func (b *builder) fixIf(is bool) bool {
 
 // structure returns what tells two structures apart.
 func (b *builder) structure() string {
-	hash := fnv.New64a()
+	hash := uint64(fnvOffset)
+	add := func(text string) {
+		for i := range len(text) {
+			hash = (hash ^ uint64(text[i])) * fnvPrime
+		}
+		hash *= fnvPrime // as for a byte of 0, which ends the text
+	}
 	for _, c := range b.cells {
-		io.WriteString(hash, c.Name)
-		hash.Write([]byte{0})
+		add(c.Name)
 	}
 	for _, text := range b.fixed {
-		io.WriteString(hash, text)
-		hash.Write([]byte{0})
+		add(text)
 	}
-	return strconv.FormatUint(hash.Sum64(), 36)
+	return strconv.FormatUint(hash, 36)
 }
+
+// The numbers of the 64-bit hash FNV-1a. The one of hash/fnv copies each string.
+const (
+	fnvOffset = 14695981039346656037
+	fnvPrime  = 1099511628211
+)
 
 // indexed is the prefix of the names of one of several things.
 func indexed(prefix, kind string, i int) string {

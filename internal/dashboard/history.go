@@ -89,14 +89,24 @@ func (h *History) lines(route, group string) (l lines) {
 	return l
 }
 
-// extra returns what was counted for a route in the last seconds, and in the last 15 minutes.
-func (h *History) extra(route string, kind extraKind) (recent float64, line []float64) {
+// extraRate returns how often something was counted for a route, per second, in the last seconds.
+func (h *History) extraRate(route string, kind extraKind) float64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if e := h.routes[route]; e != nil {
-		return e.rate(kind), e.line(kind)
+		return e.rate(kind)
 	}
-	return 0, nil
+	return 0
+}
+
+// extraLine returns the last 15 minutes of that.
+func (h *History) extraLine(route string, kind extraKind) []float64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if e := h.routes[route]; e != nil {
+		return e.line(kind)
+	}
+	return nil
 }
 
 // pointsAge changes when lines do.

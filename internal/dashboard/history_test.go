@@ -152,13 +152,13 @@ func TestExtrasAreCountedForTheRoute(t *testing.T) {
 		add(2*i, 1000)
 	}
 	for kind, want := range map[extraKind]float64{fallbacks: 2, retries: 0} {
-		rate, line := h.extra("shop", kind)
+		rate, line := h.extraRate("shop", kind), h.extraLine("shop", kind)
 		if rate != want || len(line) != 3 || slices.Max(line) != want {
 			t.Errorf("%v: %v/s, %v", kind, rate, line)
 		}
 	}
 	add(1, 1)
-	if rate, _ := h.extra("shop", fallbacks); rate > 2 {
+	if rate := h.extraRate("shop", fallbacks); rate > 2 {
 		t.Errorf("%v/s after a restart", rate)
 	}
 }

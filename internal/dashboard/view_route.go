@@ -84,9 +84,9 @@ func (b *builder) share(v *routeView, r *Route) {
 }
 
 func (b *builder) extra(p, name, ref string, kind extraKind, total string) extraView {
-	recent, _ := b.history.extra(ref, kind)
+	recent := b.history.extraRate(ref, kind)
 	return extraView{Name: b.fix(name), Value: b.cell(p, "rate", rateText(recent)), Total: b.cell(p, "total", total),
-		Chart: b.chart(p, func() []float64 { _, line := b.history.extra(ref, kind); return line }, perSecondText)}
+		Chart: b.chart(p, func() []float64 { return b.history.extraLine(ref, kind) }, perSecondText)}
 }
 
 func retriesText(r *Route) string {
