@@ -43,7 +43,7 @@ func (s *Server) refuse(r *http.Request) (int, error) {
 		return http.StatusForbidden, errors.New(s.options.ReadOnlyWhy)
 	}
 	if err := s.crossed.Check(r); err != nil {
-		return http.StatusForbidden, errors.New("the request comes from another site; changes are only made on this page")
+		return http.StatusForbidden, errors.New("the request comes from another site, or a proxy in between has changed its Host; changes are only made on this page")
 	}
 	if r.Header.Get("Origin") == "" && r.Header.Get("Sec-Fetch-Site") == "" {
 		return http.StatusForbidden, errors.New("the request does not say where it comes from; scripts use the admin API")

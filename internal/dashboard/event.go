@@ -18,14 +18,10 @@ func changedEvent(before, now told) []byte {
 }
 
 // event encodes cells as an event of a stream.
+//
+//	data: {"structure":"…","cells":{"r0.rate":"12.3"}}
 func event(structure string, cells []cell) []byte {
-	b := append([]byte(nil), "data: "...)
-	b = appendData(b, structure, cells)
-	return append(b, "\n\n"...)
-}
-
-// appendData appends {"structure":"…","cells":{"r0.rate":"12.3"}}, in one line.
-func appendData(b []byte, structure string, cells []cell) []byte {
+	b := append([]byte(nil), eventBegin...)
 	b = append(b, `{"structure":`...)
 	b = appendText(b, structure)
 	b = append(b, `,"cells":{`...)
@@ -37,8 +33,14 @@ func appendData(b []byte, structure string, cells []cell) []byte {
 		b = append(b, ':')
 		b = appendText(b, c.Value)
 	}
-	return append(b, "}}"...)
+	b = append(b, "}}"...)
+	return append(b, eventEnd...)
 }
+
+const eventBegin, eventEnd = "data: ", "\n\n"
+
+// dataOfEvent returns what is between the two.
+func dataOfEvent(event []byte) []byte { return event[len(eventBegin) : len(event)-len(eventEnd)] }
 
 func appendText(b []byte, text string) []byte {
 	for i := range len(text) {

@@ -24,7 +24,8 @@ type Hub struct {
 	mu        sync.Mutex
 	state     state
 	audiences map[topic]*audience
-	viewers   list.List // of all audiences, the oldest first
+	whole     map[topic][]byte // events of all cells, of pages that were asked for since the latest snapshot
+	viewers   list.List        // of all audiences, the oldest first
 	ended     bool
 }
 
@@ -32,7 +33,6 @@ type Hub struct {
 type audience struct {
 	cache   pageCache
 	told    told
-	whole   []byte // the event that has all of that; nil until somebody needs it
 	viewers map[*viewer]struct{}
 }
 
@@ -43,7 +43,7 @@ func NewHub(source Source, history *History) *Hub {
 	if history == nil {
 		history = NewHistory()
 	}
-	return &Hub{source: source, history: history, audiences: make(map[topic]*audience)}
+	return &Hub{source: source, history: history, audiences: make(map[topic]*audience), whole: make(map[topic][]byte)}
 }
 
 // Run keeps the hub going until the context ends. All streams of events end with it. A hub runs once.
@@ -70,27 +70,27 @@ func (h *Hub) take(ctx context.Context) {
 	defer cancel()
 	snapshot, err := h.source.Snapshot(limited)
 	now := time.Now()
-	switch {
-	case ctx.Err() != nil: // nobody waits for it any more
+	if ctx.Err() != nil { // nobody waits for it any more
 		return
-	case err == nil && snapshot == nil:
+	}
+	if err == nil && snapshot == nil {
 		err = errors.New("nothing is known of any route")
-	case err == nil:
-		h.history.Add(snapshot, now)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.state.err = err; err == nil {
+	if h.state.err, h.state.now = err, now; err == nil {
 		h.state.snapshot, h.state.refs, h.state.at = snapshot, refs(snapshot.Routes), now
+		h.history.Add(snapshot, now)
 	}
-	h.tell(now)
+	h.tell()
 }
 
 // tell sends each audience what has changed for it. The lock must be held.
-func (h *Hub) tell(now time.Time) {
+func (h *Hub) tell() {
+	clear(h.whole)
 	for topic, a := range h.audiences {
 		before := a.told
-		a.told, a.whole = newView(topic, &h.state, h.history, &a.cache, now).told, nil
+		a.told = newView(topic, &h.state, h.history, &a.cache).told
 		event := changedEvent(before, a.told)
 		for v := range a.viewers {
 			if !v.offer(event) {
@@ -102,16 +102,43 @@ func (h *Hub) tell(now time.Time) {
 
 // look returns the view of a page as it is now.
 func (h *Hub) look(ctx context.Context, t topic) *view {
+	h.begin(ctx)
 	h.mu.Lock()
 	known := h.state
 	h.mu.Unlock()
-	if known.snapshot == nil && known.err == nil { // it has only begun
+	return newView(t, &known, h.history, new(pageCache))
+}
+
+// data returns all cells of a page, in JSON.
+func (h *Hub) data(ctx context.Context, t topic) []byte {
+	h.begin(ctx)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return dataOfEvent(h.wholeEvent(t))
+}
+
+// begin takes the first snapshot, if there was none.
+func (h *Hub) begin(ctx context.Context) {
+	h.mu.Lock()
+	isKnown := h.state.snapshot != nil || h.state.err != nil
+	h.mu.Unlock()
+	if !isKnown {
 		h.take(ctx)
-		h.mu.Lock()
-		known = h.state
-		h.mu.Unlock()
 	}
-	return newView(t, &known, h.history, new(pageCache), time.Now())
+}
+
+// wholeEvent returns the event of all cells of a page. Those who ask for it within a second get the
+// same. The lock must be held.
+func (h *Hub) wholeEvent(t topic) []byte {
+	whole := h.whole[t]
+	if whole == nil {
+		v := newView(t, &h.state, h.history, new(pageCache))
+		whole = event(v.Structure, v.Cells)
+		if len(h.whole) < mostViewers {
+			h.whole[t] = whole
+		}
+	}
+	return whole
 }
 
 // join has a viewer told of a page from now on, beginning with all of it. It must leave. If there are
@@ -128,16 +155,13 @@ func (h *Hub) join(t topic, cancel context.CancelFunc) (*viewer, error) {
 	a := h.audiences[t]
 	if a == nil {
 		a = &audience{viewers: make(map[*viewer]struct{})}
-		a.told = newView(t, &h.state, h.history, &a.cache, time.Now()).told
+		a.told = newView(t, &h.state, h.history, &a.cache).told
 		h.audiences[t] = a
-	}
-	if a.whole == nil {
-		a.whole = event(a.told.Structure, a.told.Cells)
 	}
 	v := newViewer(t, cancel)
 	v.place = h.viewers.PushBack(v)
 	a.viewers[v] = struct{}{}
-	v.offer(a.whole)
+	v.offer(h.wholeEvent(t))
 	return v, nil
 }
 

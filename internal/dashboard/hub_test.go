@@ -130,6 +130,25 @@ func TestOnePageIsEncodedOnceForAll(t *testing.T) {
 	}
 }
 
+func TestThoseWhoPollGetTheSameWithinASecond(t *testing.T) {
+	source := &fakeSource{snapshot: twoRoutes()}
+	hub := NewHub(source, nil)
+	first, again := hub.data(t.Context(), topic{}), hub.data(t.Context(), topic{})
+	if &first[0] != &again[0] {
+		t.Error("the same was encoded twice")
+	}
+	for i := range 2 * mostViewers {
+		hub.data(t.Context(), topic{route: fmt.Sprint(i)})
+	}
+	if len(hub.whole) > mostViewers {
+		t.Errorf("%d pages are kept", len(hub.whole))
+	}
+	hub.take(t.Context())
+	if next := hub.data(t.Context(), topic{}); &first[0] == &next[0] || source.taken != 2 {
+		t.Errorf("the same was given after another snapshot; %d were taken", source.taken)
+	}
+}
+
 func TestASlowViewerIsLetGoAndHoldsNobody(t *testing.T) {
 	source := &fakeSource{snapshot: twoRoutes()}
 	hub := NewHub(source, nil)

@@ -6,6 +6,15 @@
   const classes = new Set(['plain', 'good', 'warn', 'bad', 'off']);
   const attributes = new Set(['value', 'points']);
 
+  // a browser that keeps nothing for sites throws when it is asked to
+  let memory;
+  try {
+    memory = sessionStorage;
+  } catch {
+    const kept = new Map();
+    memory = {getItem: key => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value)};
+  }
+
   // ---- what is shown ----
 
   const cells = new Map(); // by name, the elements that show it
@@ -51,8 +60,8 @@
       return;
     }
     // two servers that take turns must not have it reload without end
-    if (Date.now() - Number(sessionStorage.getItem('reloaded')) < 3000) return;
-    sessionStorage.setItem('reloaded', Date.now());
+    if (Date.now() - Number(memory.getItem('reloaded')) < 3000) return;
+    memory.setItem('reloaded', Date.now());
     location.reload();
   }
 
@@ -126,7 +135,7 @@
   const undoKey = 'undo ' + route;
 
   function showUndo() {
-    const share = sessionStorage.getItem(undoKey);
+    const share = memory.getItem(undoKey);
     if (undo) {
       undo.hidden = share === null;
       undo.textContent = `Undo (${share} %)`;
@@ -175,7 +184,7 @@
       } else {
         tell(panel, 'Done.', true);
         settle(form);
-        if (change.action === 'split' || change.action === 'reset') sessionStorage.setItem(undoKey, share);
+        if (change.action === 'split' || change.action === 'reset') memory.setItem(undoKey, share);
         showUndo();
       }
     } catch {
@@ -240,7 +249,7 @@
     if (button === undo) {
       const form = undo.closest('form');
       settle(form);
-      send(form.closest('[data-panel]'), form, {...changeOf(form), percent: Number(sessionStorage.getItem(undoKey))});
+      send(form.closest('[data-panel]'), form, {...changeOf(form), percent: Number(memory.getItem(undoKey))});
     }
   });
 

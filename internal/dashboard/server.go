@@ -94,9 +94,14 @@ func setHeaders(h http.Header) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 }
 
+// longestRef is the largest length of what a route is called by, in bytes. It bounds what viewers can
+// have a hub keep.
+const longestRef = 16 << 10
+
 // topic is the page that a request is about.
 func (s *Server) topic(r *http.Request) topic {
-	return topic{route: r.URL.Query().Get("route"), controls: s.options.Controls}
+	route := r.URL.Query().Get("route")
+	return topic{route: route[:min(len(route), longestRef)], controls: s.options.Controls}
 }
 
 // page is what the template gets.
@@ -121,9 +126,9 @@ func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) serveData(w http.ResponseWriter, r *http.Request) {
-	v := s.hub.look(r.Context(), s.topic(r))
+	data := s.hub.data(r.Context(), s.topic(r))
 	w.Header().Set("Content-Type", "application/json")
-	w.Write(appendData(nil, v.Structure, v.Cells))
+	w.Write(data)
 }
 
 func fileServer(name, contentType string) http.HandlerFunc {

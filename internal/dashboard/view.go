@@ -33,10 +33,12 @@ type state struct {
 	refs     []string  // of its routes
 	at       time.Time // of the snapshot
 	err      error     // why there is no newer one
+	now      time.Time // when this became known
 }
 
-// newView makes a view of what is known.
-func newView(t topic, s *state, history *History, cache *pageCache, now time.Time) *view {
+// newView makes a view of what is known. It is the same for all who look until something else is known.
+func newView(t topic, s *state, history *History, cache *pageCache) *view {
+	now := s.now
 	cache.refresh(history.pointsAge())
 	b := &builder{now: now, history: history, cache: cache, cells: make([]cell, 0, cache.cells)}
 	b.fixIf(t.controls)

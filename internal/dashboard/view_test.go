@@ -10,7 +10,7 @@ import (
 
 // viewed is the view of a snapshot that somebody may steer by.
 func viewed(s *Snapshot, route string) *view {
-	return newView(topic{route, true}, &state{snapshot: s, refs: refs(s.Routes)}, NewHistory(), new(pageCache), time.Now())
+	return newView(topic{route, true}, &state{snapshot: s, refs: refs(s.Routes), now: time.Now()}, NewHistory(), new(pageCache))
 }
 
 func TestAReleaseHasTheButtonsOfItsPhase(t *testing.T) {
