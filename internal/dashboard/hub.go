@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -73,7 +74,10 @@ func (h *Hub) take(ctx context.Context) {
 	if ctx.Err() != nil { // nobody waits for it any more
 		return
 	}
-	if err == nil && snapshot == nil {
+	switch {
+	case err != nil && limited.Err() != nil:
+		err = fmt.Errorf("there was no answer within %v", snapshotTimeout)
+	case err == nil && snapshot == nil:
 		err = errors.New("nothing is known of any route")
 	}
 	h.mu.Lock()

@@ -100,6 +100,24 @@ func TestHubGoesOnAfterASnapshotFails(t *testing.T) {
 	})
 }
 
+// silentSource waits until nobody waits for it.
+type silentSource struct{ fakeSource }
+
+func (*silentSource) Snapshot(ctx context.Context) (*Snapshot, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestASourceThatDoesNotAnswerIsNotWaitedForForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		got := NewHub(new(silentSource), nil).look(t.Context(), topic{}).Alarm.Value
+		if took := time.Since(begun); got != "there was no answer within 3s" || took != snapshotTimeout {
+			t.Errorf("after %v: %q", took, got)
+		}
+	})
+}
+
 func TestOnePageIsEncodedOnceForAll(t *testing.T) {
 	hub := NewHub(&fakeSource{snapshot: manyRoutes(200, 0)}, nil)
 	hub.take(t.Context())
