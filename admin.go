@@ -300,9 +300,12 @@ func decodeChange(body []byte, into any, example string) error {
 	return nil
 }
 
+// maxBy is the largest length of who makes a change, in bytes.
+const maxBy = 200
+
 func checkBy(by string) error {
-	if len(by) > 200 {
-		return fmt.Errorf("by: the text has %d bytes; write at most 200", len(by))
+	if len(by) > maxBy {
+		return fmt.Errorf("by: the text has %d bytes; write at most %d", len(by), maxBy)
 	}
 	return nil
 }

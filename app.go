@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -47,8 +48,11 @@ type App struct {
 	events   *events
 	boarding sync.Once
 	hub      *dashboard.Hub // nil if the config has no dashboard
-	stop     context.CancelFunc
-	watching sync.WaitGroup
+	boards   []place        // of the dashboards that answer every path
+
+	hasStarted atomic.Bool // until then, nothing is known of what was set at run time
+	stop       context.CancelFunc
+	watching   sync.WaitGroup
 }
 
 const defaultSyncInterval = 5 * time.Second
@@ -140,10 +144,12 @@ func (a *App) Start() error {
 	a.stop = cancel
 	a.watching.Go(func() { watchAvailability(ctx, a.routes.all(), a.events) })
 	go a.events.run()
+	a.steering.start(ctx)
+	a.hasStarted.Store(true)
 	if a.hub != nil {
+		a.warnBoards()
 		a.watching.Go(func() { a.hub.Run(ctx) })
 	}
-	a.steering.start(ctx)
 	return nil
 }
 

@@ -50,7 +50,7 @@ func (l *changeLog) splitChanged(r *route, was float64, resetBy string) {
 	case o == nil:
 		c.To += ", as configured"
 	case o.SetBy == bySelf:
-		c.At, c.Cause = o.SetAt, "release"
+		c.At, c.Cause = o.SetAt, "by a release"
 	default:
 		c.At, c.By = o.SetAt, o.SetBy
 	}
@@ -58,9 +58,9 @@ func (l *changeLog) splitChanged(r *route, was float64, resetBy string) {
 }
 
 // upstreamsChanged remembers changes of what is set for a route's upstreams.
-func (l *changeLog) upstreamsChanged(r *route, changed []upstreamNews) {
+func (l *changeLog) upstreamsChanged(r *route, changed []upstreamNews, resetBy map[string]string) {
 	for _, news := range changed {
-		c := dashboard.Change{Route: r.title, What: news.dial, From: news.was.text(), To: news.now.text()}
+		c := dashboard.Change{Route: r.title, What: news.dial, From: news.was.text(), To: news.now.text(), By: resetBy[resetKey(r.name, news.dial)]}
 		if news.now != nil {
 			c.At, c.By = news.now.SetAt, news.now.SetBy
 		}
@@ -77,5 +77,5 @@ func (l *changeLog) releaseChanged(r *route, news releaseNews) {
 		return phaseText(s.Phase) + " at " + percentText(s.Percent())
 	}
 	l.add(dashboard.Change{At: news.now.ChangedAt, Route: r.title, What: "release", From: text(news.was), To: text(news.now),
-		Cause: cmp.Or(news.now.Reason, "release")})
+		Cause: cmp.Or(news.now.Reason, "by a release")})
 }

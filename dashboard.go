@@ -1,10 +1,15 @@
 package proxyos
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
+	"path"
+	"slices"
+	"strings"
+
+	"go.uber.org/zap"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -39,8 +44,8 @@ type Dashboard struct {
 	// The title of the page, 100 characters at most. Default: proxyos.
 	Title string `json:"title,omitempty"`
 
-	server  *dashboard.Server
-	isLocal bool // only names of this machine are served
+	server *dashboard.Server
+	guard  guard
 }
 
 // CaddyModule returns the Caddy module information.
@@ -58,21 +63,39 @@ func (d *Dashboard) Provision(ctx caddy.Context) error {
 		return err
 	}
 	app := loaded.(*App)
-	if d.Controls && !d.AllowUnauthenticated {
-		switch app.places.guard(ctx) {
-		case loopback:
-			d.isLocal = len(app.places.find(ctx).hosts) == 0 // or its site is for certain names already
-		case noGuard:
-			return errors.New("proxyos_dashboard: `controls on` lets everybody who reaches the page steer the routes: put `basic_auth`, `forward_auth`, " +
-				"or a matcher of `remote_ip` before it, ask for client certificates, or have its site listen on loopback only (`bind 127.0.0.1`); " +
-				"or write `allow_unauthenticated` if something that this config does not show guards it")
-		}
+	where := app.places.find(ctx)
+	if !d.AllowUnauthenticated {
+		d.guard = app.places.guard(ctx)
 	}
-	d.server = dashboard.NewServer(app.dashboards(), dashboard.Options{
+	if d.Controls && !d.AllowUnauthenticated && d.guard.by == noGuard {
+		return where.explain("", errUnguarded)
+	}
+	if len(where.paths) == 0 {
+		app.boards = append(app.boards, where)
+	}
+	server, _ := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	d.server = dashboard.NewServer(app.dashboards(server), dashboard.Options{
 		Title: d.Title, Controls: d.Controls, By: visitor,
-		ReadOnlyWhy: "This page only shows. `controls on` in its config lets it steer, too.",
+		ReadOnlyWhy: "this page only shows; `controls on` in its config lets it steer, too",
 	})
 	return nil
+}
+
+var errUnguarded = errors.New("proxyos_dashboard: `controls on` lets everybody who reaches the page steer the routes: put `basic_auth`, `forward_auth`, " +
+	"or a matcher of `remote_ip` before it, ask for client certificates, or have its site listen on loopback only (`bind 127.0.0.1`); " +
+	"or write `allow_unauthenticated` if something that this config does not show guards it; docs/dashboard.md says what counts")
+
+// warnBoards warns of dashboards that keep all requests from a route of the same site, as where the directive is beside
+// proxyos without a path.
+func (a *App) warnBoards() {
+	for _, board := range a.boards {
+		for _, route := range a.routes.inOrder() {
+			if route.place.server == board.server && slices.Equal(route.place.hosts, board.hosts) && comparePlaces(board, route.place) <= 0 {
+				route.logger.Warn("a dashboard answers all requests of this site, so that the route gets none; put it below a path, such as `handle_path /proxyos/*`",
+					zap.String("route", route.title), zap.String("site", board.String()))
+			}
+		}
+	}
 }
 
 // maxTitle is the largest length of a title, in characters.
@@ -91,28 +114,53 @@ func (d *Dashboard) Validate() error {
 
 // ServeHTTP serves the page and what it consists of.
 func (d *Dashboard) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	if d.isLocal && !isLocalName(r.Host) {
-		return caddyhttp.Error(http.StatusMisdirectedRequest, fmt.Errorf("proxyos_dashboard: %q is no name of this machine, which alone may use it", r.Host))
+	if err := d.guard.admits(r); err != nil {
+		http.Error(w, "This dashboard is not for you: "+err.Error()+".", http.StatusForbidden)
+		return nil
+	}
+	if isWithoutSlash(r) {
+		w.Header().Set("Location", "./"+path.Base(originalPath(r))+"/")
+		w.WriteHeader(http.StatusPermanentRedirect)
+		return nil
 	}
 	d.server.ServeHTTP(w, r)
 	return nil
 }
 
-// visitor returns the user of a request, or the address that it comes from.
-func visitor(r *http.Request) string {
+// isWithoutSlash tells whether a request is for the page below a path, such as /proxyos, that lacks the slash at its
+// end, and so would have wrong links.
+func isWithoutSlash(r *http.Request) bool {
+	was := originalPath(r)
+	return r.Method == http.MethodGet && (r.URL.Path == "" || strings.HasSuffix(r.URL.Path, "/")) && was != "" && !strings.HasSuffix(was, "/")
+}
+
+// originalPath returns the path of a request, escaped, before the config has changed it.
+func originalPath(r *http.Request) string {
+	if original, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok {
+		return original.URL.EscapedPath()
+	}
+	return r.URL.EscapedPath()
+}
+
+// userOf returns the user that an authentication handler has found, or nothing.
+func userOf(r *http.Request) string {
 	if replacer, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		if user, ok := replacer.GetString("http.auth.user.id"); ok && user != "" {
+		if user, ok := replacer.GetString("http.auth.user.id"); ok {
 			return user
 		}
 	}
-	if address, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok && address != "" {
-		return address
+	return ""
+}
+
+// visitor returns who makes a change: the user of a request, or the address that it comes from. It is cut to what the
+// admin API takes.
+func visitor(r *http.Request) string {
+	by := userOf(r)
+	if address, ok := caddyhttp.GetVar(r.Context(), caddyhttp.ClientIPVarKey).(string); ok {
+		by = cmp.Or(by, address)
 	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
+	by = cmp.Or(by, hostOf(r.RemoteAddr))
+	return by[:min(len(by), maxBy)]
 }
 
 // dashboardBlock is what the directive takes.

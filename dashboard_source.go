@@ -8,6 +8,7 @@ import (
 	"net/http"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/proxyos/caddy-proxyos/internal/dashboard"
 )
@@ -24,20 +25,30 @@ type keptHistory struct{ *dashboard.History }
 // Destruct implements caddy.Destructor.
 func (keptHistory) Destruct() error { return nil }
 
-// dashboards returns what the dashboards of the config show. The first that asks makes it.
-func (a *App) dashboards() *dashboard.Hub {
+// dashboards returns what the dashboards of the config show. The first that asks makes it. Its streams end as a
+// server begins to shut down, which would wait for them.
+func (a *App) dashboards(server *caddyhttp.Server) *dashboard.Hub {
 	a.boarding.Do(func() {
 		kept, _ := keptHistories.LoadOrStore(historyKey, keptHistory{dashboard.NewHistory()})
 		a.hub = dashboard.NewHub(routesOf{a}, kept.(keptHistory).History)
 	})
+	if server != nil {
+		server.RegisterOnShutdown(a.hub.End)
+	}
 	return a.hub
 }
 
 // routesOf is the routes of an app, as a dashboard sees and steers them.
 type routesOf struct{ app *App }
 
+// errLoading says that a server runs before the app, as Caddy may have it.
+var errLoading = errors.New("the config is being loaded")
+
 // Snapshot implements dashboard.Source.
 func (s routesOf) Snapshot(context.Context) (*dashboard.Snapshot, error) {
+	if !s.app.hasStarted.Load() {
+		return nil, errLoading
+	}
 	return s.app.snapshot(), nil
 }
 

@@ -33,6 +33,7 @@ var documentedBlocks = []documentedBlock{
 	documented("proxyos/upstream", "Options of an upstream", upstreamBlock),
 	documented("proxyos/staging", "Options of staging", stagingBlock),
 	documented("proxyos/release", "Options of a release", releaseBlock),
+	documented("proxyos_dashboard", "The dashboard", dashboardBlock),
 	documented("{/proxyos", "The global option", globalBlock),
 	documented("lb_policy", "The policy least_latency", leastLatencyBlock),
 }

@@ -198,7 +198,7 @@ func (s *steering) putInForce(doc document, followed bool) {
 		news := route.followRelease(doc.release(route.name), s.ran)
 		now := route.split.current().percent
 		if s.ran { // so what was before has been in force
-			s.store.memory.changes.upstreamsChanged(route, changed)
+			s.store.memory.changes.upstreamsChanged(route, changed, doc.resetBy)
 			if news.isNews() {
 				s.store.memory.changes.releaseChanged(route, news)
 			}

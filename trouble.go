@@ -47,7 +47,8 @@ func (g *group) whyDown(t *target) whyDown {
 	if since := t.unhealthySince.Load(); t.unhealthy.Load() && since != 0 {
 		why.Since = time.Unix(0, since)
 	}
-	if last := t.counts.trouble.Load(); last != nil {
+	// one that is older was over when it went down
+	if last := t.counts.trouble.Load(); last != nil && last.at.After(why.Since.Add(-time.Second)) {
 		if why.Since.IsZero() {
 			why.Since = last.at
 		}

@@ -105,6 +105,7 @@ func (s *steering) changeUpstream(ctx context.Context, route *route, dial string
 		if now = edit(was); now == nil && was == nil {
 			return false, nil
 		}
+		doc.resetBy = map[string]string{resetKey(route.name, dial): by}
 		if !c.Force {
 			if err := route.refuseUpstream(doc.Upstreams[route.name], dial, was, now, s.instance, isAlone); err != nil {
 				return false, err
@@ -128,6 +129,9 @@ func (s *steering) changeUpstream(ctx context.Context, route *route, dial string
 		zap.String("from", was.text()), zap.String("to", now.text()), zap.String("by", by))
 	return nil
 }
+
+// resetKey names an upstream of a route among those who have reset something.
+func resetKey(route, dial string) string { return route + "\n" + dial }
 
 // refuseWeight returns an error if a weight would have no effect.
 func (r *route) refuseWeight(dial string) error {

@@ -23,8 +23,8 @@ const asCaddy = "PROXYOS_TEST_AS_CADDY"
 // Main runs the tests of a package. What they start of the test binary itself is a caddy command with
 // everything that the package registers, so that none has to be built. A package that starts
 // children calls it in its TestMain. Most of their time such tests wait, so that more of those that
-// are parallel run at once than there are processors.
-func Main(m *testing.M) {
+// are parallel run at once than there are processors. What is run is a *testing.M, or one with something around it.
+func Main(m interface{ Run() int }) {
 	if os.Getenv(asCaddy) != "" {
 		caddycmd.Main()
 		return
@@ -143,6 +143,9 @@ func (c *Child) Start() {
 		return err == nil && res.StatusCode == http.StatusOK
 	})
 }
+
+// PID returns the number of the process.
+func (c *Child) PID() int { return c.command.Process.Pid }
 
 // CLI returns a caddy command in the child's environment, such as CLI("validate", …). Its
 // admin endpoint is the child's address c.Admin, for commands that take --address.

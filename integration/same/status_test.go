@@ -24,6 +24,8 @@ func (w *sameWay) counted(s *server) []string {
 		number, ok := value.(float64)
 		switch {
 		case strings.Contains(path, "certificate"), strings.Contains(path, "way"): // how it went is meant to differ
+		case strings.HasSuffix(path, ".why.since"), strings.HasSuffix(path, ".why.problem"): // such as whether reading or writing met a reset
+			lines = append(lines, path+" is known")
 		case !ok:
 			lines = append(lines, fmt.Sprint(path, " is ", value))
 		case number != w.counts[path]:

@@ -6,8 +6,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/proxyos/caddy-proxyos/integration/lab"
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
@@ -263,7 +265,7 @@ func TestADashboardOnLoopbackHasNoOtherName(t *testing.T) {
 	s.MustLoad("http://:" + port + " {\nbind 127.0.0.1\n" + fmt.Sprintf(steerable, blueGreenDirective(prod.Addr, stag.Addr)) + "\n}")
 	for host, status := range map[string]int{
 		"localhost:" + port: 200, "127.0.0.1:" + port: 200, "app.localhost:" + port: 200, "[::1]:" + port: 200,
-		"evil.test:" + port: 421, "localhost.evil.test": 421, "10.0.0.1": 421, "127.0.0.1.evil.test:" + port: 421,
+		"evil.test:" + port: 403, "localhost.evil.test": 403, "10.0.0.1": 403, "127.0.0.1.evil.test:" + port: 403,
 	} {
 		for _, path := range []string{"/board/", "/board/data"} {
 			req := s.Request(http.MethodGet, path, nil)
@@ -281,7 +283,7 @@ func TestADashboardWithControlsIsGuarded(t *testing.T) {
 	const auth = " {\neve " + hash + "\n}\n"
 	const board = "proxyos_dashboard {\ncontrols on\n}\n"
 	const inPath = "handle_path /board/* {\n" + board + "}\n"
-	port := proxytest.PortOf(t, freeAddr(t))
+	port, ca := proxytest.PortOf(t, freeAddr(t)), proxytest.NewAuthority(t).File
 	s := newServer(t)
 	for name, test := range map[string]struct {
 		listen, site string
@@ -309,8 +311,11 @@ func TestADashboardWithControlsIsGuarded(t *testing.T) {
 		"a few are refused":                     {"", "@few remote_ip 10.0.0.0/8\nrespond @few 403\n" + board, false},
 		"strangers are refused elsewhere":       {"", "@strangers {\npath /x\nnot remote_ip 10.0.0.0/8\n}\nrespond @strangers 403\n" + board, false},
 		"it is said to be":                      {"", strings.Replace(board, "on\n", "on\nallow_unauthenticated\n", 1), true},
-		"a client certificate":                  {"tls internal {\nclient_auth {\nmode require_and_verify\n}\n}", board, true},
-		"a client certificate, if there is one": {"tls internal {\nclient_auth {\nmode verify_if_given\n}\n}", board, false},
+		"forward_auth that lets others pass":    {"", "forward_auth 127.0.0.1:1 {\nuri /auth\n@bad status 401\nhandle_response @bad {\nlog_append x y\n}\n}\n" + board, false},
+		"strangers get a hint":                  {"", "@strangers not remote_ip 10.0.0.0/8\nrespond @strangers 103\n" + board, false},
+		"a client certificate of anybody":       {"tls internal {\nclient_auth {\nmode require_and_verify\n}\n}", board, false},
+		"a client certificate":                  {"tls internal {\nclient_auth {\nmode require_and_verify\ntrust_pool file " + ca + "\n}\n}", board, true},
+		"a client certificate, if there is one": {"tls internal {\nclient_auth {\nmode verify_if_given\ntrust_pool file " + ca + "\n}\n}", board, false},
 	} {
 		scheme := "http"
 		if strings.HasPrefix(test.listen, "tls") {
@@ -323,6 +328,95 @@ func TestADashboardWithControlsIsGuarded(t *testing.T) {
 		case !test.isGuarded && (err == nil || !strings.Contains(err.Error(), "allow_unauthenticated")):
 			t.Errorf("%s: it loads, with %v\n%s", name, err, config)
 		}
+	}
+}
+
+// What loads as guarded is, whatever else the config does with a request on its way.
+func TestThereIsNoWayAroundTheGuardOfADashboard(t *testing.T) {
+	const auth = " {\neve $2a$04$YfxMvYYIBJgMNRekfCNXGOgQGNC0pm0iDs0YEyoyU0DNAvSOEMfx2\n}\n"
+	const board = "proxyos_dashboard {\ncontrols on\n}\n"
+	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
+	route := "handle /app {\n" + blueGreenDirective(prod.Addr, stag.Addr, "traffic_split 10") + "\n}\n"
+	for name, test := range map[string]struct {
+		site, body string // what follows the scheme of the site's addresses, with its port as %[1]s
+		path, host string
+		fields     []string
+	}{
+		"a path that is cut off":         {":%[1]s", "basic_auth /proxyos/*" + auth + "handle_path /tools/* {\nhandle_path /proxyos/* {\n" + board + "}\n}\n", "/tools/proxyos/change", "app.test", nil},
+		"a path that is rewritten":       {":%[1]s", "route {\nbasic_auth /admin/*" + auth + "uri strip_prefix /x\nproxyos_dashboard /admin/* {\ncontrols on\n}\n}\n", "/x/admin/change", "app.test", nil},
+		"another address of the site":    {"localhost:%[1]s/a/*, http://app.test:%[1]s", "basic_auth /a/*" + auth + board, "/change", "app.test", nil},
+		"a name that was pointed here":   {":%[1]s", "@lan remote_ip 127.0.0.0/8\nhandle @lan {\n" + board + "}\n", "/change", "evil.test", nil},
+		"another, on loopback":           {":%[1]s", "bind 127.0.0.1\nhandle /x/* {\n" + board + "}\n", "/x/change", "evil.test", nil},
+		"another, of a site with many":   {"*.*:%[1]s", "bind 127.0.0.1\n" + board, "/change", "evil.test", nil},
+		"a proxy on the same machine":    {":%[1]s", "bind 127.0.0.1\n" + board, "/change", "localhost", []string{"X-Forwarded-For", "192.0.2.1"}},
+		"a page before the password":     {":%[1]s", "route {\nreverse_proxy " + prod.Addr + " {\nhandle_response {\n" + board + "}\n}\nbasic_auth" + auth + "}\n", "/change", "app.test", nil},
+		"no password":                    {":%[1]s", "basic_auth" + auth + board, "/change", "app.test", nil},
+		"a name of the user, as a field": {":%[1]s", "basic_auth /x" + auth + board, "/change", "app.test", []string{"Http.auth.user.id", "eve"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t)
+			config := "http://" + fmt.Sprintf(test.site, proxytest.PortOf(t, s.Addr)) + " {\n" + test.body + route + "}\n"
+			if err := s.Load(config); err != nil {
+				if !strings.Contains(err.Error(), "allow_unauthenticated") {
+					t.Fatal(err)
+				}
+				return
+			}
+			req := s.Request(http.MethodPost, test.path, strings.NewReader(`{"action":"split","route":"app","percent":90,"force":true}`), append(test.fields, "Content-Type", "application/json", "Sec-Fetch-Site", "same-origin")...)
+			req.Host = test.host + ":" + proxytest.PortOf(t, s.Addr)
+			answer := s.Do(req)
+			if got := s.Route().TrafficSplit; got != 10 || answer.StatusCode == http.StatusOK {
+				t.Errorf("a stranger is answered with %d %s, and the share is %v %%", answer.StatusCode, answer.Body, got)
+			}
+		})
+	}
+}
+
+// Nor does an open page keep Caddy from ending.
+func TestAnOpenDashboardLetsCaddyEnd(t *testing.T) {
+	t.Parallel()
+	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
+	for range lab.Sized(2, 10, 2) { // Caddy stops its apps in any order
+		c := startChild(t, fmt.Sprintf(steerable, blueGreenDirective(prod.Addr, stag.Addr)))
+		res, err := http.Get(c.URL + "/board/events")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := res.Body.Read(make([]byte, 10)); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		c.Stop()
+		res.Body.Close()
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("Caddy has ended after %s", took)
+		}
+	}
+}
+
+// A site with a dashboard and a route, and no path, is a mistake that shows.
+func TestADashboardThatTakesAllIsWarnedOf(t *testing.T) {
+	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
+	s := run(t, "proxyos_dashboard\n"+blueGreenDirective(prod.Addr, stag.Addr))
+	if logged := s.Logs.Entries("a dashboard answers all requests of this site"); len(logged) != 1 || logged[0]["route"] != "app" {
+		t.Errorf("logged is %v", logged)
+	}
+	s.MustLoad(s.Site(fmt.Sprintf(steerable, blueGreenDirective(prod.Addr, stag.Addr))))
+	if logged := s.Logs.Entries("a dashboard answers all requests of this site"); len(logged) != 1 {
+		t.Errorf("logged is %v", logged)
+	}
+}
+
+// A page needs the slash at its end, for its links.
+func TestADashboardWithoutItsSlash(t *testing.T) {
+	prod, stag := plain(t, "production", ""), plain(t, "staging", "")
+	s := run(t, "handle_path /board* {\nproxyos_dashboard\n}\n"+blueGreenDirective(prod.Addr, stag.Addr))
+	answer := s.Do(s.Request(http.MethodGet, "/board", nil))
+	if at, err := answer.Location(); answer.StatusCode != http.StatusPermanentRedirect || err != nil || at.Path != "/board/" {
+		t.Errorf("/board is answered with %d to %v, %v", answer.StatusCode, at, err)
+	}
+	if status, _ := s.Get("/board/"); status != http.StatusOK {
+		t.Errorf("/board/ is answered with %d", status)
 	}
 }
 
@@ -344,7 +438,12 @@ func TestAReloadEndsTheStreamsOfADashboard(t *testing.T) {
 		}
 		return res.Body
 	}
-	for range lab.Sized(5, 200, 20) {
+	before := 0
+	for i := range lab.Sized(10, 200, 20) {
+		if i == 5 { // what a first load begins once is there
+			client.CloseIdleConnections()
+			before = runtime.NumGoroutine()
+		}
 		stream := open()
 		if _, err := stream.Read(make([]byte, 10)); err != nil {
 			t.Fatal(err)
@@ -355,4 +454,6 @@ func TestAReloadEndsTheStreamsOfADashboard(t *testing.T) {
 		}
 		stream.Close()
 	}
+	client.CloseIdleConnections()
+	eventually(t, fmt.Sprintf("there are no more goroutines than the %d before", before), func() bool { return runtime.NumGoroutine() <= before })
 }

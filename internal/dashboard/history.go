@@ -15,6 +15,7 @@ type History struct {
 	second  int64     // of the latest snapshot
 	groups  map[historyKey]*track
 	routes  map[string]*extras
+	owner   *Hub // whose snapshots are taken in; nil: those of whoever comes
 }
 
 // historyKey names a group. A route is named by its ref.
@@ -23,6 +24,29 @@ type historyKey struct{ route, group string }
 // NewHistory returns a history without samples.
 func NewHistory() *History {
 	return &History{groups: make(map[historyKey]*track), routes: make(map[string]*extras)}
+}
+
+// addFrom is Add for one of two hubs that run beside each other while a config is replaced: only the first is
+// listened to until it leaves, since what they know differs.
+func (h *History) addFrom(hub *Hub, s *Snapshot, at time.Time) {
+	h.mu.Lock()
+	isHeard := h.owner == nil || h.owner == hub
+	if isHeard {
+		h.owner = hub
+	}
+	h.mu.Unlock()
+	if isHeard {
+		h.Add(s, at)
+	}
+}
+
+// leave has another hub be listened to.
+func (h *History) leave(hub *Hub) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.owner == hub {
+		h.owner = nil
+	}
 }
 
 // Add takes in a snapshot.

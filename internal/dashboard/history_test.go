@@ -153,7 +153,7 @@ func TestExtrasAreCountedForTheRoute(t *testing.T) {
 	}
 	for kind, want := range map[extraKind]float64{fallbacks: 2, retries: 0} {
 		rate, line := h.extraRate("shop", kind), h.extraLine("shop", kind)
-		if rate != want || len(line) != 3 || slices.Max(line) != want {
+		if rate != want || len(line) != 4 || slices.Max(line) != want {
 			t.Errorf("%v: %v/s, %v", kind, rate, line)
 		}
 	}

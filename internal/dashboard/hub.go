@@ -49,8 +49,9 @@ func NewHub(source Source, history *History) *Hub {
 
 // Run keeps the hub going until the context ends. All streams of events end with it. A hub runs once.
 func (h *Hub) Run(ctx context.Context) {
-	defer h.end()
-	defer context.AfterFunc(ctx, h.end)() // even while a snapshot takes its time
+	defer h.history.leave(h)
+	defer h.End()
+	defer context.AfterFunc(ctx, h.End)() // even while a snapshot takes its time
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
@@ -84,7 +85,7 @@ func (h *Hub) take(ctx context.Context) {
 	defer h.mu.Unlock()
 	if h.state.err, h.state.now = err, now; err == nil {
 		h.state.snapshot, h.state.refs, h.state.at = snapshot, refs(snapshot.Routes), now
-		h.history.Add(snapshot, now)
+		h.history.addFrom(h, snapshot, now)
 	}
 	h.tell()
 }
@@ -190,8 +191,8 @@ func (h *Hub) drop(v *viewer) {
 	}
 }
 
-// end lets everybody go.
-func (h *Hub) end() {
+// End lets everybody go who looks, and nobody look any more. Run goes on until its context ends.
+func (h *Hub) End() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ended = true

@@ -229,7 +229,7 @@ func TestTheOldestOfTooManyIsLetGo(t *testing.T) {
 	if hub.viewers.Len() != mostViewers {
 		t.Errorf("there are %d viewers", hub.viewers.Len())
 	}
-	hub.end()
+	hub.End()
 	if _, err := hub.join(topic{}, func() {}); err == nil || len(hub.audiences) > 0 {
 		t.Error("somebody may join a hub that has ended")
 	}

@@ -46,12 +46,13 @@ func (p *Private) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Another page may not use this one.", http.StatusForbidden)
 		return
 	}
-	if token := r.URL.Query().Get("token"); token != "" && r.Method == http.MethodGet {
+	cookie, err := r.Cookie(privateCookie)
+	isKnown := err == nil && strings.HasPrefix(r.URL.Path, p.path) && isEqual(cookie.Value, p.cookie)
+	if token := r.URL.Query().Get("token"); token != "" && r.Method == http.MethodGet && !isKnown {
 		p.open(w, token)
 		return
 	}
-	cookie, err := r.Cookie(privateCookie)
-	if err != nil || !strings.HasPrefix(r.URL.Path, p.path) || !isEqual(cookie.Value, p.cookie) {
+	if !isKnown {
 		http.Error(w, "Open the link that `caddy proxyos dashboard` has printed. It works once, in one browser.", http.StatusForbidden)
 		return
 	}

@@ -47,6 +47,9 @@
       for (const e of cells.get(name) || []) put(e, value);
     }
     if (news.structure !== structure) loadAgain();
+    // what a failure has left on the page is old
+    if (!document.querySelector('[data-cell="alarm.hidden"]').hidden) say('not up to date', false);
+    showUndo();
   }
 
   let busy = 0; // changes that are not answered yet
@@ -134,10 +137,12 @@
   const undo = element('undo');
   const undoKey = 'undo ' + route;
 
+  // Only one's own change can be undone, and only while nobody else has made another one.
   function showUndo() {
-    const share = memory.getItem(undoKey);
+    const [share, version] = (memory.getItem(undoKey) ?? '').split('\n');
     if (undo) {
-      undo.hidden = share === null;
+      undo.hidden = version === undefined || version !== valueOf('share.version');
+      undo.dataset.percent = share;
       undo.textContent = `Undo (${share} %)`;
     }
   }
@@ -174,7 +179,7 @@
       const answer = await fetch('change', {
         method: 'POST',
         headers: {'Content-Type': 'application/json'},
-        body: JSON.stringify(change),
+        body: JSON.stringify({...change, isUndo: undefined}),
       });
       const told = await answer.json();
       if (!answer.ok) {
@@ -184,7 +189,9 @@
       } else {
         tell(panel, 'Done.', true);
         settle(form);
-        if (change.action === 'split' || change.action === 'reset') memory.setItem(undoKey, share);
+        await poll(); // for the version that the change has made
+        const isUndoable = (change.action === 'split' || change.action === 'reset') && !change.isUndo;
+        memory.setItem(undoKey, isUndoable ? `${share}\n${valueOf('share.version')}` : '');
         showUndo();
       }
     } catch {
@@ -224,6 +231,7 @@
     if (!form) return;
     form.dataset.seen ??= valueOf(form.dataset.version); // what one saw when one began
     form.dataset.edited = '';
+    tell(form.closest('[data-panel]'), ''); // what was said about another value
     for (const other of all('input', form)) {
       if (other !== event.target) other.value = event.target.value;
     }
@@ -249,7 +257,7 @@
     if (button === undo) {
       const form = undo.closest('form');
       settle(form);
-      send(form.closest('[data-panel]'), form, {...changeOf(form), percent: Number(memory.getItem(undoKey))});
+      send(form.closest('[data-panel]'), form, {...changeOf(form), percent: Number(undo.dataset.percent), isUndo: true});
     }
   });
 

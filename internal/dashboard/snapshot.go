@@ -120,5 +120,5 @@ type Change struct {
 	From  string    `json:"from"`
 	To    string    `json:"to"`
 	By    string    `json:"by"`              // a person or an address; empty if it is not known
-	Cause string    `json:"cause,omitempty"` // "release" if that has done it
+	Cause string    `json:"cause,omitempty"` // in words, if it was not done by hand
 }

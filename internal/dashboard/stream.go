@@ -23,6 +23,9 @@ func (s *Server) serveEvents(w http.ResponseWriter, r *http.Request) {
 
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no")
+	if r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close") // or those that were let go would stay, idle
+	}
 	rc := http.NewResponseController(w)
 	// a write that waits for a slow viewer must not outlive the hub
 	isUnblocked := make(chan struct{})

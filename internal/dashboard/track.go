@@ -91,7 +91,7 @@ const (
 // together does not change as time goes on, so a line moves and keeps its form.
 func fold(began, second int64, at func(int64) float64, merge func(a, b float64) float64) []float64 {
 	end := (second + 1) / foldSeconds
-	begin := max((began+1+foldSeconds-1)/foldSeconds, end-lineLength+1, 0)
+	begin := max((began+1)/foldSeconds, end-lineLength+1, 0)
 	var line []float64
 	for b := begin; b < end; b++ {
 		value := at(b * foldSeconds)

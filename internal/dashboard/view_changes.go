@@ -46,7 +46,7 @@ func (b *builder) changes(all []Change, route string) changesView {
 func (b *builder) changeRow(p string, c *Change, isSeen bool) changeRow {
 	how := "by hand"
 	if c.Cause != "" {
-		how = "by a " + short(c.Cause)
+		how = short(c.Cause)
 	}
 	return changeRow{
 		Hidden: b.hidden(p, "hidden", isSeen),

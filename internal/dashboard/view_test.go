@@ -52,7 +52,7 @@ func TestTheLastFiftyChangesAreShown(t *testing.T) {
 	s := twoRoutes()
 	s.Changes = nil
 	for i := range 120 {
-		s.Changes = append(s.Changes, Change{Route: []string{"shop", "other"}[i%2], From: strconv.Itoa(i), Cause: map[bool]string{true: "release"}[i == 0]})
+		s.Changes = append(s.Changes, Change{Route: []string{"shop", "other"}[i%2], From: strconv.Itoa(i), Cause: map[bool]string{true: "by a release"}[i == 0]})
 	}
 	for route, want := range map[string][]int{"": {50, 0, 49}, "shop": {10, 0, 18}} {
 		v := viewed(s, route)

@@ -184,28 +184,34 @@ func (c *Caddy) settle() {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	const listening, loopback = "0A", "0100007F" // 127.0.0.1: backends may have the port on other addresses
 	Eventually(c.t, "only one config listens on "+c.Addr, func() bool {
-		table, err := os.Open("/proc/net/tcp")
-		if err != nil {
-			return true // not Linux
-		}
-		defer table.Close()
-		sockets := 0
-		lines := bufio.NewScanner(table)
-		lines.Scan() // the heading
-		for lines.Scan() {
-			fields := strings.Fields(lines.Text()) // number, local address, remote address, state, …
-			if len(fields) < 4 || fields[3] != listening {
-				break // those that listen come first, before thousands that do not
-			}
-			if fields[1] == fmt.Sprintf("%s:%04X", loopback, port) {
-				sockets++
-			}
-		}
-		return sockets <= 1
+		// backends may have the port on other addresses
+		return listeners("/proc/net/tcp", "0100007F", port)+listeners("/proc/net/tcp", "00000000", port)+
+			listeners("/proc/net/tcp6", strings.Repeat("0", 32), port) <= 1
 	})
 	c.Client.CloseIdleConnections()
+}
+
+// listeners counts the sockets that listen at an address, as one of Linux's tables has it; none elsewhere.
+func listeners(table, address string, port int) (n int) {
+	const listening = "0A"
+	file, err := os.Open(table)
+	if err != nil {
+		return 0
+	}
+	defer file.Close()
+	lines := bufio.NewScanner(file)
+	lines.Scan() // the heading
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text()) // number, local address, remote address, state, …
+		if len(fields) < 4 || fields[3] != listening {
+			break // those that listen come first, before thousands that do not
+		}
+		if fields[1] == fmt.Sprintf("%s:%04X", address, port) {
+			n++
+		}
+	}
+	return n
 }
 
 // Prepare completes a config as suits a test, where it does not say otherwise: logs go to
