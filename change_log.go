@@ -70,6 +70,9 @@ func (l *changeLog) upstreamsChanged(r *route, changed []upstreamNews, resetBy m
 
 // releaseChanged remembers a change of a route's release.
 func (l *changeLog) releaseChanged(r *route, news releaseNews) {
+	if was, now := news.was, news.now; was != nil && was.StartedAt.Equal(now.StartedAt) && was.Phase == now.Phase && was.Step == now.Step && slices.Equal(was.Approved, now.Approved) {
+		return // it only waits for somebody
+	}
 	text := func(s *release.State) string {
 		if s == nil {
 			return "none"

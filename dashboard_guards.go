@@ -144,7 +144,7 @@ func wantsCertificates(server *caddyhttp.Server, hosts []string) bool {
 func wantsCertificate(p *caddytls.ConnectionPolicy) bool {
 	auth := p.ClientAuthentication
 	return auth != nil && (auth.Mode == "" || auth.Mode == "require_and_verify") &&
-		(len(auth.CARaw) > 0 || len(auth.TrustedCACerts) > 0 || len(auth.TrustedCACertPEMFiles) > 0)
+		len(auth.CARaw) > 0
 }
 
 // mayBeFor tells whether a policy may be the one for a host.

@@ -86,7 +86,11 @@ func (s *steering) changeRelease(ctx context.Context, route *route, by, seen, wh
 		if !isSameRelease(stored, known.release(route.name)) {
 			return false, &releaseRefusal{fmt.Errorf("it has changed meanwhile: %s; do it again if you still want to", releaseText(stored))}
 		}
-		if err := checkSeen(seen, releaseVersion(stored), releaseText(stored)); err != nil {
+		version := releaseVersion(stored)
+		if what == actionPause || what == actionAbort { // which must not have to race with its steps
+			seen, version = whichRelease(seen), whichRelease(version)
+		}
+		if err := checkSeen(seen, version, releaseText(stored)); err != nil {
 			return false, err
 		}
 		before := release.State{}

@@ -3,6 +3,7 @@ package proxyos
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/proxyos/caddy-proxyos/internal/release"
 )
@@ -28,12 +29,19 @@ func (o *upstreamOverride) version() string {
 	return strconv.FormatInt(o.SetAt.UnixNano(), 10)
 }
 
-// releaseVersion returns the version of a release; nil if there never was one. How it counts is no part of it.
+// releaseVersion returns the version of a release; nil if there never was one. How it counts, and what it waits for,
+// is no part of it. It begins with which release it is.
 func releaseVersion(s *release.State) string {
 	if s == nil {
 		return "0"
 	}
-	return fmt.Sprintf("%d %s %d %v %v", s.StartedAt.UnixNano(), s.Phase, s.Step, s.Asked, s.Approved)
+	return fmt.Sprintf("%d %s %d %v", s.StartedAt.UnixNano(), s.Phase, s.Step, s.Approved)
+}
+
+// whichRelease returns the part of a release's version that stays while it goes on.
+func whichRelease(version string) string {
+	which, _, _ := strings.Cut(version, " ")
+	return which
 }
 
 // outdatedError says that somebody has seen another version of what they want to change.

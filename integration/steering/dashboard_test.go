@@ -152,8 +152,9 @@ func TestADashboardOverwritesNobody(t *testing.T) {
 		t.Errorf("the route is %+v", r)
 	}
 	look()
+	s.Ask(http.MethodPost, "/proxyos/routes/app/release", `{"action": "pause", "by": "ops"}`)
 	if status, text := change(s, "/board/", `{"action":"release_abort","route":"app","seen":"`+seen.Routes[0].Release.Version+`"}`); status != 200 {
-		t.Errorf("with what is there now: %d %s", status, text)
+		t.Errorf("a release that has gone on cannot be aborted: %d %s", status, text)
 	}
 }
 
