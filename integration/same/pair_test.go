@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/proxyos/caddy-proxyos/integration/lab"
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
@@ -17,11 +18,20 @@ type samePair struct {
 	answer  *sameAnswer
 }
 
-// seenBy sends the request in all ways at once, and returns what is seen in each.
+// stockHasARace tells whether the race detector looks on while reverse_proxy has a race of its own: where an answer
+// comes before the body of the request is read, Caddy logs how much was read while its transport goes on reading.
+func (p *samePair) stockHasARace() bool {
+	return lab.Sized(0, 0, 1) == 1 && p.answer.early && p.request.framing != ""
+}
+
+// seenBy sends the request in all ways at once, and returns what is seen in each; nil of a way that must not be taken.
 func (p *samePair) seenBy(s *server, run *sameRun) []*sameSeen {
 	all := make([]*sameSeen, len(run.ways))
 	var running sync.WaitGroup
 	for i, way := range run.ways {
+		if way.kind == "stock" && p.stockHasARace() {
+			continue
+		}
 		running.Go(func() { all[i] = way.try(s, p.request, p.answer) })
 	}
 	running.Wait()
@@ -37,14 +47,14 @@ func (p *samePair) differences(t *testing.T, s *server, run *sameRun) (text stri
 		slow.note(all[len(all)-2])
 		fast.note(all[len(all)-1])
 		text = slow.difference(&fast)
-		if len(all) == 3 {
+		if len(all) == 3 && all[0] != nil {
 			p.allow(all[0], all[1])
 			stock.note(all[0])
 			ours.note(all[1])
 			text += stock.difference(&ours)
 		}
 		if text == "" {
-			return "", try == 0 && !all[1].forgotten
+			return "", try == 0 && !all[1].forgotten && all[0] != nil
 		}
 	}
 	return text, false

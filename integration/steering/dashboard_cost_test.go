@@ -1,11 +1,13 @@
 package steering
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,7 +18,7 @@ import (
 )
 
 // cpuOf returns how much processor time a process has used, which Linux counts in hundredths of a second.
-func cpuOf(t *testing.T, pid int) time.Duration {
+func cpuOf(t testing.TB, pid int) time.Duration {
 	t.Helper()
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -121,5 +123,71 @@ func TestTwoHundredViewersCostLittle(t *testing.T) {
 	}
 	if lab.Sized(1, 1, 0) == 1 && memory-memoryAlone > 20<<20 {
 		t.Errorf("%d viewers cost %d MB", viewers, (memory-memoryAlone)>>20)
+	}
+}
+
+// What a request costs Caddy's processor while nobody looks at the page of its route, and while 20 do. The rounds take
+// turns, since a machine is not always equally fast:
+//
+//	go test -run '^$' -bench RequestsWhileViewed -benchtime 1x ./integration/steering
+func BenchmarkRequestsWhileViewed(b *testing.B) {
+	const rounds, requests, clients, viewers = 15, 20_000, 32, 20
+	prod, stag := plain(b, "production", ""), plain(b, "staging", "")
+	c := newChild(b)
+	board := "http://" + freeAddr(b)
+	c.Write(adapt(b, quiet+c.Site(blueGreenDirective(prod.Addr, stag.Addr, "traffic_split 10"))+board+" {\nbind 127.0.0.1\nproxyos_dashboard\n}\n"))
+	c.Start()
+	transport := &http.Transport{MaxIdleConnsPerHost: clients}
+	client := &http.Client{Transport: transport}
+	round := func() (perRequest float64) {
+		before := cpuOf(b, c.PID())
+		var all sync.WaitGroup
+		for range clients {
+			all.Go(func() {
+				for range requests / clients {
+					res, err := client.Get(c.URL)
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					_, _ = io.Copy(io.Discard, res.Body)
+					res.Body.Close()
+				}
+			})
+		}
+		all.Wait()
+		return float64((cpuOf(b, c.PID()) - before).Microseconds()) / requests
+	}
+	look := func() (stop func()) {
+		ctx, cancel := context.WithCancel(b.Context())
+		var all sync.WaitGroup
+		for range viewers {
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, board+"/events?route=app", nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			all.Go(func() {
+				if res, err := http.DefaultClient.Do(req); err == nil {
+					_, _ = io.Copy(io.Discard, res.Body)
+					res.Body.Close()
+				}
+			})
+		}
+		return func() { cancel(); all.Wait() }
+	}
+	round() // for connections and caches
+	for b.Loop() {
+		var alone, viewed []float64
+		for range rounds {
+			alone = append(alone, round())
+			stop := look()
+			viewed = append(viewed, round())
+			stop()
+		}
+		slices.Sort(alone)
+		slices.Sort(viewed)
+		b.ReportMetric(alone[rounds/2], "µs/request-alone")
+		b.ReportMetric(viewed[rounds/2], "µs/request-viewed")
+		b.ReportMetric(viewed[rounds/2]/alone[rounds/2], "ratio")
 	}
 }
