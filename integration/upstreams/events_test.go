@@ -2,11 +2,10 @@ package upstreams
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/caddyserver/certmagic"
 
 	"github.com/proxyos/caddy-proxyos/integration/lab"
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
@@ -194,13 +194,17 @@ func TestAShareThatIsFollowedIsAnEvent(t *testing.T) {
 	toldBothWays(t, func(s *toldSite) {
 		s.load("first")
 		s.steer(http.MethodPatch, "", `{"traffic_split": 25, "by": "here"}`)
-		stored := filepath.Join(s.Store, "proxyos", "overrides.json")
-		text, err := os.ReadFile(stored)
+		const stored = "proxyos/overrides.json"
+		elsewhere, ctx := &certmagic.FileStorage{Path: s.Store}, s.t.Context()
+		if err := elsewhere.Lock(ctx, stored); err != nil { // as another instance would
+			s.t.Fatal(err)
+		}
+		text, err := elsewhere.Load(ctx, stored)
 		if err != nil {
 			s.t.Fatal(err)
 		}
 		edited := strings.NewReplacer(`"traffic_split": 25`, `"traffic_split": 75`, `"here"`, `"elsewhere"`).Replace(string(text))
-		if err := os.WriteFile(stored, []byte(edited), 0o600); err != nil {
+		if err := errors.Join(elsewhere.Store(ctx, stored, []byte(edited)), elsewhere.Unlock(ctx, stored)); err != nil {
 			s.t.Fatal(err)
 		}
 		s.hears("first", "proxyos.split by=here from=10 route=app to=25", "proxyos.split by=elsewhere from=25 route=app to=75")
