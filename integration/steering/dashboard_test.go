@@ -332,6 +332,35 @@ func TestADashboardWithControlsIsGuarded(t *testing.T) {
 	}
 }
 
+// What guards another site of the server, or may be left out, is no guard.
+func TestWhatGuardsOthersIsNoGuardOfADashboard(t *testing.T) {
+	ca, port := proxytest.NewAuthority(t).File, proxytest.PortOf(t, freeAddr(t))
+	s := newServer(t)
+	const board = `{"handler": "proxyos_dashboard", "controls": true}`
+	login := `{"handler": "authentication", "providers": {"http_basic": {"accounts": [{"username": "eve", "password": "$2a$04$YfxMvYYIBJgMNRekfCNXGOgQGNC0pm0iDs0YEyoyU0DNAvSOEMfx2"}]}}}`
+	routes := func(routes string) string {
+		return `{"apps": {"http": {"servers": {"test": {"listen": [":` + port + `"], "automatic_https": {"disable": true}, "routes": [` + routes + `]}}}}}`
+	}
+	for name, test := range map[string]struct {
+		config    string
+		isGuarded bool
+	}{
+		"a certificate for another site": {adapt(t, "https://*.example.com:"+port+" {\ntls internal {\nclient_auth {\nmode require_and_verify\ntrust_pool file "+ca+"\n}\n}\nrespond hi\n}\n"+
+			"https://foo.test:"+port+" {\ntls internal\nproxyos_dashboard {\ncontrols on\n}\n}\n"), false},
+		"a password that a group leaves out": {routes(`{"group": "g", "match": [{"header": {"X-Skip": ["1"]}}], "handle": [{"handler": "vars"}]}, {"group": "g", "handle": [` + login + `]}, {"handle": [` + board + `]}`), false},
+		"a password for all":                 {routes(`{"handle": [` + login + `]}, {"handle": [` + board + `]}`), true},
+		"a password in the same route":       {routes(`{"handle": [` + login + `, ` + board + `]}`), true},
+		"a password after the page":          {routes(`{"handle": [` + board + `, ` + login + `]}`), false},
+	} {
+		switch err := s.Validate(test.config); {
+		case test.isGuarded && err != nil:
+			t.Errorf("%s: %v", name, err)
+		case !test.isGuarded && (err == nil || !strings.Contains(err.Error(), "allow_unauthenticated")):
+			t.Errorf("%s: it loads, with %v", name, err)
+		}
+	}
+}
+
 // What loads as guarded is, whatever else the config does with a request on its way.
 func TestThereIsNoWayAroundTheGuardOfADashboard(t *testing.T) {
 	const auth = " {\neve $2a$04$YfxMvYYIBJgMNRekfCNXGOgQGNC0pm0iDs0YEyoyU0DNAvSOEMfx2\n}\n"
