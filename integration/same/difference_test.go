@@ -4,11 +4,21 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
-// sameRepeats is how often a pair is tried again that differs. What depends on who is first,
-// as a broken connection does, differs within one way, too.
-const sameRepeats = 20
+// A pair that differs is tried again, up to sameRepeats times: what depends on who is first, as a
+// broken connection does, differs within one way, too.
+//
+// What comes once in a thousand tries may come in one way and not in the other, such as a time-out
+// while the machine is busy. So a pair that still differs is looked at afresh, once its marks on
+// upstreams are over: at least sameRepeats times, and up to manyRepeats until each way has seen what
+// the other has. A difference that comes once in twenty tries or more often is found like that.
+const (
+	sameRepeats = 20
+	manyRepeats = 100
+	marksLast   = 11 * time.Second
+)
 
 // outcomes are the different things that were seen of one pair in one way, by section.
 type outcomes struct {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/proxyos/caddy-proxyos/integration/lab"
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
@@ -41,23 +42,55 @@ func (p *samePair) seenBy(s *server, run *sameRun) []*sameSeen {
 // differences describes how the ways differ in what is seen of the pair, or is empty. steady
 // tells whether the first try was enough to know.
 func (p *samePair) differences(t *testing.T, s *server, run *sameRun) (text string, steady bool) {
-	var stock, ours, slow, fast outcomes
-	for try := range sameRepeats {
-		all := p.seenBy(s, run)
-		slow.note(all[len(all)-2])
-		fast.note(all[len(all)-1])
-		text = slow.difference(&fast)
-		if len(all) == 3 && all[0] != nil {
-			p.allow(all[0], all[1])
-			stock.note(all[0])
-			ours.note(all[1])
-			text += stock.difference(&ours)
-		}
-		if text == "" {
-			return "", try == 0 && !all[1].forgotten && all[0] != nil
-		}
+	t.Helper()
+	var first looks
+	text = first.until(sameRepeats, func() { first.note(p, p.seenBy(s, run)) })
+	if text == "" {
+		return "", first.tries == 1 && !first.forgotten
+	}
+	time.Sleep(marksLast)
+	for range sameRepeats { // what it has left behind ends with these
+		p.seenBy(s, run)
+	}
+	var afresh looks
+	for range sameRepeats - 1 {
+		afresh.note(p, p.seenBy(s, run))
+	}
+	if text = afresh.until(manyRepeats-sameRepeats, func() { afresh.note(p, p.seenBy(s, run)) }); text == "" {
+		t.Logf("by chance, and not once more, a pair differed: request %s\nconfiguration %s", p.request, run.config)
 	}
 	return text, false
+}
+
+// looks are what was seen of a pair in several tries, by way.
+type looks struct {
+	stock, ours, slow, fast outcomes
+	tries                   int
+	forgotten               bool // not all of it was compared
+}
+
+// note adds what was seen in all ways.
+func (l *looks) note(p *samePair, all []*sameSeen) {
+	l.tries++
+	l.slow.note(all[len(all)-2])
+	l.fast.note(all[len(all)-1])
+	if len(all) == 3 && all[0] != nil {
+		p.allow(all[0], all[1])
+		l.stock.note(all[0])
+		l.ours.note(all[1])
+	}
+	l.forgotten = l.forgotten || all[1].forgotten || all[0] == nil
+}
+
+// until tries until nothing differs any more, and describes what does after so many tries.
+func (l *looks) until(most int, try func()) (text string) {
+	for range most {
+		try()
+		if text = l.slow.difference(&l.fast) + l.stock.difference(&l.ours); text == "" {
+			break
+		}
+	}
+	return text
 }
 
 // check runs pairs one after the other, and reports how the ways differ. again says how to

@@ -1,13 +1,17 @@
 package same
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 // The harness is worth nothing if it finds no difference where there is one.
 func TestTheHarnessFindsWhatDiffers(t *testing.T) {
-	for name, test := range map[string]struct {
+	tests := map[string]struct {
 		stock, slow, fast []string // lines that only one of them has
 		reported          string
 		clean             bool
@@ -20,22 +24,31 @@ func TestTheHarnessFindsWhatDiffers(t *testing.T) {
 		"the values of a field are in disorder": {fast: []string{"header_down Set-Cookie a b"}, reported: "Set-Cookie"},
 		"the client gets another status":        {fast: []string{"@ok status 200\nreplace_status @ok 201"}, reported: "201"},
 		"a request is sent twice":               {fast: []string{"unhealthy_status 200\nlb_retries 1\nlb_retry_match expression `{rp.status_code} == 200`"}, reported: "status"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			c := &sameConfig{upstreams: []string{"plain"}, extra: map[string][]string{"stock": test.stock, "slow": test.slow, "fast": test.fast}}
-			s, runs := newSameRuns(t, c)
+	}
+	names := slices.Sorted(maps.Keys(tests))
+	var configs []*sameConfig
+	for _, name := range names {
+		test := tests[name]
+		configs = append(configs, &sameConfig{upstreams: []string{"plain"}, extra: map[string][]string{"stock": test.stock, "slow": test.slow, "fast": test.fast}})
+	}
+	s, runs := newSameRuns(t, configs...)
+	together := make(map[string]func(*testing.T))
+	for i, name := range names {
+		test := tests[name]
+		together[name] = func(t *testing.T) {
 			answer := ok()
 			answer.fields = append(answer.fields, "Set-Cookie: a=1", "Set-Cookie: b=2")
 			p := &samePair{get("1.1"), answer}
-			text, _ := p.differences(t, s, runs[0])
+			text, _ := p.differences(t, s, runs[i])
 			if test.clean && text != "" {
 				t.Errorf("it reports %s", text)
 			}
 			if !test.clean && (!strings.Contains(text, test.reported) || !strings.Contains(text, "slow")) {
 				t.Errorf("it reports %q, which does not say %s", text, test.reported)
 			}
-		})
+		}
 	}
+	proxytest.Together(t, together)
 }
 
 func TestTheHarnessFindsMetricsThatDiffer(t *testing.T) {

@@ -53,7 +53,8 @@ var pageTemplate = template.Must(template.ParseFS(files, "page.html"))
 // ServeHTTP serves what the last segment of the path names.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	setHeaders(w.Header())
-	serve, methods := http.NotFound, []string{http.MethodGet, http.MethodHead}
+	var serve http.HandlerFunc
+	methods := []string{http.MethodGet, http.MethodHead}
 	switch r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:] {
 	case "":
 		serve = s.servePage
