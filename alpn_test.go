@@ -132,7 +132,7 @@ func TestLanesGoDirectOnlyWhereAllOfTheTransportIsKnown(t *testing.T) {
 			if test.env != "" {
 				t.Setenv(test.env, "http://proxy:3128")
 			}
-			if got := goesDirect(test.to, &test.config); got != test.want {
+			if got := offLane(test.to, &test.config) == ""; got != test.want {
 				t.Errorf("got %v", got)
 			}
 		})
@@ -183,7 +183,7 @@ func TestWhatGoesDirect(t *testing.T) {
 		"a proxy of its own":                    {address.HTTP, reverseproxy.HTTPTransport{NetworkProxyRaw: json.RawMessage(`{"from":"none"}`)}, false},
 		"HTTPS that cannot be looked at behind": {address.HTTPS, reverseproxy.HTTPTransport{TLS: new(reverseproxy.TLSConfig), ProxyProtocol: "v1", ReadTimeout: 1}, false},
 	} {
-		if got := goesDirect(backend{meaning: meaning{scheme: test.scheme}}, &test.config); got != test.want {
+		if got := offLane(backend{meaning: meaning{scheme: test.scheme}}, &test.config) == ""; got != test.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

@@ -47,6 +47,8 @@ type upstreamExplanation struct {
 	Weight int  `json:"weight"`
 	Backup bool `json:"backup,omitempty"`
 
+	OffLane string `json:"off_lane,omitempty"` // what keeps it off the fast lane
+
 	speaks      string // for the table
 	certificate string // for the table
 }
@@ -220,6 +222,42 @@ func (e *routeExplanation) describeWay(p *plan) {
 	if len(e.KeptOff) > 0 {
 		e.Way = wayReverseProxy
 	}
+	upstreams := e.Upstreams
+	for _, g := range p.groups() {
+		for i := range g.backends {
+			upstreams[i].OffLane = g.offLane(i)
+		}
+		upstreams = upstreams[len(g.backends):]
+	}
+}
+
+// offLane says what keeps the group's backend of that index off the fast lane.
+func (g *groupPlan) offLane(i int) string {
+	switch {
+	case i >= len(g.lanes):
+		return "the route's transport is not `http`"
+	case !g.lanes[i].direct:
+		return "`fast_path off` says so"
+	}
+	return offLane(g.lanes[i].backend, g.lanes[i].config)
+}
+
+// offLanes says which upstreams are kept off the fast lane, and why, where their route does not say so of all.
+func (e *routeExplanation) offLanes() (lines []string) {
+	addresses := make(map[string][]string)
+	for _, u := range e.Upstreams {
+		if u.OffLane != "" {
+			addresses[u.OffLane] = append(addresses[u.OffLane], u.Address)
+		}
+	}
+	for _, why := range slices.Sorted(maps.Keys(addresses)) {
+		named := addresses[why]
+		if more := len(named) - maxNamed; more > 0 {
+			named = append(named[:maxNamed:maxNamed], fmt.Sprintf("%d more", more))
+		}
+		lines = append(lines, strings.Join(named, ", ")+": "+why)
+	}
+	return lines
 }
 
 // certificateCheck says in a few words whether the certificate is checked, and why.
@@ -283,6 +321,9 @@ func (e routeExplanation) print(w io.Writer) {
 		fmt.Fprintln(w, wrapped("  way: ", "plain requests take the short one"))
 	case wayReverseProxy:
 		fmt.Fprintln(w, wrapped("  way: ", "all requests go through reverse_proxy: "+strings.Join(e.KeptOff, "; ")))
+	}
+	for _, line := range e.offLanes() {
+		fmt.Fprintln(w, wrapped("  off the fast lane: ", line))
 	}
 	for _, warning := range e.Warnings {
 		fmt.Fprintln(w, wrapped("  warning: ", warning))

@@ -158,6 +158,38 @@ func TestExplainConfig(t *testing.T) {
 	}
 }
 
+func TestExplainSaysWhatKeepsAnUpstreamOffTheFastLane(t *testing.T) {
+	t.Setenv("HTTPS_PROXY", "") // which the tests of log lines set
+	for _, test := range []struct{ directives, lane string }{
+		{"proxyos a.lan https://b.lan", ""},
+		{"proxyos a.lan {\ntransport http {\nversions 1.1 2\n}\n}", ""},
+		{"proxyos https://a.lan {\ntransport http {\nmax_conns_per_host 5\nversions 1.1\n}\n}", ""},
+		{"proxyos a.lan h2c://b.lan", "h2c://b.lan: HTTP/2 cleartext is spoken to it"},
+		{"proxyos https://a.lan {\ntransport http {\nversions 2\n}\n}", "https://a.lan: `versions 2` asks for more than HTTP/1.1"},
+		{"proxyos https://a.lan {\ntransport http {\nversions 1.1 3\n}\n}", "https://a.lan: `versions 1.1 3` asks for more than HTTP/1.1"},
+		{"proxyos a.lan {\ntransport http {\nforward_proxy_url http://p.lan\n}\n}", "a.lan: a proxy is asked for it"},
+		{"proxyos a.lan https://b.lan {\ntransport http {\nmax_conns_per_host 5\n}\n}", "https://b.lan: `max_conns_per_host` counts HTTP/2, which it may choose; with `versions 1.1` it may not"},
+		{"proxyos https://a.lan {\ntransport http {\ntls_renegotiation once\n}\n}", "https://a.lan: `tls_renegotiation`"},
+		{"proxyos a.lan b.lan c.lan d.lan e.lan {\nfast_path off\n}", "a.lan, b.lan, c.lan, 2 more: `fast_path off` says so"},
+		{"proxyos a.lan {\ntransport fastcgi\n}", "a.lan: the route's transport is not `http`"},
+	} {
+		file := filepath.Join(t.TempDir(), "Caddyfile")
+		if err := os.WriteFile(file, []byte("http://app.example.com {\n"+test.directives+"\n}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		output, err := runCommand(explainCommand(), "--config", file)
+		if err != nil {
+			t.Errorf("%s: %v\n%s", test.directives, err, output)
+			continue
+		}
+		checkWidth(t, output)
+		_, lane, _ := strings.Cut(strings.Join(strings.Fields(output), " "), "off the fast lane: ")
+		if lane, _, _ = strings.Cut(lane, " warning: "); lane != test.lane {
+			t.Errorf("%s: %q, want %q", test.directives, lane, test.lane)
+		}
+	}
+}
+
 // The quickstart, and a config without any route, are explained without an error.
 func TestExplainConfigOfOtherFiles(t *testing.T) {
 	if output, err := runCommand(explainCommand(), "--config", "examples/quickstart.Caddyfile"); err != nil || !strings.Contains(output, "127.0.0.1:8443") {

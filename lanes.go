@@ -124,7 +124,7 @@ func upgradeConfig(b backend, config *reverseproxy.HTTPTransport) *reverseproxy.
 // provision provisions an http transport for a lane, and returns the way to its upstreams. The
 // lane closes it.
 func (l *laneLoader) provision(one *lane, p lanePlan, config *reverseproxy.HTTPTransport) (http.RoundTripper, error) {
-	direct := p.direct && goesDirect(p.backend, config)
+	direct := p.direct && offLane(p.backend, config) == ""
 	if err := config.Provision(l.ctx); err != nil {
 		return nil, errors.Join(err, one.close())
 	}
@@ -147,17 +147,30 @@ func (l *laneLoader) provision(one *lane, p lanePlan, config *reverseproxy.HTTPT
 	return http1, nil
 }
 
-// goesDirect tells whether internal/h1 can do the work of an http transport that is not yet
-// provisioned, or that of its HTTP/1.1: where it knows all that the transport may do.
-func goesDirect(b backend, config *reverseproxy.HTTPTransport) bool {
-	known := func(version string) bool { return version == "1.1" || version == "2" }
-	return h1.Supported &&
-		(b.scheme == address.HTTP || b.scheme == address.HTTPS) &&
-		(len(config.Versions) == 0 || slices.Contains(config.Versions, "1.1")) &&
-		!slices.ContainsFunc(config.Versions, func(v string) bool { return !known(v) }) &&
-		len(config.NetworkProxyRaw) == 0 && config.ForwardProxyURL == "" && //nolint:staticcheck // it still has an effect
-		!hasProxyVariable(b.scheme) && !hidesConnections(config) &&
-		(b.scheme == address.HTTP || !limitsBoth(config) && !renegotiates(config))
+// offLane says what keeps a backend off the fast lane; it is empty if internal/h1 can do the work of the http
+// transport, or that of its HTTP/1.1: where it knows all that the transport may do. That need not be provisioned.
+func offLane(b backend, config *reverseproxy.HTTPTransport) string {
+	isOther := func(version string) bool { return version != "1.1" && version != "2" }
+	isHTTPS := b.scheme == address.HTTPS
+	switch {
+	case !h1.Supported:
+		return "it needs a Unix system"
+	case b.scheme == address.H2C:
+		return "HTTP/2 cleartext is spoken to it"
+	case slices.ContainsFunc(config.Versions, isOther) || len(config.Versions) > 0 && !slices.Contains(config.Versions, "1.1"):
+		return "`versions " + strings.Join(config.Versions, " ") + "` asks for more than HTTP/1.1"
+	case len(config.NetworkProxyRaw) > 0 || config.ForwardProxyURL != "": //nolint:staticcheck // it still has an effect
+		return "a proxy is asked for it"
+	case hasProxyVariable(b.scheme):
+		return "the environment names a proxy (" + proxyVariables[b.scheme][0] + ")"
+	case hidesConnections(config):
+		return "`read_timeout` beside `proxy_protocol` or a placeholder in `tls_server_name`"
+	case isHTTPS && limitsBoth(config):
+		return "`max_conns_per_host` counts HTTP/2, which it may choose; with `versions 1.1` it may not"
+	case isHTTPS && renegotiates(config):
+		return "`tls_renegotiation`"
+	}
+	return ""
 }
 
 // limitsBoth tells whether a limit of connections would be one for HTTP/1.1 and one for what came
