@@ -2,9 +2,13 @@ package proxyos
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,6 +67,26 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 		ID:  "proxyos",
 		New: func() caddy.Module { return new(App) },
 	}
+}
+
+// UnmarshalJSON decodes the app, and says in which field a mistake is.
+func (a *App) UnmarshalJSON(data []byte) error {
+	type proxyos App // the name that decoding errors show
+	err := caddy.StrictUnmarshalJSON(data, (*proxyos)(a))
+	if err == nil {
+		return nil
+	}
+	var fields object
+	if json.Unmarshal(data, &fields) != nil {
+		return plainly("", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		one := caddy.StrictUnmarshalJSON(encode(object{name: fields[name]}), new(proxyos))
+		if one != nil && !strings.Contains(one.Error(), "unknown field") {
+			return plainly(name, one)
+		}
+	}
+	return plainly("", err)
 }
 
 // Provision fills in the defaults and registers the metrics.

@@ -25,7 +25,11 @@ func mistakeIn(fields object, err error) error {
 func plainly(field string, err error) error {
 	if mismatch, ok := err.(*json.UnmarshalTypeError); ok { //nolint:errorlint // inside another error, it has been said already
 		path := strings.TrimPrefix(mismatch.Field, "upstream.")
-		return fmt.Errorf("%s: %s %s is not valid here; write %s", path, article(mismatch.Value), mismatch.Value, wanted(mismatch.Type))
+		text := fmt.Sprintf("%s %s is not valid here; write %s", article(mismatch.Value), mismatch.Value, wanted(mismatch.Type))
+		if path == "" { // it is all of what is decoded
+			return errors.New(text)
+		}
+		return fmt.Errorf("%s: %s", path, text)
 	}
 	text := strings.ReplaceAll(err.Error(), "json: ", "")
 	if field == "" || strings.HasPrefix(text, strings.TrimSuffix(field, "s")) { // upstreams name themselves

@@ -215,14 +215,17 @@ func TestWrongConfigsAreRejectedAtLoad(t *testing.T) {
 
 func TestWrongSettingsOfTheAppAreRejected(t *testing.T) {
 	for settings, want := range map[string]string{
-		`{"ports": [1]}`:                 `decoding module config: proxyos: json: unknown field "ports"`,
-		`{"https_ports": 1}`:             "decoding module config: proxyos: json: cannot unmarshal number into Go struct field App.https_ports of type []int",
+		`{"ports": [1]}`:                 `decoding module config: proxyos: unknown field "ports"`,
+		`{"https_ports": 1}`:             "decoding module config: proxyos: https_ports: a number is not valid here; write a list",
+		`{"https_ports": ["8443"]}`:      "decoding module config: proxyos: https_ports: a string is not valid here; write a whole number",
+		`{"fast_path": "off"}`:           "decoding module config: proxyos: fast_path: a string is not valid here; write true or false",
+		`[]`:                             "decoding module config: proxyos: an array is not valid here; write an object",
 		`{"https_ports": [1, 0]}`:        "proxyos: invalid configuration: https_ports: port 0 is not a number from 1 to 65535",
 		`{"https_ports": [65536]}`:       "proxyos: invalid configuration: https_ports: port 65536 is not a number from 1 to 65535",
-		`{"upstream_metrics": "on"}`:     "decoding module config: proxyos: json: cannot unmarshal string into Go struct field App.upstream_metrics of type bool",
+		`{"upstream_metrics": "on"}`:     "decoding module config: proxyos: upstream_metrics: a string is not valid here; write true or false",
 		`{"sync_interval": 1}`:           "proxyos: invalid configuration: sync_interval: 1ns is too short; write 100ms or more",
 		`{"sync_interval": "-5s"}`:       "proxyos: invalid configuration: sync_interval: -5s is too short; write 100ms or more",
-		`{"sync_interval": "sometimes"}`: `decoding module config: proxyos: time: invalid duration "sometimes"`,
+		`{"sync_interval": "sometimes"}`: `decoding module config: proxyos: sync_interval: time: invalid duration "sometimes"`,
 	} {
 		t.Run(settings, func(t *testing.T) {
 			checkRefusal(t, validate(t, settings), "loading proxyos app module: "+want)
