@@ -116,6 +116,9 @@ func TestOnlyWhatNoProxyCouldServeIsExcused(t *testing.T) {
 		{"and sockets that are just being opened", during(kindSocket, false, false), reload, cutByReload},
 		{"nor a stream", during(kindEvents, true, true), reload, failed},
 		{"a reload ends a client's idle connection", during(kindPost, false, false), reload, cutByReload},
+		{"or a new one that waits", exchange{kind: kindGet, started: at(90), ended: at(120), fresh: true, err: broken}, reload, cutByReload},
+		{"a kill ends no new one", exchange{kind: kindGet, started: at(90), ended: at(120), fresh: true, err: broken}, kill, failed},
+		{"a GET over a connection that served others is repeated", during(kindGet, false, false), reload, failed},
 		{"but answers no POST with an error", during(kindPost, true, false), reload, failed},
 	}
 	for _, c := range cases {

@@ -28,6 +28,7 @@ type exchange struct {
 	answered       bool   // any answer had begun
 	begun          bool   // a good answer had begun
 	wrong          bool   // the answer was complete, but not the right one
+	fresh          bool   // its connection was opened for it, so no client repeats it by itself
 	err            error
 }
 
@@ -54,7 +55,9 @@ const (
 	// in the middle of an answer
 	cutByKill verdict = "cut by a kill"
 	// a reload ends upgraded connections, and client connections that are idle or just being
-	// opened, even if they are used at that moment; clients repeat a GET by themselves
+	// opened, even if they are used at that moment: each config listens with a socket of its own,
+	// and what waits at the old one is reset. Clients repeat a GET by themselves that was sent over
+	// a connection which had served others
 	cutByReload verdict = "cut by a reload"
 	failed      verdict = "failed"
 )
@@ -72,7 +75,7 @@ func judge(e exchange, disruptions []disruption) verdict {
 		case d.kill && (e.begun || e.kind == kindPost):
 			return cutByKill
 		case !d.kill && e.kind == kindSocket && e.begun,
-			!d.kill && (e.kind == kindSocket || e.kind == kindPost) && !e.answered:
+			!d.kill && (e.kind == kindSocket || e.kind == kindPost || e.fresh) && !e.answered:
 			return cutByReload
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"sync"
 	"time"
@@ -80,7 +81,13 @@ func (t *traffic) work(ctx context.Context, k kind) {
 }
 
 func (t *traffic) get(e *exchange, path string, isGood func([]byte) bool) {
-	resp, err := t.client.Get("http://" + t.address + path)
+	trace := &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) { e.fresh = !c.Reused }}
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(context.Background(), trace), http.MethodGet, "http://"+t.address+path, nil)
+	if err != nil {
+		e.err = err
+		return
+	}
+	resp, err := t.client.Do(req)
 	t.read(e, resp, err, isGood)
 }
 
