@@ -242,7 +242,7 @@ func (g *groupPlan) offLane(i int) string {
 	return offLane(g.lanes[i].backend, g.lanes[i].config)
 }
 
-// offLanes says which upstreams are kept off the fast lane, and why, where their route does not say so of all.
+// offLanes says which upstreams are kept off the fast lane, and why: a line for each reason.
 func (e *routeExplanation) offLanes() (lines []string) {
 	addresses := make(map[string][]string)
 	for _, u := range e.Upstreams {
