@@ -20,6 +20,9 @@ const overridesKey = "proxyos/overrides.json"
 // storageTimeout is how long a change may wait for the storage, its lock included.
 const storageTimeout = 10 * time.Second
 
+// settleTime is how long a damaged document must stay as it is until it is replaced.
+const settleTime = 200 * time.Millisecond
+
 // overrideStore keeps the splits that were set at run time in Caddy's storage. All instances of
 // a cluster read them there, and so does this one after a restart. It follows each document that
 // differs from the one it knows: an older one, too, for then the storage has gone back for all.
@@ -75,6 +78,26 @@ func (s *overrideStore) read(ctx context.Context) (stored, error) {
 		return stored{}, &damagedError{raw, err}
 	}
 	return stored{raw, doc}, nil
+}
+
+// readSettled is read for a document that may have been read half: what edits a file by hand, or copies
+// a folder, does not replace it at once. A document that is damaged is one that stays as it is.
+func (s *overrideStore) readSettled(ctx context.Context) (stored, error) {
+	found, err := s.read(ctx)
+	damaged, isDamaged := errors.AsType[*damagedError](err)
+	for isDamaged {
+		select {
+		case <-ctx.Done():
+			return stored{}, fmt.Errorf("waiting for %s to be written whole: %w", overridesKey, ctx.Err())
+		case <-time.After(settleTime):
+		}
+		was := damaged.raw
+		found, err = s.read(ctx)
+		if damaged, isDamaged = errors.AsType[*damagedError](err); isDamaged && bytes.Equal(damaged.raw, was) {
+			break
+		}
+	}
+	return found, err
 }
 
 // sync puts the stored document in force if it differs from the one that this process knows. It
@@ -220,7 +243,7 @@ func (s *overrideStore) change(ctx context.Context, edit edit, byPerson bool) er
 // rewrite reads, edits and writes the document, and puts it in force. The lock must be held.
 func (s *overrideStore) rewrite(ctx context.Context, edit edit, byPerson bool, isStored *atomic.Bool) error {
 	known, knownRaw, _ := s.memory.latest()
-	found, err := s.read(ctx)
+	found, err := s.readSettled(ctx)
 	if err == nil && found.raw == nil { // it is missing, or the storage says so of everything
 		if found, err = s.read(ctx); err == nil && found.raw == nil {
 			if err = s.prove(ctx); err == nil {

@@ -204,49 +204,115 @@ func TestADocumentOfANewerFormatIsFollowedAndNotWritten(t *testing.T) {
 	}
 }
 
-func TestADamagedDocumentIsReplacedByThoseWhoHadOne(t *testing.T) {
-	const damage = `{"version":`
-	one, storage, inForce := newOverrides(t)
-	if err := one.change(t.Context(), set("app", 25), true); err != nil {
-		t.Fatal(err)
-	}
-	was := string(storage.get(overridesKey))
-	fresh, _, inForceOfFresh := newOverridesOn(storage)
-	core, logs := observer.New(zap.InfoLevel)
-	fresh.logger = zap.New(core)
-	for range 8 {
-		storage.put(overridesKey, []byte(damage))
-		for range 2 {
-			if fresh.sync(t.Context()) {
-				t.Error("an instance that has had no document would replace it")
+// What edits a file by hand writes it bit by bit, and what is read meanwhile is no damage.
+func TestADocumentThatIsBeingWrittenIsNotReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, storage, inForce := newOverrides(t)
+		other, elsewhere, _ := newOverrides(t)
+		for _, o := range []*overrideStore{one, other} {
+			if err := o.change(t.Context(), set("app", 25), true); err != nil {
+				t.Fatal(err)
 			}
 		}
-		if err := fresh.change(t.Context(), keep, false); err == nil {
-			t.Error("an instance that has had no document replaces it of its own accord")
-		}
-		if !one.sync(t.Context()) || inForce.of("app") != 25 {
-			t.Errorf("an instance that has had one does not repair it, or has %v %%", inForce.of("app"))
-		}
-		proxytest.Eventually(t, "the name of the next one is another", func() bool {
-			return len(storage.keys(damagedPrefix+time.Now().UTC().Format("20060102T150405.000"))) == 0
-		})
-		if err := one.change(t.Context(), keep, false); err != nil {
+		if err := other.change(t.Context(), set("app", 40), true); err != nil {
 			t.Fatal(err)
 		}
-		if got := string(storage.get(overridesKey)); got != was {
-			t.Errorf("it is replaced with\n%s\nwant\n%s", got, was)
+		whole := elsewhere.get(overridesKey)
+		for _, byPerson := range []bool{false, true} {
+			for end := range len(strings.TrimSpace(string(whole))) {
+				storage.put(overridesKey, whole[:end])
+				if !one.sync(t.Context()) {
+					t.Fatalf("%q is not seen to be damaged", whole[:end])
+				}
+				time.AfterFunc(settleTime/2, func() { storage.put(overridesKey, whole) })
+				if err := one.change(t.Context(), keep, byPerson); err != nil {
+					t.Fatal(err)
+				}
+				if got := string(storage.get(overridesKey)); got != string(whole) || inForce.of("app") != 40 {
+					t.Errorf("written to byte %d, then on: it has become\n%s\nand %v %% is in force", end, got, inForce.of("app"))
+				}
+			}
 		}
-	}
-	if logged := logs.FilterMessageSnippet("has not seen others").Len(); logged != 1 {
-		t.Errorf("the one that waits logs that %d times", logged)
-	}
-	aside := storage.keys(damagedPrefix)
-	if len(aside) != keptDamaged || string(storage.get(aside[0])) != damage {
-		t.Errorf("set aside are %v", aside)
-	}
-	if fresh.sync(t.Context()); inForceOfFresh.of("app") != 25 {
-		t.Errorf("the one that waited has %v %%", inForceOfFresh.of("app"))
-	}
+		if aside := storage.keys(damagedPrefix); len(aside) > 0 {
+			t.Errorf("set aside are %v", aside)
+		}
+	})
+}
+
+// A file that somebody writes without end ends no change later than a slow storage does.
+func TestADocumentThatIsWrittenWithoutEndTimesOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, storage, inForce := newOverrides(t)
+		if err := o.change(t.Context(), set("app", 25), true); err != nil {
+			t.Fatal(err)
+		}
+		writing, stop := context.WithCancel(t.Context())
+		var writer sync.WaitGroup
+		defer writer.Wait()
+		defer stop()
+		writer.Go(func() {
+			for text := " "; writing.Err() == nil; text += " " {
+				storage.put(overridesKey, []byte(text))
+				time.Sleep(settleTime / 2)
+			}
+		})
+		synctest.Wait()
+		began := time.Now()
+		err := o.change(t.Context(), set("app", 40), true)
+		if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took > storageTimeout+time.Second {
+			t.Errorf("after %s the change reports %v", took, err)
+		}
+		if storage.locked() || inForce.of("app") != 25 || len(storage.keys(damagedPrefix)) > 0 {
+			t.Errorf("in force is %v %%, stored are %v", inForce.of("app"), storage.keys(""))
+		}
+	})
+}
+
+func TestADamagedDocumentIsReplacedByThoseWhoHadOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const damage = `{"version":`
+		one, storage, inForce := newOverrides(t)
+		if err := one.change(t.Context(), set("app", 25), true); err != nil {
+			t.Fatal(err)
+		}
+		was := string(storage.get(overridesKey))
+		fresh, _, inForceOfFresh := newOverridesOn(storage)
+		core, logs := observer.New(zap.InfoLevel)
+		fresh.logger = zap.New(core)
+		for range 8 {
+			storage.put(overridesKey, []byte(damage))
+			for range 2 {
+				if fresh.sync(t.Context()) {
+					t.Error("an instance that has had no document would replace it")
+				}
+			}
+			if err := fresh.change(t.Context(), keep, false); err == nil {
+				t.Error("an instance that has had no document replaces it of its own accord")
+			}
+			if !one.sync(t.Context()) || inForce.of("app") != 25 {
+				t.Errorf("an instance that has had one does not repair it, or has %v %%", inForce.of("app"))
+			}
+			proxytest.Eventually(t, "the name of the next one is another", func() bool {
+				return len(storage.keys(damagedPrefix+time.Now().UTC().Format("20060102T150405.000"))) == 0
+			})
+			if err := one.change(t.Context(), keep, false); err != nil {
+				t.Fatal(err)
+			}
+			if got := string(storage.get(overridesKey)); got != was {
+				t.Errorf("it is replaced with\n%s\nwant\n%s", got, was)
+			}
+		}
+		if logged := logs.FilterMessageSnippet("has not seen others").Len(); logged != 1 {
+			t.Errorf("the one that waits logs that %d times", logged)
+		}
+		aside := storage.keys(damagedPrefix)
+		if len(aside) != keptDamaged || string(storage.get(aside[0])) != damage {
+			t.Errorf("set aside are %v", aside)
+		}
+		if fresh.sync(t.Context()); inForceOfFresh.of("app") != 25 {
+			t.Errorf("the one that waited has %v %%", inForceOfFresh.of("app"))
+		}
+	})
 }
 
 func TestAPersonReplacesADamagedDocument(t *testing.T) {
