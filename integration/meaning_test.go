@@ -6,12 +6,12 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/proxyos/caddy-proxyos/integration/lab"
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
@@ -89,11 +89,7 @@ func TestAnAddressThatAFileChangesContradictsNone(t *testing.T) {
 	inCleartext := proxytest.ServeRaw(t, others, func(net.Conn) {})
 	pinned, other := listener.Addr().String(), plain(t, "other", "")
 	file := filepath.Join(t.TempDir(), "address")
-	write := func(address string) {
-		if err := os.WriteFile(file, []byte(address), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	write := func(address string) { lab.Replace(t, file, []byte(address)) }
 	for _, options := range []string{"", "health_uri /up\nhealth_interval 20ms\n"} {
 		t.Run(options, func(t *testing.T) {
 			write(other.Addr)

@@ -30,16 +30,7 @@ func (f folder) Read() []byte {
 
 func (f folder) Write(t testing.TB, raw []byte) {
 	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(f.document()), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	beside := f.document() + ".new" // nobody may read half of it
-	if err := os.WriteFile(beside, raw, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(beside, f.document()); err != nil {
-		t.Fatal(err)
-	}
+	lab.Replace(t, f.document(), raw)
 }
 
 func (f folder) Lose(t testing.TB) {

@@ -53,13 +53,7 @@ func (s *Server) Spoil(f Faults) {
 	if err != nil {
 		s.T.Fatal(err)
 	}
-	beside := faultsOf(s.Store) + ".new" // nobody may read half of it
-	if err := os.WriteFile(beside, encoded, 0o600); err != nil {
-		s.T.Fatal(err)
-	}
-	if err := os.Rename(beside, faultsOf(s.Store)); err != nil {
-		s.T.Fatal(err)
-	}
+	Replace(s.T, faultsOf(s.Store), encoded)
 }
 
 // Heal ends all faults of the server's storage.

@@ -1,7 +1,6 @@
 package releases
 
 import (
-	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -25,9 +24,7 @@ const steady = `header_down X-Group {http.proxyos.group}
 func TestAReleaseWaitsForItsStorage(t *testing.T) {
 	t.Parallel()
 	damage := func(s *server) {
-		if err := os.WriteFile(filepath.Join(s.Store, "proxyos", "overrides.json"), []byte(`{"format": 1, "routes": {`), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		lab.Replace(s.T, filepath.Join(s.Store, "proxyos", "overrides.json"), []byte(`{"format": 1, "routes": {`))
 	}
 	ways := map[string]func(*server){
 		"read-only": func(s *server) { s.Spoil(lab.ReadOnly) },

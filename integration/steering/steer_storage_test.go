@@ -74,13 +74,7 @@ func TestADamagedDocumentIsReportedAndSetAside(t *testing.T) {
 	t.Parallel()
 	const garbage = `{"version": 7, "routes": {"app": {"traffic_sp`
 	damage := func(s *server) {
-		folder := filepath.Join(s.Store, "proxyos")
-		if err := os.MkdirAll(folder, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(folder, "overrides.json"), []byte(garbage), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		lab.Replace(s.T, filepath.Join(s.Store, "proxyos", "overrides.json"), []byte(garbage))
 	}
 	check := func(t *testing.T, s *server) {
 		t.Helper()
