@@ -3,8 +3,10 @@ package proxyos
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -29,10 +31,15 @@ func hearingOut(dial dialFunc) dialFunc {
 // sent the whole request: with 413, say, or 401. Then writing the rest fails, while the
 // answer is on its way or being read; http.Transport would give up whichever comes second.
 // So a write that fails waits until reading has ended, too, or the connection is closed.
+//
+// It is closed here first where http.Transport cannot read the answer, which may be malformed or too
+// large. It would take the failure of writing on for one of reading the client's body, and tell of that
+// instead, but for io.EOF.
 type patientConn struct {
 	net.Conn
 	once   sync.Once
 	closed chan struct{} // closed once there is no answer to wait for
+	isLeft atomic.Bool   // it was closed here, before the upstream did
 }
 
 // Read reads, and notes that there is nothing more to come.
@@ -44,7 +51,7 @@ func (c *patientConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write writes, and waits where that fails.
+// Write writes, and waits where that fails. On a connection that was closed here first it fails with io.EOF.
 func (c *patientConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	if err != nil {
@@ -54,13 +61,19 @@ func (c *patientConn) Write(p []byte) (int, error) {
 		case <-c.closed:
 		case <-timer.C:
 		}
+		if c.isLeft.Load() {
+			err = io.EOF
+		}
 	}
 	return n, err
 }
 
 // Close closes the connection.
 func (c *patientConn) Close() error {
-	c.once.Do(func() { close(c.closed) })
+	c.once.Do(func() {
+		c.isLeft.Store(true)
+		close(c.closed)
+	})
 	return c.Conn.Close()
 }
 
@@ -71,6 +84,21 @@ func (c *patientConn) CloseWrite() error {
 		return half.CloseWrite()
 	}
 	return errors.ErrUnsupported
+}
+
+// errUnreadable stands for what http.Transport does not tell: why it has closed a connection over TLS.
+var errUnreadable = errors.New("the header of the answer cannot be read: it is malformed, or larger than max_response_header")
+
+// ofReading returns the error of an attempt whose answer had begun on conn: that of reading it where err
+// only says that writing failed, since the connection had been closed for what was read.
+func ofReading(conn net.Conn, err error) error {
+	if secure, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = secure.NetConn()
+	}
+	if patient, ok := conn.(*patientConn); ok && patient.isLeft.Load() && errors.Is(err, net.ErrClosed) {
+		return errUnreadable
+	}
+	return err
 }
 
 // Interface guard

@@ -71,7 +71,7 @@ func (j *journey) giveUp() {
 func (j *journey) watch(req *http.Request) {
 	if trace := httptrace.ContextClientTrace(req.Context()); trace != nil {
 		trace.GetConn = func(string) { j.asked = true }
-		trace.GotConn = func(info httptrace.GotConnInfo) { j.reused = info.Reused }
+		trace.GotConn = func(info httptrace.GotConnInfo) { j.reused, j.conn = info.Reused, info.Conn }
 		trace.GotFirstResponseByte = func() { j.answering.Store(true) }
 	}
 }

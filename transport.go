@@ -183,9 +183,12 @@ func (t *transport) send(j *journey, at *target, req *http.Request) (*http.Respo
 		if err := j.openBody(req, body); err != nil {
 			return nil, err
 		}
-		j.asked, j.reused = at.untraced, false
+		j.asked, j.reused, j.conn = at.untraced, false, nil
 		j.answering.Store(false)
 		res, err := at.roundTrip(req)
+		if err != nil && j.answering.Load() {
+			err = ofReading(j.conn, err)
+		}
 		if err == nil || stale == maxStale {
 			return res, err
 		}
