@@ -16,11 +16,6 @@ import (
 	"github.com/proxyos/caddy-proxyos/internal/certs"
 )
 
-// healthTargetHeader carries the upstream that an active health check is for from the
-// health checker to the transport, since health_port and health_upstream hide it. It
-// never leaves the transport.
-const healthTargetHeader = "Proxyos-Health-Target"
-
 // transport is the route's guest in its reverse proxy that makes the round trips. To each
 // upstream it speaks in that upstream's own way, over a lane.
 type transport struct {
@@ -35,12 +30,6 @@ type transport struct {
 	literal       map[string]*target // those whose address stays as it is, by it; nil if all do
 	warnDynamic   sync.Once          // of the first upstream that is unchecked, since none is known at load
 	warnUnchecked func(upstreams ...string)
-}
-
-// checkTargets are the targets of active health checks, which are no part of a journey.
-type checkTargets struct {
-	byUpstream map[*reverseproxy.Upstream]*target
-	byDial     map[string]*target // placeholders replaced, for checks of another port or host
 }
 
 // newTransport returns the transport of a route, which must be closed.
@@ -106,17 +95,6 @@ func (t *transport) findLiterals(groups []*group) {
 			}
 		}
 	}
-}
-
-func newCheckTargets(groups []*group) checkTargets {
-	c := checkTargets{byUpstream: make(map[*reverseproxy.Upstream]*target), byDial: make(map[string]*target)}
-	for _, g := range groups {
-		for _, at := range g.targets {
-			c.byUpstream[at.upstream] = at
-			c.byDial[caddy.NewReplacer().ReplaceKnown(at.backend.dial, "")] = at
-		}
-	}
-	return c
 }
 
 // close closes idle connections, and lets go of what is remembered of certificates.
@@ -264,35 +242,6 @@ func (t *transport) refused(j *journey, at *target, err error) error {
 	return j.stop(http.StatusBadGateway, err)
 }
 
-// check makes the round trip of an active health check.
-func (t *transport) check(req *http.Request) (*http.Response, error) {
-	info, ok := reverseproxy.GetDialInfo(req.Context())
-	if !ok || info.Upstream == nil {
-		return nil, fmt.Errorf("health check of %s: no upstream is named", req.URL.Host)
-	}
-	at, err := t.checks.targetOf(info.Upstream, req.Header.Get(healthTargetHeader))
-	if err != nil {
-		return nil, err
-	}
-	if _, ok := req.Header[healthTargetHeader]; ok { // at another port or host, which may be another upstream's
-		req = req.Clone(req.Context())
-		req.Header.Del(healthTargetHeader)
-	} else if err := t.checkMeaning(at, req); err != nil {
-		return nil, err
-	}
-	at.direct(req)
-	res, err := at.roundTrip(req)
-	if err != nil {
-		at.counts.hasTrouble(err)
-		return nil, t.failures.explain(at.backend, err)
-	}
-	at.counts.wasChecked(res.StatusCode)
-	if !t.breaker.isClosed() && !t.breaker.isEjected(at.backend.dial) { // what it is asked by a check says little of what clients ask
-		t.breaker.succeeded(at.backend.dial, res.StatusCode, false)
-	}
-	return res, nil
-}
-
 // dropOffer removes an upgrade to HTTP/2 that a client only offers: the request is served as
 // usual.
 func dropOffer(header http.Header) {
@@ -315,18 +264,6 @@ func (t *transport) targetOf(req *http.Request, j *journey) (*target, error) {
 		t.warnDynamic.Do(func() { t.warnUnchecked(info.Upstream.Dial) })
 	}
 	return at, nil
-}
-
-// targetOf returns the upstream that a health check is for. hint is its dial address, if
-// the check goes to another port or host.
-func (c *checkTargets) targetOf(upstream *reverseproxy.Upstream, hint string) (*target, error) {
-	if at, ok := c.byUpstream[upstream]; ok {
-		return at, nil
-	}
-	if at, ok := c.byDial[hint]; ok && hint != "" {
-		return at, nil
-	}
-	return nil, fmt.Errorf("health check of %q: it is not an upstream of the route", upstream.Dial)
 }
 
 // certificateOf returns the certificate that an upstream whose certificate is not checked
