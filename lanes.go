@@ -158,7 +158,7 @@ func offLane(b backend, config *reverseproxy.HTTPTransport) string {
 	case b.scheme == address.H2C:
 		return "HTTP/2 cleartext is spoken to it"
 	case slices.ContainsFunc(config.Versions, isOther) || len(config.Versions) > 0 && !slices.Contains(config.Versions, "1.1"):
-		return "`versions " + strings.Join(config.Versions, " ") + "` asks for more than HTTP/1.1"
+		return "`versions " + strings.Join(config.Versions, " ") + "` asks for another version of HTTP"
 	case len(config.NetworkProxyRaw) > 0 || config.ForwardProxyURL != "": //nolint:staticcheck // it still has an effect
 		return "a proxy is asked for it"
 	case hasProxyVariable(b.scheme):
