@@ -44,8 +44,8 @@ func (p *samePair) seenBy(s *server, run *sameRun) []*sameSeen {
 func (p *samePair) differences(t *testing.T, s *server, run *sameRun) (text string, steady bool) {
 	t.Helper()
 	var first looks
-	text = first.until(sameRepeats, func() { first.note(p, p.seenBy(s, run)) })
-	if text == "" {
+	chance := first.until(sameRepeats, func() { first.note(p, p.seenBy(s, run)) })
+	if chance == "" {
 		return "", first.tries == 1 && !first.forgotten
 	}
 	time.Sleep(marksLast)
@@ -57,7 +57,7 @@ func (p *samePair) differences(t *testing.T, s *server, run *sameRun) (text stri
 		afresh.note(p, p.seenBy(s, run))
 	}
 	if text = afresh.until(manyRepeats-sameRepeats, func() { afresh.note(p, p.seenBy(s, run)) }); text == "" {
-		t.Logf("by chance, and not once more, a pair differed: request %s\nconfiguration %s", p.request, run.config)
+		t.Logf("by chance, and not once more, a pair differed; %s\nrequest %s\nanswer %s\nconfiguration %s", chance, p.request, p.answer, run.config)
 	}
 	return text, false
 }
