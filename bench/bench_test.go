@@ -120,6 +120,12 @@ func TestOnlyWhatNoProxyCouldServeIsExcused(t *testing.T) {
 		{"a kill ends no new one", exchange{kind: kindGet, started: at(90), ended: at(120), fresh: true, err: broken}, kill, failed},
 		{"a GET over a connection that served others is repeated", during(kindGet, false, false), reload, failed},
 		{"but answers no POST with an error", during(kindPost, true, false), reload, failed},
+		{"a reload ends a connection that was busy at the time, once it is not", exchange{kind: kindPost, opened: at(50), started: at(700), ended: at(701), err: broken}, reload, cutByReload},
+		{"a kill does not", exchange{kind: kindPost, opened: at(50), started: at(700), ended: at(701), err: broken}, kill, failed},
+		{"but none that was opened after it", exchange{kind: kindPost, opened: at(101), started: at(700), ended: at(701), err: broken}, reload, failed},
+		{"and what it answers, it answers rightly", exchange{kind: kindPost, opened: at(50), started: at(700), ended: at(701), answered: true, err: broken}, reload, failed},
+		{"nor what could not connect", exchange{kind: kindPost, started: at(700), ended: at(701), err: broken}, reload, failed},
+		{"a GET is repeated there", exchange{kind: kindGet, opened: at(50), started: at(700), ended: at(701), err: broken}, reload, failed},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

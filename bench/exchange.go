@@ -24,11 +24,12 @@ var kinds = []kind{kindGet, kindLarge, kindPost, kindEvents, kindSocket}
 type exchange struct {
 	kind           kind
 	started, ended time.Time
-	group          string // that answered; empty if none did
-	answered       bool   // any answer had begun
-	begun          bool   // a good answer had begun
-	wrong          bool   // the answer was complete, but not the right one
-	fresh          bool   // its connection was opened for it, so no client repeats it by itself
+	group          string    // that answered; empty if none did
+	answered       bool      // any answer had begun
+	begun          bool      // a good answer had begun
+	wrong          bool      // the answer was complete, but not the right one
+	fresh          bool      // its connection was opened for it, so no client repeats it by itself
+	opened         time.Time // when that was; zero if none was, or it is not known
 	err            error
 }
 
@@ -46,6 +47,12 @@ func (d disruption) touches(e exchange) bool {
 	return e.started.Before(d.at.Add(leeway)) && e.ended.After(d.at)
 }
 
+// ends tells whether a reload ends the connection of an exchange that may begin long after it: one that
+// was opened before it is closed as soon as what it was then used for, such as an event stream, is over.
+func (d disruption) ends(e exchange) bool {
+	return !d.kill && !e.opened.IsZero() && e.opened.Before(d.at) && e.ended.After(d.at)
+}
+
 // verdict is the judgement on an exchange.
 type verdict string
 
@@ -56,8 +63,8 @@ const (
 	cutByKill verdict = "cut by a kill"
 	// a reload ends upgraded connections, and client connections that are idle or just being
 	// opened, even if they are used at that moment: each config listens with a socket of its own,
-	// and what waits at the old one is reset. Clients repeat a GET by themselves that was sent over
-	// a connection which had served others
+	// and what waits at the old one is reset. A connection that is busy ends when its answer has
+	// ended. Clients repeat a GET by themselves that was sent over a connection which had served others
 	cutByReload verdict = "cut by a reload"
 	failed      verdict = "failed"
 )
@@ -68,10 +75,11 @@ func judge(e exchange, disruptions []disruption) verdict {
 		return served
 	}
 	for _, d := range disruptions {
-		if e.wrong || !d.touches(e) {
-			continue
-		}
 		switch {
+		case e.wrong:
+		case d.ends(e) && e.kind == kindPost && !e.answered:
+			return cutByReload
+		case !d.touches(e):
 		case d.kill && (e.begun || e.kind == kindPost):
 			return cutByKill
 		case !d.kill && e.kind == kindSocket && e.begun,

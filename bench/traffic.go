@@ -31,7 +31,7 @@ type traffic struct {
 
 func startTraffic(ctx context.Context, address string, l *ledger) *traffic {
 	t := &traffic{address: address, ledger: l, client: &http.Client{
-		Transport: &http.Transport{MaxIdleConnsPerHost: 100, DisableCompression: true},
+		Transport: &http.Transport{MaxIdleConnsPerHost: 100, DisableCompression: true, DialContext: dialDated},
 		Timeout:   30 * time.Second,
 	}}
 	ctx, t.stop = context.WithCancel(ctx)
@@ -81,8 +81,22 @@ func (t *traffic) work(ctx context.Context, k kind) {
 }
 
 func (t *traffic) get(e *exchange, path string, isGood func([]byte) bool) {
-	trace := &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) { e.fresh = !c.Reused }}
-	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(context.Background(), trace), http.MethodGet, "http://"+t.address+path, nil)
+	t.do(e, http.MethodGet, path, http.NoBody, isGood)
+}
+
+func (t *traffic) post(e *exchange) {
+	sent := bytes.Repeat([]byte{byte('a' + rand.IntN(26))}, 1+rand.IntN(20<<10))
+	t.do(e, http.MethodPost, "/echo", bytes.NewReader(sent), func(received []byte) bool { return bytes.Equal(sent, received) })
+}
+
+func (t *traffic) do(e *exchange, method, path string, body io.Reader, isGood func([]byte) bool) {
+	trace := &httptrace.ClientTrace{GotConn: func(c httptrace.GotConnInfo) {
+		e.fresh = !c.Reused
+		if conn, ok := c.Conn.(*datedConn); ok {
+			e.opened = conn.opened
+		}
+	}}
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(context.Background(), trace), method, "http://"+t.address+path, body)
 	if err != nil {
 		e.err = err
 		return
@@ -91,10 +105,18 @@ func (t *traffic) get(e *exchange, path string, isGood func([]byte) bool) {
 	t.read(e, resp, err, isGood)
 }
 
-func (t *traffic) post(e *exchange) {
-	sent := bytes.Repeat([]byte{byte('a' + rand.IntN(26))}, 1+rand.IntN(20<<10))
-	resp, err := t.client.Post("http://"+t.address+"/echo", "application/octet-stream", bytes.NewReader(sent))
-	t.read(e, resp, err, func(received []byte) bool { return bytes.Equal(sent, received) })
+// datedConn is a connection that knows when it was opened.
+type datedConn struct {
+	net.Conn
+	opened time.Time
+}
+
+func dialDated(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &datedConn{conn, time.Now()}, nil
 }
 
 func (t *traffic) read(e *exchange, resp *http.Response, err error, isGood func([]byte) bool) {
