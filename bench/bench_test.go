@@ -3,9 +3,11 @@ package main
 import (
 	"errors"
 	"math"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -117,6 +119,7 @@ func TestOnlyWhatNoProxyCouldServeIsExcused(t *testing.T) {
 		{"nor a stream", during(kindEvents, true, true), reload, failed},
 		{"a reload ends a client's idle connection", during(kindPost, false, false), reload, cutByReload},
 		{"or a new one that waits", exchange{kind: kindGet, started: at(90), ended: at(120), fresh: true, err: broken}, reload, cutByReload},
+		{"but refuses none", exchange{kind: kindPost, started: at(90), ended: at(120), fresh: true, err: &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}}, reload, failed},
 		{"a kill ends no new one", exchange{kind: kindGet, started: at(90), ended: at(120), fresh: true, err: broken}, kill, failed},
 		{"a GET over a connection that served others is repeated", during(kindGet, false, false), reload, failed},
 		{"but answers no POST with an error", during(kindPost, true, false), reload, failed},

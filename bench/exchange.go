@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -63,7 +65,7 @@ const (
 	cutByKill verdict = "cut by a kill"
 	// a reload ends upgraded connections, and client connections that are idle or just being
 	// opened, even if they are used at that moment: each config listens with a socket of its own,
-	// and what waits at the old one is reset. A connection that is busy ends when its answer has
+	// and what waits at the old one is reset. It refuses none. A connection that is busy ends when its answer has
 	// ended. Clients repeat a GET by themselves that was sent over a connection which had served others
 	cutByReload verdict = "cut by a reload"
 	failed      verdict = "failed"
@@ -71,8 +73,11 @@ const (
 
 // judge tells whether an exchange that went wrong could have been served.
 func judge(e exchange, disruptions []disruption) verdict {
-	if e.err == nil {
+	switch {
+	case e.err == nil:
 		return served
+	case errors.Is(e.err, syscall.ECONNREFUSED): // nobody listened, not even for a moment
+		return failed
 	}
 	for _, d := range disruptions {
 		switch {
