@@ -225,7 +225,7 @@ func (e *routeExplanation) describeWay(p *plan) {
 	upstreams := e.Upstreams
 	for _, g := range p.groups() {
 		for i := range g.backends {
-			upstreams[i].OffLane = g.offLane(i)
+			upstreams[i].OffLane = cmp.Or(p.slowBy, g.offLane(i))
 		}
 		upstreams = upstreams[len(g.backends):]
 	}
@@ -233,20 +233,18 @@ func (e *routeExplanation) describeWay(p *plan) {
 
 // offLane says what keeps the group's backend of that index off the fast lane.
 func (g *groupPlan) offLane(i int) string {
-	switch {
-	case i >= len(g.lanes):
+	if i >= len(g.lanes) {
 		return "the route's transport is not `http`"
-	case !g.lanes[i].direct:
-		return "`fast_path off` says so"
 	}
 	return offLane(g.lanes[i].backend, g.lanes[i].config)
 }
 
-// offLanes says which upstreams are kept off the fast lane, and why: a line for each reason.
+// offLanes says which upstreams are kept off the fast lane, and why: a line for each reason that does not
+// keep all requests off the short way, too.
 func (e *routeExplanation) offLanes() (lines []string) {
 	addresses := make(map[string][]string)
 	for _, u := range e.Upstreams {
-		if u.OffLane != "" {
+		if u.OffLane != "" && !slices.Contains(e.KeptOff, u.OffLane) {
 			addresses[u.OffLane] = append(addresses[u.OffLane], u.Address)
 		}
 	}

@@ -170,7 +170,8 @@ func TestExplainSaysWhatKeepsAnUpstreamOffTheFastLane(t *testing.T) {
 		{"proxyos a.lan {\ntransport http {\nforward_proxy_url http://p.lan\n}\n}", "a.lan: a proxy is asked for it"},
 		{"proxyos a.lan https://b.lan {\ntransport http {\nmax_conns_per_host 5\n}\n}", "https://b.lan: `max_conns_per_host` counts HTTP/2, which it may choose; with `versions 1.1` it may not"},
 		{"proxyos https://a.lan {\ntransport http {\ntls_renegotiation once\n}\n}", "https://a.lan: `tls_renegotiation`"},
-		{"proxyos a.lan b.lan c.lan d.lan e.lan {\nfast_path off\n}", "a.lan, b.lan, c.lan, 2 more: `fast_path off` says so"},
+		{"proxyos h2c://a.lan h2c://b.lan h2c://c.lan h2c://d.lan h2c://e.lan", "h2c://a.lan, h2c://b.lan, h2c://c.lan, 2 more: HTTP/2 cleartext is spoken to it"},
+		{"proxyos a.lan {\nfast_path off\n}", ""}, // the way of all requests says it
 		{"proxyos a.lan {\ntransport fastcgi\n}", "a.lan: the route's transport is not `http`"},
 	} {
 		file := filepath.Join(t.TempDir(), "Caddyfile")

@@ -8,10 +8,10 @@ import (
 // keptOffExpress says what keeps a route off the short way: everything that only
 // reverse_proxy can do. It is empty for a plain route.
 func (p *plan) keptOffExpress() []string {
-	if !p.fastPath {
-		return []string{"`fast_path off` says so"}
-	}
 	var all []string
+	if p.slowBy != "" {
+		all = append(all, p.slowBy)
+	}
 	needs := func(isWritten bool, option string) {
 		if isWritten {
 			all = append(all, fmt.Sprintf("`%s` needs reverse_proxy", option))

@@ -44,7 +44,7 @@ func TestPlainRoutesHaveAShortWay(t *testing.T) {
 
 func TestWhatKeepsARouteOffTheShortWay(t *testing.T) {
 	for option, want := range map[string]string{
-		`"fast_path": false`: "`fast_path off` says so",
+		`"fast_path": false`: "the route's `fast_path off`",
 		`"upstreams": [{"address": "a:1", "max_requests": 1}]`:                              "`max_requests` of a:1 needs reverse_proxy",
 		`"upstreams": ["{env.HOST}:1"]`:                                                     "the address {env.HOST}:1 is known only when there is a request",
 		`"dynamic_upstreams": {"source": "a", "name": "x"}`:                                 "`dynamic` upstreams of production need reverse_proxy",
@@ -101,14 +101,14 @@ func TestShortWayKnowsAllFieldsOfReverseProxy(t *testing.T) {
 
 func TestExplainSaysWhatKeepsARouteOff(t *testing.T) {
 	const config = `{"apps": {"proxyos": {"fast_path": false}, "http": {"servers": {"s": {"routes": [{"handle": [
-		{"handler": "proxyos", "upstreams": ["a:1"]},
+		{"handler": "proxyos", "upstreams": ["a:1"], "rewrite": {"uri": "/"}},
 		{"handler": "proxyos", "upstreams": ["b:1"], "fast_path": true, "rewrite": {"uri": "/"}, "verbose_logs": true}]}]}}}}}`
 	routes, err := explainRoutes([]byte(config))
 	if err != nil || len(routes) != 2 {
 		t.Fatal(routes, err)
 	}
 	for i, want := range [][]string{
-		{"`fast_path off` says so"},
+		{"the global `fast_path off`", "`rewrite` needs reverse_proxy"},
 		{"`rewrite` needs reverse_proxy", "`verbose_logs` needs reverse_proxy"},
 	} {
 		if routes[i].Way != wayReverseProxy || !slices.Equal(routes[i].KeptOff, want) {

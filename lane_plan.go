@@ -33,9 +33,9 @@ func (p *plan) planLane(b backend) (lanePlan, error) {
 	if err != nil {
 		return lanePlan{}, err
 	}
-	lane := lanePlan{backend: b, config: config, direct: p.fastPath}
+	lane := lanePlan{backend: b, config: config, direct: p.slowBy == ""}
 	way := "direct "
-	if !p.fastPath {
+	if !lane.direct {
 		way = "indirect "
 	}
 	if p.base == nil && b.tls == nil && len(b.pins) == 0 && (b.scheme != address.HTTPS || b.verify) {

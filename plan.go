@@ -41,7 +41,7 @@ type plan struct {
 	eject        *Eject                      // nil if nothing is ejected
 	retryBudget  *RetryBudget                // nil: the default one, for our own retries
 	keptOff      []string                    // why there is no short way; none if there is
-	fastPath     bool                        // whether requests may take the fast ways: a fast lane, and the short way
+	slowBy       string                      // what turns the fast ways off, a fast lane and the short way; empty if nothing does
 	measured     bool                        // whether upstream_metrics is on
 }
 
@@ -58,11 +58,13 @@ func newPlan(h *Handler, defaults routeDefaults) (*plan, error) {
 		proxy:       new(reverseproxy.Handler),
 		retryBuffer: defaultRetryBuffer,
 		written:     h.ReverseProxy,
-		fastPath:    defaults.fastPath,
 		measured:    defaults.measured,
 	}
-	if h.FastPath != nil {
-		p.fastPath = *h.FastPath
+	switch {
+	case h.FastPath != nil && !*h.FastPath:
+		p.slowBy = "the route's `fast_path off`"
+	case h.FastPath == nil && !defaults.fastPath:
+		p.slowBy = "the global `fast_path off`"
 	}
 	if h.RetryBuffer != nil {
 		p.retryBuffer = int(*h.RetryBuffer)
