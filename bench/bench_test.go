@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -100,6 +101,9 @@ func TestOnlyWhatNoProxyCouldServeIsExcused(t *testing.T) {
 	during := func(k kind, answered, begun bool) exchange {
 		return exchange{kind: k, started: at(90), ended: at(120), answered: answered, begun: begun, err: broken}
 	}
+	dialing := func(err error) error {
+		return &url.Error{Op: "Get", Err: &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", err)}}
+	}
 	cases := []struct {
 		name        string
 		exchange    exchange
@@ -119,7 +123,8 @@ func TestOnlyWhatNoProxyCouldServeIsExcused(t *testing.T) {
 		{"nor a stream", during(kindEvents, true, true), reload, failed},
 		{"a reload ends a client's idle connection", during(kindPost, false, false), reload, cutByReload},
 		{"or a new one that waits", exchange{kind: kindGet, started: at(90), ended: at(120), fresh: true, err: broken}, reload, cutByReload},
-		{"but refuses none", exchange{kind: kindPost, started: at(90), ended: at(120), fresh: true, err: &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}}, reload, failed},
+		{"or one that is just being opened", exchange{kind: kindGet, started: at(90), ended: at(120), err: dialing(syscall.ECONNRESET)}, reload, cutByReload},
+		{"but refuses none", exchange{kind: kindPost, started: at(90), ended: at(120), fresh: true, err: dialing(syscall.ECONNREFUSED)}, reload, failed},
 		{"a kill ends no new one", exchange{kind: kindGet, started: at(90), ended: at(120), fresh: true, err: broken}, kill, failed},
 		{"a GET over a connection that served others is repeated", during(kindGet, false, false), reload, failed},
 		{"but answers no POST with an error", during(kindPost, true, false), reload, failed},

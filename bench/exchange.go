@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"syscall"
@@ -65,8 +66,9 @@ const (
 	cutByKill verdict = "cut by a kill"
 	// a reload ends upgraded connections, and client connections that are idle or just being
 	// opened, even if they are used at that moment: each config listens with a socket of its own,
-	// and what waits at the old one is reset. It refuses none. A connection that is busy ends when its answer has
-	// ended. Clients repeat a GET by themselves that was sent over a connection which had served others
+	// and what waits at the old one is reset. It refuses none. A connection that is busy ends when its
+	// answer has ended. Clients repeat a GET by themselves that was sent over a connection which had
+	// served others
 	cutByReload verdict = "cut by a reload"
 	failed      verdict = "failed"
 )
@@ -88,11 +90,18 @@ func judge(e exchange, disruptions []disruption) verdict {
 		case d.kill && (e.begun || e.kind == kindPost):
 			return cutByKill
 		case !d.kill && e.kind == kindSocket && e.begun,
-			!d.kill && (e.kind == kindSocket || e.kind == kindPost || e.fresh) && !e.answered:
+			!d.kill && (e.kind == kindSocket || e.kind == kindPost || e.fresh || isHalfOpen(e.err)) && !e.answered:
 			return cutByReload
 		}
 	}
 	return failed
+}
+
+// isHalfOpen tells whether a connection was reset while it was being opened, perhaps in the place of one
+// that had served others and was closed at that moment.
+func isHalfOpen(err error) bool {
+	failure, ok := errors.AsType[*net.OpError](err)
+	return ok && failure.Op == "dial" && errors.Is(failure, syscall.ECONNRESET)
 }
 
 // ledger keeps the outcomes of all exchanges. It is safe for concurrent use.

@@ -13,7 +13,6 @@ import (
 	"net/http/httptrace"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -103,9 +102,6 @@ func (t *traffic) do(e *exchange, method, path string, body io.Reader, isGood fu
 		return
 	}
 	resp, err := t.client.Do(req)
-	if e.opened.IsZero() && errors.Is(err, syscall.ECONNRESET) { // while it was being opened
-		e.fresh = true
-	}
 	t.read(e, resp, err, isGood)
 }
 
