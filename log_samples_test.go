@@ -3,10 +3,8 @@ package proxyos
 import (
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -139,18 +137,8 @@ var consoleLine = regexp.MustCompile(`^(DEBUG|INFO|WARN|ERROR) +(\S+)  (.*?)(?: 
 // documentedLogLines returns the log lines in the blocks of the README and the documents.
 func documentedLogLines(t *testing.T) []logLine {
 	t.Helper()
-	files := []string{"README.md"}
-	err := filepath.WalkDir("docs", func(path string, _ fs.DirEntry, err error) error {
-		if filepath.Ext(path) == ".md" {
-			files = append(files, path)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	var all []logLine
-	for _, file := range files {
+	for _, file := range proxytest.Documents(t, ".") {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -3,7 +3,6 @@ package examples_test
 import (
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -54,7 +53,7 @@ func TestEverySnippetOfTheDocumentsLoads(t *testing.T) {
 
 func TestEveryRelativeLinkOfTheDocumentsResolves(t *testing.T) {
 	links := 0
-	for _, file := range append(documents(t), "../AGENTS.md", "../CONTRIBUTING.md", "../bench/README.md", "../SECURITY.md", "../CHANGELOG.md") {
+	for _, file := range append(proxytest.Documents(t, ".."), "../AGENTS.md", "../CONTRIBUTING.md", "../bench/README.md", "../SECURITY.md", "../CHANGELOG.md") {
 		for _, link := range linkTarget.FindAllStringSubmatch(string(read(t, file)), -1) {
 			if strings.Contains(link[1], "://") {
 				continue
@@ -96,26 +95,10 @@ func headings(t *testing.T, file string) []string {
 	return all
 }
 
-// documents returns the README and everything in docs.
-func documents(t *testing.T) []string {
-	t.Helper()
-	files := []string{"../README.md"}
-	err := filepath.WalkDir("../docs", func(path string, _ fs.DirEntry, err error) error {
-		if filepath.Ext(path) == ".md" {
-			files = append(files, path)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return files
-}
-
 // snippets returns the fenced blocks of the documents.
 func snippets(t *testing.T) []snippet {
 	var all []snippet
-	for _, file := range documents(t) {
+	for _, file := range proxytest.Documents(t, "..") {
 		var open *snippet
 		for i, line := range strings.SplitAfter(string(read(t, file)), "\n") {
 			language, isFence := strings.CutPrefix(strings.TrimSpace(line), "```")
