@@ -32,7 +32,7 @@ type exchange struct {
 	begun          bool      // a good answer had begun
 	wrong          bool      // the answer was complete, but not the right one
 	fresh          bool      // its connection was opened for it, so no client repeats it by itself
-	opened         time.Time // when that was; zero if none was, or it is not known
+	opened         time.Time // when its connection was; zero if it had none
 	err            error
 }
 
