@@ -2,6 +2,7 @@ package proxyos
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -16,14 +17,15 @@ const earlyAnswerWait = 5 * time.Second
 // dialFunc opens a connection.
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
-// hearingOut makes connections on which an answer is heard before a failed write is.
-func hearingOut(dial dialFunc) dialFunc {
+// hearingOut makes connections on which an answer is heard before a failed write is. isPlain says that
+// they carry HTTP/1 as it is.
+func hearingOut(dial dialFunc, isPlain bool) dialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}
-		return &patientConn{Conn: conn, closed: make(chan struct{})}, nil
+		return &patientConn{Conn: conn, isPlain: isPlain, closed: make(chan struct{})}, nil
 	}
 }
 
@@ -32,14 +34,16 @@ func hearingOut(dial dialFunc) dialFunc {
 // answer is on its way or being read; http.Transport would give up whichever comes second.
 // So a write that fails waits until reading has ended, too, or the connection is closed.
 //
-// It is closed here first where http.Transport cannot read the answer, which may be malformed or too
-// large. It would take the failure of writing on for one of reading the client's body, and tell of that
-// instead, but for io.EOF.
+// Where http.Transport cannot read the answer, which may be malformed or too large, it closes the
+// connection. Any error of a write that this ends but io.EOF it takes for one of reading the client's body,
+// and tells of that instead. Over HTTP/2 it takes io.EOF for the end of a whole answer, so only writes of
+// plain HTTP/1 end with that.
 type patientConn struct {
 	net.Conn
-	once   sync.Once
-	closed chan struct{} // closed once there is no answer to wait for
-	isLeft atomic.Bool   // it was closed here, before the upstream did
+	isPlain    bool // it carries HTTP/1 as it is
+	once       sync.Once
+	closed     chan struct{} // closed once there is no answer to wait for
+	closedHere atomic.Bool   // before reading ended
 }
 
 // Read reads, and notes that there is nothing more to come.
@@ -51,7 +55,7 @@ func (c *patientConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write writes, and waits where that fails. On a connection that was closed here first it fails with io.EOF.
+// Write writes, and waits where that fails.
 func (c *patientConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	if err != nil {
@@ -61,7 +65,7 @@ func (c *patientConn) Write(p []byte) (int, error) {
 		case <-c.closed:
 		case <-timer.C:
 		}
-		if c.isLeft.Load() {
+		if c.isPlain && c.closedHere.Load() {
 			err = io.EOF
 		}
 	}
@@ -71,7 +75,7 @@ func (c *patientConn) Write(p []byte) (int, error) {
 // Close closes the connection.
 func (c *patientConn) Close() error {
 	c.once.Do(func() {
-		c.isLeft.Store(true)
+		c.closedHere.Store(true)
 		close(c.closed)
 	})
 	return c.Conn.Close()
@@ -92,13 +96,17 @@ var errUnreadable = errors.New("the header of the answer cannot be read: it is m
 // ofReading returns the error of an attempt whose answer had begun on conn: that of reading it where err
 // only says that writing failed, since the connection had been closed for what was read.
 func ofReading(conn net.Conn, err error) error {
-	if secure, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		conn = secure.NetConn()
+	secure, ok := conn.(*tls.Conn)
+	if !ok || !errors.Is(err, net.ErrClosed) {
+		return err
 	}
-	if patient, ok := conn.(*patientConn); ok && patient.isLeft.Load() && errors.Is(err, net.ErrClosed) {
-		return errUnreadable
+	if patient, ok := secure.NetConn().(*patientConn); !ok || !patient.closedHere.Load() {
+		return err
 	}
-	return err
+	if _, end := secure.Read(make([]byte, 1)); end == io.EOF { // which TLS tells of before the connection does
+		return err
+	}
+	return errUnreadable
 }
 
 // Interface guard

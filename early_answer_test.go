@@ -39,7 +39,7 @@ func TestAFailedWriteWaitsForTheAnswerAndForNothingElse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ours, theirs := io.Pipe()
-				c := &patientConn{Conn: &brokenConn{answer: ours}, closed: make(chan struct{})}
+				c := &patientConn{Conn: &brokenConn{answer: ours}, isPlain: true, closed: make(chan struct{})}
 				written := make(chan error, 1)
 				go func() {
 					_, err := c.Write([]byte("x"))
@@ -73,7 +73,7 @@ func TestAFailedWriteWaitsForFiveSecondsAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := io.Pipe()
 		defer theirs.Close()
-		c := &patientConn{Conn: &brokenConn{answer: ours}, closed: make(chan struct{})}
+		c := &patientConn{Conn: &brokenConn{answer: ours}, isPlain: true, closed: make(chan struct{})}
 		began := time.Now()
 		if _, err := c.Write([]byte("x")); err != errWrite || time.Since(began) != earlyAnswerWait {
 			t.Errorf("the write ends with %v after %s", err, time.Since(began))
@@ -87,15 +87,18 @@ func TestTheErrorOfAnAnswerIsThatOfReadingIt(t *testing.T) {
 	const tooLarge = "HTTP/1.1 200 OK\r\nX-Long: "
 	for _, test := range []struct {
 		name, answer string
-		secure       bool
+		secure, ends bool
 		want         string
 		cause        diagnose.Cause
 	}{
-		{"too large", tooLarge + strings.Repeat("x", 3000), false, "response headers exceeded 1000 bytes", diagnose.Unknown},
-		{"malformed", "HTTP/7.7.7 200 OK\r\n\r\n", false, "malformed HTTP version", diagnose.Unknown},
-		{"TLS", "\x15\x03\x01\x00\x02\x02\x0a\r\n\r\n", false, "malformed HTTP response", diagnose.SpeaksTLS},
-		{"too large, over TLS", tooLarge + strings.Repeat("x", 3000), true, errUnreadable.Error(), diagnose.Unknown},
-		{"malformed, over TLS", "HTTP/7.7.7 200 OK\r\n\r\n", true, errUnreadable.Error(), diagnose.Unknown},
+		{"too large", tooLarge + strings.Repeat("x", 3000), false, false, "response headers exceeded 1000 bytes", diagnose.Unknown},
+		{"malformed", "HTTP/7.7.7 200 OK\r\n\r\n", false, false, "malformed HTTP version", diagnose.Unknown},
+		{"TLS", "\x15\x03\x01\x00\x02\x02\x0a\r\n\r\n", false, false, "malformed HTTP response", diagnose.SpeaksTLS},
+		{"too large, over TLS", tooLarge + strings.Repeat("x", 3000), true, false, errUnreadable.Error(), diagnose.Unknown},
+		{"malformed, over TLS", "HTTP/7.7.7 200 OK\r\n\r\n", true, false, errUnreadable.Error(), diagnose.Unknown},
+		{"too large and ended, over TLS", tooLarge + strings.Repeat("x", 3000), true, true, errUnreadable.Error(), diagnose.Unknown},
+		{"begun and ended, over TLS", tooLarge, true, true, "", diagnose.Closed},
+		{"asked for and ended, over TLS", "HTTP/1.1 100 Continue\r\n\r\n", true, true, "", diagnose.Closed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			closed := make(chan struct{})
@@ -107,11 +110,14 @@ func TestTheErrorOfAnAnswerIsThatOfReadingIt(t *testing.T) {
 			proxytest.ServeRaw(t, listener, func(conn net.Conn) {
 				_, _ = conn.Read(make([]byte, 1000))
 				_, _ = io.WriteString(conn, test.answer)
+				if test.ends {
+					_ = conn.(*tls.Conn).CloseWrite()
+				}
 				_, _ = io.Copy(io.Discard, conn)
 				close(closed)
 			})
 			transport := &http.Transport{
-				DialContext:            hearingOut(new(net.Dialer).DialContext),
+				DialContext:            hearingOut(new(net.Dialer).DialContext, !test.secure),
 				MaxResponseHeaderBytes: 1000,
 				TLSClientConfig:        &tls.Config{InsecureSkipVerify: true},
 			}

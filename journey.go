@@ -44,7 +44,7 @@ type journey struct {
 	judged        bool          // the transport has judged the latest attempt
 	uncounted     bool          // as a failure of the upstream, which is left to Caddy's passive check
 	asked, reused bool          // what is known of its connection; see evidence
-	conn          net.Conn      // that itself, where it was traced; nil if it was not
+	conn          net.Conn      // the latest attempt's; nil if its transport does not tell
 	answering     atomic.Bool   // likewise; transports tell of it on goroutines of their own
 	opened        time.Time     // when the latest attempt was given the body
 	waitedBefore  time.Duration // for the body until then

@@ -137,7 +137,7 @@ func (l *laneLoader) provision(one *lane, p lanePlan, config *reverseproxy.HTTPT
 		http1.ContextForDial = values.in
 		one.direct = append(one.direct, http1)
 	}
-	config.Transport.DialContext = hearingOut(config.Transport.DialContext)
+	config.Transport.DialContext = hearingOut(config.Transport.DialContext, p.backend.scheme == address.HTTP)
 	switch {
 	case !direct:
 		return withOwnValues{config, values}, nil

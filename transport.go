@@ -164,7 +164,7 @@ func (t *transport) send(j *journey, at *target, req *http.Request) (*http.Respo
 		j.asked, j.reused, j.conn = at.untraced, false, nil
 		j.answering.Store(false)
 		res, err := at.roundTrip(req)
-		if err != nil && j.answering.Load() {
+		if err != nil && j.answering.Load() && j.body.err() == nil {
 			err = ofReading(j.conn, err)
 		}
 		if err == nil || stale == maxStale {
