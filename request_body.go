@@ -118,12 +118,14 @@ func mayTrail(name string) bool {
 // while the next one looks at them, or while whoever answers instead does. So each attempt has its
 // own, and nobody's are written but by who reads for it.
 type keptBody struct {
-	source    io.Reader     // as the reverse proxy has it
-	from      io.Reader     // what is read
-	trailer   http.Header   // complete when that has ended
-	announced http.Header   // what was in it before
-	limit     int           // of what is kept
-	inAll     *atomic.Int64 // what is kept for all requests
+	source    io.Reader       // as the reverse proxy has it
+	from      io.Reader       // what is read
+	trailer   http.Header     // complete when that has ended
+	announced http.Header     // what was in it before
+	length    int64           // as the client has announced it; -1 if it has not
+	over      <-chan struct{} // closed when the request is over
+	limit     int             // of what is kept
+	inAll     *atomic.Int64   // what is kept for all requests
 
 	lost     atomic.Bool // some of what has been read is not kept
 	released atomic.Bool
@@ -136,7 +138,10 @@ type keptBody struct {
 
 // keepBody returns the body of a request, which nobody has read yet.
 func keepBody(req *http.Request, body io.Reader, inAll *atomic.Int64) *keptBody {
-	return &keptBody{source: body, from: body, trailer: req.Trailer, announced: maps.Clone(req.Trailer), inAll: inAll}
+	return &keptBody{
+		source: body, from: body, trailer: req.Trailer, announced: maps.Clone(req.Trailer),
+		length: req.ContentLength, over: req.Context().Done(), inAll: inAll,
+	}
 }
 
 // open returns the body, from its beginning, for one attempt. Its end sets the trailer.
@@ -180,6 +185,12 @@ func (k *keptBody) keep(p []byte) {
 // errBodyUsedUp says that an attempt cannot send the request's whole body.
 var errBodyUsedUp = errors.New("the request's body has been sent already, in part at least, and is not kept")
 
+// isTaken tells whether somebody else has read the rest of the body, as reading it has ended with err:
+// the server does, and closes it, when an answer goes to a client over HTTP/1.1. The lock is held.
+func (k *keptBody) isTaken(err error) bool {
+	return errors.Is(err, http.ErrBodyReadAfterClose) || err == io.EOF && int64(k.read) < k.length
+}
+
 // attemptBody is the body as one attempt reads it. Closing it leaves the client's body open,
 // which the server closes.
 type attemptBody struct {
@@ -187,33 +198,57 @@ type attemptBody struct {
 	trailer http.Header
 	at      int
 	closed  atomic.Bool
+	waiting atomic.Pointer[chan struct{}] // closed with it; nil if nobody waits for that
 }
 
-// Read reads what is kept, and then from the client.
+// Read reads what is kept, and then from the client. Where the rest was taken by the server, there is an
+// answer, and an error would have the transport break it off. So it waits until that has been read.
 func (a *attemptBody) Read(p []byte) (int, error) {
+	n, err, isTaken := a.read(p)
+	if isTaken {
+		a.waitForEnd()
+	}
+	return n, err
+}
+
+// waitForEnd waits until the attempt or the request is over.
+func (a *attemptBody) waitForEnd() {
+	ended := make(chan struct{})
+	a.waiting.Store(&ended)
+	if a.closed.Load() {
+		return
+	}
+	select {
+	case <-ended:
+	case <-a.of.over:
+	}
+}
+
+// read is Read, and tells whether the server has taken the rest.
+func (a *attemptBody) read(p []byte) (n int, err error, isTaken bool) {
 	k := a.of
 	defer k.loseReleased()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	switch {
 	case a.closed.Load():
-		return 0, http.ErrBodyReadAfterClose
+		return 0, http.ErrBodyReadAfterClose, false
 	case a.at < len(k.kept):
 		n := copy(p, k.kept[a.at:])
 		a.at += n
-		return n, nil
+		return n, nil, false
 	case a.at < k.read:
-		return 0, errBodyUsedUp
+		return 0, errBodyUsedUp, false
 	case k.ended != nil:
 		a.end()
-		return 0, k.ended
+		return 0, k.ended, k.isTaken(k.ended)
 	}
-	n, err := k.from.Read(p)
+	n, err = k.from.Read(p)
 	k.keep(p[:n])
 	a.at += n
 	k.ended = err
 	a.end()
-	return n, err
+	return n, err, k.isTaken(err)
 }
 
 // end sets the fields that follow the body, if it has ended, except for those that must not.
@@ -232,6 +267,9 @@ func (a *attemptBody) end() {
 // Close ends the attempt's reading, also where a read is under way.
 func (a *attemptBody) Close() error {
 	a.closed.Store(true)
+	if ended := a.waiting.Swap(nil); ended != nil {
+		close(*ended)
+	}
 	return nil
 }
 

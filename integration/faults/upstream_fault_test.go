@@ -1,10 +1,12 @@
 package faults
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -59,6 +61,163 @@ func TestAnAnswerBeforeTheWholeRequestReachesTheClient(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Once the answer is on its way to a client over HTTP/1.1, Caddy's server reads what is left of the body
+// itself, and closes it. That ends the sending, and not the answer.
+func TestALongAnswerBeforeTheWholeRequestReachesTheClientWhole(t *testing.T) {
+	ca := proxytest.NewAuthority(t)
+	answer := strings.Repeat("answer", 30_000)
+	early := func(x *proxytest.Exchange) {
+		x.Send(fmt.Sprintf("HTTP/1.1 401 Unauthorized\r\nContent-Length: %d\r\n\r\n%s", len(answer), answer))
+		_, _ = io.Copy(io.Discard, x.Body)
+	}
+	overHTTP2, cleartext := proxytest.SignedBy(t, ca, "h2", ""), proxytest.H2C(t, "h2c", "")
+	for _, b := range []*backend{overHTTP2, cleartext} {
+		b.Answer(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusUnauthorized)
+			_, _ = io.WriteString(w, answer)
+		})
+	}
+	trusted := " {\ntls_trust_pool file " + ca.File + "\n}"
+	for kind, upstream := range map[string]string{
+		"plain": "http://" + proxytest.NewScripted(t, early).Addr,
+		"TLS":   "https://" + proxytest.NewScriptedTLS(t, proxytest.Serving(ca.Issue(t, "127.0.0.1")), early).Addr + trusted,
+		"h2":    "https://" + overHTTP2.Addr + trusted,
+		"h2c":   "h2c://" + cleartext.Addr,
+	} {
+		for _, way := range []string{"on", "off"} {
+			t.Run(kind+"/fast_path "+way, func(t *testing.T) {
+				s := run(t, "proxyos {\nname app\nfast_path "+way+"\nupstream "+upstream+"\n}")
+				for range lab.Sized(6, 40, 6) {
+					for _, isChunked := range []bool{false, true} {
+						status, got, err := postInPieces(t, strings.TrimPrefix(s.URL, "http://"), isChunked)
+						if status != http.StatusUnauthorized || got != answer || err != nil {
+							t.Errorf("chunked %v: the client gets %d with %d bytes, %v", isChunked, status, len(got), err)
+						}
+					}
+				}
+				allUp(t, s)
+				if entries := s.Logs.Entries("aborting with incomplete response"); len(entries) > 0 {
+					t.Errorf("logged is %v", entries)
+				}
+			})
+		}
+	}
+}
+
+// The proxy closes the connection where it cannot read the answer. That is not to be told as the upstream's doing.
+func TestAnAnswerThatIsTooLargeIsToldAsThat(t *testing.T) {
+	ca := proxytest.NewAuthority(t)
+	large := func(x *proxytest.Exchange) {
+		x.Send("HTTP/1.1 200 OK\r\nX-Long: " + strings.Repeat("x", 3000))
+		x.Hang()
+	}
+	for kind, upstream := range map[string]string{
+		"plain": "http://" + proxytest.NewScripted(t, large).Addr,
+		"TLS":   "https://" + proxytest.NewScriptedTLS(t, proxytest.Serving(ca.Issue(t, "127.0.0.1")), large).Addr + " {\ntls_trust_pool file " + ca.File + "\n}",
+	} {
+		for _, way := range []string{"on", "off"} {
+			t.Run(kind+"/fast_path "+way, func(t *testing.T) {
+				s := run(t, "proxyos {\nname app\nfast_path "+way+"\nupstream "+upstream+"\ntransport http {\nmax_response_header 2KB\n}\n}")
+				for range lab.Sized(10, 50, 10) {
+					if status, _, err := postInPieces(t, strings.TrimPrefix(s.URL, "http://"), false); status != http.StatusBadGateway || err != nil {
+						t.Errorf("the client gets %d, %v", status, err)
+					}
+				}
+				told := s.Logs.Entries("exceeded 2000 bytes")
+				told = append(told, s.Logs.Entries("larger than max_response_header")...)
+				if len(told) == 0 {
+					t.Error("nothing is logged of the header")
+				}
+				if hints := s.Logs.Entries("without an answer"); len(hints) > 0 {
+					t.Errorf("logged is %v", hints)
+				}
+			})
+		}
+	}
+}
+
+// An upstream that dies in the middle of an answer of unknown length, while it is sent a request: what the
+// client has got must not look like all of it.
+func TestAnAnswerThatIsBrokenOffOverHTTP2LooksBroken(t *testing.T) {
+	ca := proxytest.NewAuthority(t)
+	b := proxytest.SignedBy(t, ca, "echo", "")
+	b.Answer(func(w http.ResponseWriter, r *http.Request) {
+		for buffer := make([]byte, 16<<10); ; {
+			n, err := r.Body.Read(buffer)
+			if err != nil {
+				panic(http.ErrAbortHandler)
+			}
+			_, _ = w.Write(buffer[:n])
+			_ = http.NewResponseController(w).Flush()
+		}
+	})
+	s := newServer(t)
+	s.MustLoad("{\nservers {\nprotocols h1 h2c\n}\n}\n" + s.Site("proxyos {\nupstream https://"+b.Addr+" {\ntls_trust_pool file "+ca.File+"\n}\nflush_interval -1\nfail_duration 0\n}"))
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	for range lab.Sized(8, 30, 8) {
+		client := &http.Transport{Protocols: protocols}
+		body, feed := io.Pipe()
+		go func() {
+			for err := error(nil); err == nil; {
+				_, err = feed.Write(make([]byte, 16<<10))
+			}
+		}()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := client.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stopped := make(chan struct{})
+		time.AfterFunc(30*time.Millisecond, func() {
+			b.Stop()
+			close(stopped)
+		})
+		if n, err := io.Copy(io.Discard, res.Body); err == nil {
+			t.Errorf("%d bytes of an answer that was broken off look like all of it", n)
+		}
+		res.Body.Close()
+		body.Close()
+		client.CloseIdleConnections()
+		<-stopped
+		b.Start()
+	}
+}
+
+// postInPieces sends a body bit by bit, and reads the answer meanwhile.
+func postInPieces(t *testing.T, addr string, isChunked bool) (status int, body string, err error) {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	piece := strings.Repeat("b", 1000)
+	pieces := slices.Repeat([]string{piece}, 50)
+	head := "Content-Length: 50000\r\n\r\n"
+	if isChunked {
+		pieces = append(slices.Repeat([]string{"3e8\r\n" + piece + "\r\n"}, 50), "0\r\n\r\n")
+		head = "Transfer-Encoding: chunked\r\n\r\n"
+	}
+	go func() {
+		_, _ = io.WriteString(conn, "POST / HTTP/1.1\r\nHost: "+addr+"\r\n"+head)
+		for _, piece := range pieces {
+			_, _ = io.WriteString(conn, piece)
+			time.Sleep(50 * time.Microsecond)
+		}
+	}()
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return 0, "", err
+	}
+	defer res.Body.Close()
+	read, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(read), err
 }
 
 // A backend closes a connection that has been idle just as a request is sent over it.

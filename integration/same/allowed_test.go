@@ -54,7 +54,8 @@ var allowedDifferences = []allowedDifference{
 	{
 		"**An answer that comes before the request is sent whole**, such as 413 or 401, reaches the client.",
 		func(p *samePair, stock, ours *sameSeen) {
-			if p.answer.early && p.request.framing != "" && stock.status() != ours.status() && ours.status() < 500 {
+			isEarly := p.answer.early && p.request.framing != ""
+			if isEarly && ours.status() < 500 && (stock.status() != ours.status() || stock.isBrokenOff() && !ours.isBrokenOff()) {
 				forget(stock, ours)
 			}
 		},
