@@ -20,7 +20,7 @@ const overridesKey = "proxyos/overrides.json"
 // storageTimeout is how long a change may wait for the storage, its lock included.
 const storageTimeout = 10 * time.Second
 
-// settleTime is how long a damaged document must stay as it is until it is replaced.
+// settleTime is how long a damaged document must have stayed as it is when it is replaced.
 const settleTime = 200 * time.Millisecond
 
 // overrideStore keeps the splits that were set at run time in Caddy's storage. All instances of
@@ -80,8 +80,8 @@ func (s *overrideStore) read(ctx context.Context) (stored, error) {
 	return stored{raw, doc}, nil
 }
 
-// readSettled is read for a document that may have been read half: what edits a file by hand, or copies
-// a folder, does not replace it at once. A document that is damaged is one that stays as it is.
+// readSettled is read, but for a document that may be read while an editor or a copy is half way through
+// writing it: it is damaged only if it reads the same twice, settleTime apart.
 func (s *overrideStore) readSettled(ctx context.Context) (stored, error) {
 	found, err := s.read(ctx)
 	damaged, isDamaged := errors.AsType[*damagedError](err)
@@ -245,9 +245,9 @@ func (s *overrideStore) rewrite(ctx context.Context, edit edit, byPerson bool, i
 	known, knownRaw, _ := s.memory.latest()
 	found, err := s.readSettled(ctx)
 	if err == nil && found.raw == nil { // it is missing, or the storage says so of everything
-		if found, err = s.read(ctx); err == nil && found.raw == nil {
+		if found, err = s.readSettled(ctx); err == nil && found.raw == nil {
 			if err = s.prove(ctx); err == nil {
-				found, err = s.read(ctx)
+				found, err = s.readSettled(ctx)
 			}
 		}
 	}

@@ -204,22 +204,20 @@ func TestADocumentOfANewerFormatIsFollowedAndNotWritten(t *testing.T) {
 	}
 }
 
-// What edits a file by hand writes it bit by bit, and what is read meanwhile is no damage.
+// What is read while somebody writes it by hand is no damage.
 func TestADocumentThatIsBeingWrittenIsNotReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		one, storage, inForce := newOverrides(t)
 		other, elsewhere, _ := newOverrides(t)
-		for _, o := range []*overrideStore{one, other} {
-			if err := o.change(t.Context(), set("app", 25), true); err != nil {
-				t.Fatal(err)
-			}
-		}
 		if err := other.change(t.Context(), set("app", 40), true); err != nil {
 			t.Fatal(err)
 		}
 		whole := elsewhere.get(overridesKey)
 		for _, byPerson := range []bool{false, true} {
 			for end := range len(strings.TrimSpace(string(whole))) {
+				one, storage, inForce := newOverrides(t)
+				if err := one.change(t.Context(), set("app", 25), true); err != nil {
+					t.Fatal(err)
+				}
 				storage.put(overridesKey, whole[:end])
 				if !one.sync(t.Context()) {
 					t.Fatalf("%q is not seen to be damaged", whole[:end])
@@ -228,13 +226,41 @@ func TestADocumentThatIsBeingWrittenIsNotReplaced(t *testing.T) {
 				if err := one.change(t.Context(), keep, byPerson); err != nil {
 					t.Fatal(err)
 				}
-				if got := string(storage.get(overridesKey)); got != string(whole) || inForce.of("app") != 40 {
-					t.Errorf("written to byte %d, then on: it has become\n%s\nand %v %% is in force", end, got, inForce.of("app"))
+				if got := string(storage.get(overridesKey)); got != string(whole) || inForce.of("app") != 40 || len(storage.keys(damagedPrefix)) > 0 {
+					t.Errorf("written to byte %d, then on: it has become\n%s\n%v %% is in force, and stored are %v", end, got, inForce.of("app"), storage.keys(""))
 				}
 			}
 		}
-		if aside := storage.keys(damagedPrefix); len(aside) > 0 {
-			t.Errorf("set aside are %v", aside)
+	})
+}
+
+// Nor is that of a document which was missing a moment ago, as that of a folder that is copied anew.
+func TestADocumentThatComesBackBitByBitIsNotReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, storage, inForce := newOverrides(t)
+		other, elsewhere, _ := newOverrides(t)
+		for percent, o := range map[float64]*overrideStore{25: one, 40: other} {
+			if err := o.change(t.Context(), set("app", percent), true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		whole := elsewhere.get(overridesKey)
+		storage.put(overridesKey, nil)
+		if !one.sync(t.Context()) {
+			t.Fatal("the missing document is not missed")
+		}
+		loads := 0
+		one.storage = &overtakenStorage{storage, func() {
+			if loads++; loads == 1 {
+				storage.put(overridesKey, whole[:len(whole)/2])
+				time.AfterFunc(settleTime/2, func() { storage.put(overridesKey, whole) })
+			}
+		}}
+		if err := one.change(t.Context(), keep, false); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(storage.get(overridesKey)); got != string(whole) || inForce.of("app") != 40 || len(storage.keys(damagedPrefix)) > 0 {
+			t.Errorf("it has become\n%s\n%v %% is in force, and stored are %v", got, inForce.of("app"), storage.keys(""))
 		}
 	})
 }
