@@ -225,7 +225,7 @@ func (e *routeExplanation) describeWay(p *plan) {
 	upstreams := e.Upstreams
 	for _, g := range p.groups() {
 		for i := range g.backends {
-			upstreams[i].OffLane = cmp.Or(p.slowBy, g.offLane(i))
+			upstreams[i].OffLane = cmp.Or(g.offLane(i), p.slowBy)
 		}
 		upstreams = upstreams[len(g.backends):]
 	}

@@ -172,6 +172,7 @@ func TestExplainSaysWhatKeepsAnUpstreamOffTheFastLane(t *testing.T) {
 		{"proxyos https://a.lan {\ntransport http {\ntls_renegotiation once\n}\n}", "https://a.lan: `tls_renegotiation`"},
 		{"proxyos h2c://a.lan h2c://b.lan h2c://c.lan h2c://d.lan h2c://e.lan", "h2c://a.lan, h2c://b.lan, h2c://c.lan, 2 more: HTTP/2 cleartext is spoken to it"},
 		{"proxyos a.lan {\nfast_path off\n}", ""}, // the way of all requests says it
+		{"proxyos a.lan h2c://b.lan {\nfast_path off\n}", "h2c://b.lan: HTTP/2 cleartext is spoken to it"},
 		{"proxyos a.lan {\ntransport fastcgi\n}", "a.lan: the route's transport is not `http`"},
 	} {
 		file := filepath.Join(t.TempDir(), "Caddyfile")
