@@ -129,6 +129,7 @@ func TestOnlyWhatNoProxyCouldServeIsExcused(t *testing.T) {
 		{"a GET over a connection that served others is repeated", during(kindGet, false, false), reload, failed},
 		{"but answers no POST with an error", during(kindPost, true, false), reload, failed},
 		{"a reload ends a connection that was busy at the time, once it is not", exchange{kind: kindPost, opened: at(50), started: at(700), ended: at(701), err: broken}, reload, cutByReload},
+		{"but leaves none without an answer", exchange{kind: kindPost, opened: at(50), started: at(700), ended: at(30_700), err: dialing(os.ErrDeadlineExceeded)}, reload, failed},
 		{"a kill does not", exchange{kind: kindPost, opened: at(50), started: at(700), ended: at(701), err: broken}, kill, failed},
 		{"but none that was opened after it", exchange{kind: kindPost, opened: at(101), started: at(700), ended: at(701), err: broken}, reload, failed},
 		{"and what it answers, it answers rightly", exchange{kind: kindPost, opened: at(50), started: at(700), ended: at(701), answered: true, err: broken}, reload, failed},

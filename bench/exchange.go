@@ -78,7 +78,7 @@ func judge(e exchange, disruptions []disruption) verdict {
 	switch {
 	case e.err == nil:
 		return served
-	case errors.Is(e.err, syscall.ECONNREFUSED): // nobody listened, not even for a moment
+	case errors.Is(e.err, syscall.ECONNREFUSED), isTimeout(e.err): // nobody listened, or nobody answered
 		return failed
 	}
 	for _, d := range disruptions {
@@ -95,6 +95,11 @@ func judge(e exchange, disruptions []disruption) verdict {
 		}
 	}
 	return failed
+}
+
+func isTimeout(err error) bool {
+	failure, ok := errors.AsType[net.Error](err)
+	return ok && failure.Timeout()
 }
 
 // isHalfOpen tells whether a connection was reset while it was being opened, perhaps in the place of one
