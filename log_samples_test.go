@@ -47,7 +47,7 @@ func TestEveryLogLineOfTheDocumentsIsLogged(t *testing.T) {
 	var missing []logLine
 	// An alert that ends a connection may get lost. Then another error is logged. After a
 	// reload, every hint is logged again.
-	for round := range 5 {
+	for round := range 20 {
 		if round > 0 {
 			caddy.reload(fmt.Sprintf("header X-Round %d\n%s", round, site.directives))
 		}
