@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -86,7 +87,7 @@ func TestALongAnswerBeforeTheWholeRequestReachesTheClientWhole(t *testing.T) {
 		"h2":    "https://" + overHTTP2.Addr + trusted,
 		"h2c":   "h2c://" + cleartext.Addr,
 	} {
-		for _, way := range []string{"on", "off"} {
+		for _, way := range []string{"on", "off", "off\nflush_interval -1"} {
 			t.Run(kind+"/fast_path "+way, func(t *testing.T) {
 				s := run(t, "proxyos {\nname app\nfast_path "+way+"\nupstream "+upstream+"\n}")
 				for range lab.Sized(6, 40, 6) {
@@ -101,6 +102,10 @@ func TestALongAnswerBeforeTheWholeRequestReachesTheClientWhole(t *testing.T) {
 				if entries := s.Logs.Entries("aborting with incomplete response"); len(entries) > 0 {
 					t.Errorf("logged is %v", entries)
 				}
+				eventually(t, "nobody waits who was to send the rest", func() bool {
+					stacks := make([]byte, 8<<20)
+					return !strings.Contains(string(stacks[:runtime.Stack(stacks, true)]), "waitForEnd")
+				})
 			})
 		}
 	}
