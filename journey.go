@@ -45,7 +45,7 @@ type journey struct {
 	uncounted     bool          // as a failure of the upstream, which is left to Caddy's passive check
 	asked, reused bool          // what is known of its connection; see evidence
 	conn          net.Conn      // the latest attempt's; nil if its transport does not tell
-	answering     atomic.Bool   // likewise; transports tell of it on goroutines of their own
+	answering     atomic.Bool   // likewise as asked; transports tell of it on goroutines of their own
 	opened        time.Time     // when the latest attempt was given the body
 	waitedBefore  time.Duration // for the body until then
 }
