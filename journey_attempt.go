@@ -89,7 +89,7 @@ func (j *journey) openBody(req *http.Request, body io.ReadCloser) error {
 		if j.kept != nil {
 			j.kept.release()
 		}
-		j.kept = keepBody(req, body, &j.route.keptInAll)
+		j.kept = keepBody(req, body, &j.body, &j.route.keptInAll)
 		if j.body.trailer != nil && j.route.proxy.RequestBuffers == 0 { // not by way of what completes the request's trailer
 			j.kept.from, j.kept.trailer = &j.body, j.body.trailer
 		}

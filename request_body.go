@@ -32,8 +32,12 @@ const (
 // it, which is the client's fault, whoever notices.
 type clientBody struct {
 	io.ReadCloser
-	trailer http.Header // which its end completes; nil if nothing was announced
-	failure atomic.Pointer[error]
+	length   int64           // as the client has announced it; -1 if it has not
+	over     <-chan struct{} // closed when the request is over
+	trailer  http.Header     // which its end completes; nil if nothing was announced
+	read     atomic.Int64    // how much has been read
+	answered atomic.Bool     // the latest attempt has been
+	failure  atomic.Pointer[error]
 	waited  atomic.Int64 // how long reading has taken, in nanoseconds
 	since   atomic.Int64 // when the read that is under way began, in Unix nanoseconds; 0 if none is
 	wholeAt atomic.Int64 // when it had been read to its end; 0 before
@@ -43,7 +47,7 @@ type clientBody struct {
 // they meet its end, which may be while whoever answers instead looks at the request. So the request
 // has another trailer from now on, which only those complete that read its body.
 func (b *clientBody) takeOver(req *http.Request) {
-	b.ReadCloser = req.Body
+	b.ReadCloser, b.length, b.over = req.Body, req.ContentLength, req.Context().Done()
 	req.Body = b
 	if len(req.Trailer) > 0 {
 		b.trailer, req.Trailer = req.Trailer, maps.Clone(req.Trailer)
@@ -66,13 +70,18 @@ func (b *trailedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Read reads from the client.
+// Read reads from the client. A body that ends too early is one that has failed, which not all servers
+// say: over HTTP/3 it just ends.
 func (b *clientBody) Read(p []byte) (int, error) {
 	began := time.Now()
 	b.since.Store(began.UnixNano())
 	n, err := b.ReadCloser.Read(p)
+	b.read.Add(int64(n))
 	b.waited.Add(int64(time.Since(began)))
 	b.since.Store(0)
+	if err == io.EOF && b.read.Load() < b.length && !b.isTaken(err) {
+		err = io.ErrUnexpectedEOF
+	}
 	if err == io.EOF {
 		b.wholeAt.CompareAndSwap(0, time.Now().UnixNano())
 	}
@@ -80,6 +89,12 @@ func (b *clientBody) Read(p []byte) (int, error) {
 		b.failure.CompareAndSwap(nil, &err)
 	}
 	return n, err
+}
+
+// isTaken tells whether somebody else has read the rest of the body, as reading it has ended with err:
+// the server does, and closes it, when an answer goes to a client over HTTP/1.1.
+func (b *clientBody) isTaken(err error) bool {
+	return b.answered.Load() && (errors.Is(err, http.ErrBodyReadAfterClose) || err == io.EOF && b.read.Load() < b.length)
 }
 
 // err returns what went wrong, or nil.
@@ -118,14 +133,13 @@ func mayTrail(name string) bool {
 // while the next one looks at them, or while whoever answers instead does. So each attempt has its
 // own, and nobody's are written but by who reads for it.
 type keptBody struct {
-	source    io.Reader       // as the reverse proxy has it
-	from      io.Reader       // what is read
-	trailer   http.Header     // complete when that has ended
-	announced http.Header     // what was in it before
-	length    int64           // as the client has announced it; -1 if it has not
-	over      <-chan struct{} // closed when the request is over
-	limit     int             // of what is kept
-	inAll     *atomic.Int64   // what is kept for all requests
+	source    io.Reader     // as the reverse proxy has it
+	from      io.Reader     // what is read
+	client    *clientBody   // where that comes from
+	trailer   http.Header   // complete when that has ended
+	announced http.Header   // what was in it before
+	limit     int           // of what is kept
+	inAll     *atomic.Int64 // what is kept for all requests
 
 	lost     atomic.Bool // some of what has been read is not kept
 	released atomic.Bool
@@ -137,11 +151,8 @@ type keptBody struct {
 }
 
 // keepBody returns the body of a request, which nobody has read yet.
-func keepBody(req *http.Request, body io.Reader, inAll *atomic.Int64) *keptBody {
-	return &keptBody{
-		source: body, from: body, trailer: req.Trailer, announced: maps.Clone(req.Trailer),
-		length: req.ContentLength, over: req.Context().Done(), inAll: inAll,
-	}
+func keepBody(req *http.Request, body io.Reader, client *clientBody, inAll *atomic.Int64) *keptBody {
+	return &keptBody{source: body, from: body, client: client, trailer: req.Trailer, announced: maps.Clone(req.Trailer), inAll: inAll}
 }
 
 // open returns the body, from its beginning, for one attempt. Its end sets the trailer.
@@ -185,12 +196,6 @@ func (k *keptBody) keep(p []byte) {
 // errBodyUsedUp says that an attempt cannot send the request's whole body.
 var errBodyUsedUp = errors.New("the request's body has been sent already, in part at least, and is not kept")
 
-// isTaken tells whether somebody else has read the rest of the body, as reading it has ended with err:
-// the server does, and closes it, when an answer goes to a client over HTTP/1.1. The lock is held.
-func (k *keptBody) isTaken(err error) bool {
-	return errors.Is(err, http.ErrBodyReadAfterClose) || err == io.EOF && int64(k.read) < k.length
-}
-
 // attemptBody is the body as one attempt reads it. Closing it leaves the client's body open,
 // which the server closes.
 type attemptBody struct {
@@ -220,7 +225,7 @@ func (a *attemptBody) waitForEnd() {
 	}
 	select {
 	case <-ended:
-	case <-a.of.over:
+	case <-a.of.client.over:
 	}
 }
 
@@ -241,14 +246,14 @@ func (a *attemptBody) read(p []byte) (n int, err error, isTaken bool) {
 		return 0, errBodyUsedUp, false
 	case k.ended != nil:
 		a.end()
-		return 0, k.ended, k.isTaken(k.ended)
+		return 0, k.ended, k.client.isTaken(k.ended)
 	}
 	n, err = k.from.Read(p)
 	k.keep(p[:n])
 	a.at += n
 	k.ended = err
 	a.end()
-	return n, err, k.isTaken(err)
+	return n, err, k.client.isTaken(err)
 }
 
 // end sets the fields that follow the body, if it has ended, except for those that must not.

@@ -2,6 +2,8 @@ package proxyos
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -10,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"time"
 )
 
 // Random histories of attempts that read a part of the body each, against the body itself:
@@ -26,7 +29,7 @@ func TestEveryAttemptReadsTheBodyFromItsBeginning(t *testing.T) {
 		if random.IntN(2) == 0 {
 			source = iotest.OneByteReader(source)
 		}
-		kept := &keptBody{from: source, limit: random.IntN(200), inAll: &inAll}
+		kept := &keptBody{client: new(clientBody), from: source, limit: random.IntN(200), inAll: &inAll}
 		furthest := 0
 		var open []*attemptBody
 		for range 1 + random.IntN(5) {
@@ -65,7 +68,7 @@ func TestEveryAttemptReadsTheBodyFromItsBeginning(t *testing.T) {
 func TestNoMoreIsKeptForAllThanIsAllowed(t *testing.T) {
 	var inAll atomic.Int64
 	inAll.Store(maxKept - 5)
-	kept := &keptBody{from: strings.NewReader("longer than five"), limit: 100, inAll: &inAll}
+	kept := &keptBody{client: new(clientBody), from: strings.NewReader("longer than five"), limit: 100, inAll: &inAll}
 	if _, err := io.ReadAll(kept.open(nil)); err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +80,7 @@ func TestNoMoreIsKeptForAllThanIsAllowed(t *testing.T) {
 func TestNobodyWaitsForAClientToGiveABodyUp(t *testing.T) {
 	var inAll atomic.Int64
 	client, feed := io.Pipe()
-	kept := &keptBody{from: client, limit: 100, inAll: &inAll}
+	kept := &keptBody{client: new(clientBody), from: client, limit: 100, inAll: &inAll}
 	attempt := kept.open(nil)
 	read := make(chan error)
 	go func() {
@@ -104,6 +107,69 @@ func TestOnlyAClientsErrorsAreRemembered(t *testing.T) {
 		_, _ = io.ReadAll(b)
 		if got := b.err(); (got != nil) != want || want && got != err {
 			t.Errorf("after %v it remembers %v", err, got)
+		}
+	}
+}
+
+// What the end of a body means: that it was whole, that the client has not sent all of it, or that the server has
+// read the rest since an answer goes out. Whoever sends the body waits in the last case only.
+func TestTheEndOfABodyIsNotTakenForAnother(t *testing.T) {
+	closed := http.ErrBodyReadAfterClose
+	for _, test := range []struct {
+		sent     string
+		length   int64
+		end      error
+		answered bool
+		want     error
+		waits    bool
+	}{
+		{"four", 4, io.EOF, false, io.EOF, false},
+		{"four", 4, io.EOF, true, io.EOF, false},
+		{"four", -1, io.EOF, false, io.EOF, false},
+		{"four", -1, io.EOF, true, io.EOF, false},
+		{"four", 5, io.EOF, false, io.ErrUnexpectedEOF, false},
+		{"four", 5, io.EOF, true, io.EOF, true},
+		{"", 5, io.EOF, false, io.ErrUnexpectedEOF, false},
+		{"", 5, io.EOF, true, io.EOF, true},
+		{"", 0, io.EOF, false, io.EOF, false},
+		{"four", 5, closed, false, closed, false},
+		{"four", 5, closed, true, closed, true},
+		{"four", -1, closed, true, closed, true},
+		{"four", 5, io.ErrUnexpectedEOF, true, io.ErrUnexpectedEOF, false},
+	} {
+		over, end := context.WithCancel(t.Context())
+		req, err := http.NewRequestWithContext(over, http.MethodPost, "http://a.test", io.MultiReader(strings.NewReader(test.sent), iotest.ErrReader(test.end)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.ContentLength = test.length
+		var client clientBody
+		client.takeOver(req)
+		client.answered.Store(test.answered)
+		kept := keepBody(req, req.Body, &client, new(atomic.Int64))
+		kept.limit = 100
+		for i, release := range []func(io.Closer){func(a io.Closer) { _ = a.Close() }, func(io.Closer) { end() }} { // of two attempts
+			attempt, read := kept.open(nil), make(chan error, 1)
+			go func() {
+				_, err := io.Copy(io.Discard, struct{ io.Reader }{attempt})
+				read <- cmp.Or(err, io.EOF)
+			}()
+			var got error
+			waits := false
+			select {
+			case got = <-read:
+			case <-time.After(20 * time.Millisecond):
+				waits = true
+				release(attempt)
+				got = <-read
+			}
+			if got != test.want || waits != test.waits {
+				t.Errorf("%+v: attempt %d ends with %v, and waits: %v", test, i, got, waits)
+			}
+		}
+		end()
+		if failed := client.err(); (failed == io.ErrUnexpectedEOF) != (test.want == io.ErrUnexpectedEOF) {
+			t.Errorf("%+v: remembered is %v", test, failed)
 		}
 	}
 }
