@@ -38,9 +38,9 @@ type clientBody struct {
 	read     atomic.Int64    // how much has been read
 	answered atomic.Bool     // the latest attempt has been
 	failure  atomic.Pointer[error]
-	waited  atomic.Int64 // how long reading has taken, in nanoseconds
-	since   atomic.Int64 // when the read that is under way began, in Unix nanoseconds; 0 if none is
-	wholeAt atomic.Int64 // when it had been read to its end; 0 before
+	waited   atomic.Int64 // how long reading has taken, in nanoseconds
+	since    atomic.Int64 // when the read that is under way began, in Unix nanoseconds; 0 if none is
+	wholeAt  atomic.Int64 // when it had been read to its end; 0 before
 }
 
 // takeOver becomes the body of a request. Attempts read it, and the server completes the trailer where
