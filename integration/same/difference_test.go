@@ -12,23 +12,26 @@ import (
 //
 // What comes once in a thousand tries may come in one way and not in the other, such as a time-out
 // while the machine is busy. So a pair that still differs is looked at afresh, once its marks on
-// upstreams are over: at least sameRepeats times, and up to manyRepeats until each way has seen what
-// the other has. A difference that comes once in twenty tries or more often is found like that.
+// upstreams are over: at least sameRepeats times, and until each way has seen what the other has, up to
+// manyRepeats times or for longestLook. A difference that comes once in twenty tries or more often is
+// found like that.
 const (
 	sameRepeats = 20
-	manyRepeats = 100
+	manyRepeats = 1000
+	longestLook = 2 * time.Minute
 	marksLast   = 11 * time.Second
 )
 
 // outcomes are the different things that were seen of one pair in one way, by section.
 type outcomes struct {
-	kind string
-	seen map[string][][]string
+	way      *sameWay
+	seen     map[string][][]string
+	isAfresh bool // what is logged once a minute may have been logged before
 }
 
 // note adds what was seen.
 func (o *outcomes) note(seen *sameSeen) {
-	o.kind = seen.way.kind
+	o.way = seen.way
 	if o.seen == nil {
 		o.seen = make(map[string][][]string)
 	}
@@ -40,6 +43,9 @@ func (o *outcomes) note(seen *sameSeen) {
 }
 
 func (o *outcomes) has(section string, lines []string) bool {
+	if o.isAfresh && section == rareSection {
+		return !slices.ContainsFunc(lines, func(line string) bool { return !slices.Contains(o.way.rare, line) })
+	}
 	return slices.ContainsFunc(o.seen[section], func(known []string) bool { return slices.Equal(known, lines) })
 }
 
@@ -65,7 +71,7 @@ func (o *outcomes) beyond(other *outcomes) string {
 			if all := other.seen[name]; len(all) > 0 {
 				known = all[0]
 			}
-			b.WriteString(lineDifference(name, o.kind, lines, other.kind, known))
+			b.WriteString(lineDifference(name, o.way.kind, lines, other.way.kind, known))
 		}
 	}
 	return b.String()

@@ -35,13 +35,15 @@ func (s *sameSeen) forgetBodies() {
 	}
 }
 
-var endings = regexp.MustCompile(`"(error|hint)":".*"`)
+var endings = regexp.MustCompile(`"(error|hint)":"(\\.|[^"\\])*"`)
 
 // forgetEndings forgets how a connection was found to have ended: while writing or while
 // reading.
 func (s *sameSeen) forgetEndings() {
-	for i, line := range s.sections["handler's log"] {
-		s.sections["handler's log"][i] = endings.ReplaceAllString(line, "$1")
+	for _, name := range []string{"handler's log", rareSection} {
+		for i, line := range s.sections[name] {
+			s.sections[name][i] = endings.ReplaceAllString(line, "$1")
+		}
 	}
 }
 

@@ -98,13 +98,25 @@ func (l *sameLog) of(logger string) (found []proxytest.LogEntry) {
 	return found
 }
 
+// rareSection has what is logged once a minute at most.
+const rareSection = "handler's log, once a minute"
+
+// rareMessages are those of it.
+var rareMessages = []string{"an upstream does not answer as it should", "no upstream could take a request", "a request was not sent, since its upstream contradicts another one"}
+
 // told returns the lines of the handler, but for those about whole groups: a watcher of its
 // own logs them now and then.
-func (l *sameLog) told() []proxytest.LogEntry {
-	return slices.DeleteFunc(l.of("http.handlers"), func(entry proxytest.LogEntry) bool {
-		message, _ := entry["msg"].(string)
-		return strings.Contains(message, "of the group is available")
-	})
+func (l *sameLog) told() (told, rare []proxytest.LogEntry) {
+	for _, entry := range l.of("http.handlers") {
+		switch message, _ := entry["msg"].(string); {
+		case strings.Contains(message, "of the group is available"):
+		case slices.Contains(rareMessages, message):
+			rare = append(rare, entry)
+		default:
+			told = append(told, entry)
+		}
+	}
+	return told, rare
 }
 
 // Interface guards

@@ -44,7 +44,7 @@ func (p *samePair) seenBy(s *server, run *sameRun) []*sameSeen {
 func (p *samePair) differences(t *testing.T, s *server, run *sameRun) (text string, steady bool) {
 	t.Helper()
 	var first looks
-	chance := first.until(sameRepeats, func() { first.note(p, p.seenBy(s, run)) })
+	chance := first.until(sameRepeats, longestLook, func() { first.note(p, p.seenBy(s, run)) })
 	if chance == "" {
 		return "", first.tries == 1 && !first.forgotten
 	}
@@ -52,11 +52,12 @@ func (p *samePair) differences(t *testing.T, s *server, run *sameRun) (text stri
 	for range sameRepeats { // what it has left behind ends with these
 		p.seenBy(s, run)
 	}
-	var afresh looks
+	again := outcomes{isAfresh: true}
+	afresh := looks{stock: again, ours: again, slow: again, fast: again}
 	for range sameRepeats - 1 {
 		afresh.note(p, p.seenBy(s, run))
 	}
-	if text = afresh.until(manyRepeats-sameRepeats, func() { afresh.note(p, p.seenBy(s, run)) }); text == "" {
+	if text = afresh.until(run.most, longestLook, func() { afresh.note(p, p.seenBy(s, run)) }); text == "" {
 		t.Logf("by chance, and not once more, a pair differed; %s\nrequest %s\nanswer %s\nconfiguration %s", chance, p.request, p.answer, run.config)
 	}
 	return text, false
@@ -82,9 +83,9 @@ func (l *looks) note(p *samePair, all []*sameSeen) {
 	l.forgotten = l.forgotten || all[1].forgotten || all[0] == nil
 }
 
-// until tries until nothing differs any more, and describes what does after so many tries.
-func (l *looks) until(most int, try func()) (text string) {
-	for range most {
+// until tries until nothing differs any more, and describes what does after so many tries, or so long.
+func (l *looks) until(most int, longest time.Duration, try func()) (text string) {
+	for began := time.Now(); l.tries < most && time.Since(began) < longest; {
 		try()
 		if text = l.slow.difference(&l.fast) + l.stock.difference(&l.ours); text == "" {
 			break

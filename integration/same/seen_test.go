@@ -40,6 +40,15 @@ func (s *sameSeen) addEntries(section string, entries []proxytest.LogEntry) {
 	}
 }
 
+// addWholeEntries adds lines of the log to a section, each as one line of it.
+func (s *sameSeen) addWholeEntries(section string, entries []proxytest.LogEntry) {
+	for _, entry := range entries {
+		blank(entry)
+		encoded, _ := json.Marshal(entry)
+		s.add(section, string(encoded))
+	}
+}
+
 // blank takes from a log entry what differs at every request.
 func blank(entry map[string]any) {
 	for name, value := range entry {

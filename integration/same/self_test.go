@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
@@ -35,6 +36,7 @@ func TestTheHarnessFindsWhatDiffers(t *testing.T) {
 	together := make(map[string]func(*testing.T))
 	for i, name := range names {
 		test := tests[name]
+		runs[i].most = 3 * sameRepeats // what always differs differs often enough
 		together[name] = func(t *testing.T) {
 			answer := ok()
 			answer.fields = append(answer.fields, "Set-Cookie: a=1", "Set-Cookie: b=2")
@@ -67,5 +69,49 @@ func TestAnotherEndOfTheConnectionIsADifference(t *testing.T) {
 	b.note(other)
 	if text := a.difference(&b); !strings.Contains(text, "reset") {
 		t.Errorf("it reports %q", text)
+	}
+}
+
+// What is logged once a minute was logged in the first look, or for another pair, perhaps.
+func TestAHintIsADifferenceUnlessItWasLoggedBefore(t *testing.T) {
+	for _, test := range []struct {
+		rare             []string
+		isAfresh, differ bool
+	}{
+		{nil, false, true},
+		{nil, true, true},
+		{[]string{"another"}, true, true},
+		{[]string{"the hint"}, false, true},
+		{[]string{"the hint"}, true, false},
+	} {
+		fast, slow := &sameWay{kind: "fast", names: strings.NewReplacer()}, &sameWay{kind: "slow", names: strings.NewReplacer(), rare: test.rare}
+		one, other := newSameSeen(fast), newSameSeen(slow)
+		one.add(rareSection, "the hint")
+		a, b := outcomes{isAfresh: test.isAfresh}, outcomes{isAfresh: test.isAfresh}
+		a.note(one)
+		b.note(other)
+		if text := a.difference(&b); strings.Contains(text, "the hint") != test.differ {
+			t.Errorf("%+v: it reports %q", test, text)
+		}
+	}
+}
+
+func TestALookEnds(t *testing.T) {
+	way := &sameWay{kind: "slow", names: strings.NewReplacer()}
+	differs := func(l *looks) func() {
+		return func() {
+			seen := newSameSeen(way)
+			seen.add("client", "HTTP/1.1 200 OK")
+			l.tries++
+			l.slow.note(seen)
+			l.fast.note(newSameSeen(way))
+		}
+	}
+	var many, long looks
+	if text := many.until(30, time.Hour, differs(&many)); many.tries != 30 || text == "" {
+		t.Errorf("after %d tries it reports %q", many.tries, text)
+	}
+	if text := long.until(1_000_000_000, 10*time.Millisecond, differs(&long)); text == "" {
+		t.Error("after the time it reports nothing")
 	}
 }

@@ -25,6 +25,7 @@ type sameWay struct {
 	config   *sameConfig
 	backends []*sameBackend
 	log      *sameLog
+	rare     []string // all that was logged so far that is logged once a minute at most
 	h2       *http.Transport
 	h3       *http3.Transport
 	counts   map[string]float64 // the numbers in the status, as they were
@@ -95,11 +96,14 @@ func (w *sameWay) try(s *server, r *sameRequest, a *sameAnswer) *sameSeen {
 		seen.forgetGuess()
 	}
 	if w.kind != "stock" {
-		seen.addEntries("handler's log", w.log.told())
+		told, rare := w.log.told()
+		seen.addEntries("handler's log", told)
+		seen.addWholeEntries(rareSection, rare)
 		seen.add("status", w.counted(s)...)
 		if a.early {
 			seen.forgetEndings()
 		}
+		w.rare = append(w.rare, seen.sections[rareSection]...)
 	}
 	if w.config.shuffled {
 		seen.forgetOrder()
@@ -150,12 +154,13 @@ type sameRun struct {
 	ways     []*sameWay
 	label    string
 	isSteady bool // nothing differed, not even by chance
+	most     int  // how often a pair that differs is tried in its second look
 }
 
 // newSameRun starts the upstreams for a configuration.
 func newSameRun(t testing.TB, number int, c *sameConfig, certificate tls.Certificate) *sameRun {
 	t.Helper()
-	run := &sameRun{config: c, label: fmt.Sprintf("run%04d", number)}
+	run := &sameRun{config: c, label: fmt.Sprintf("run%04d", number), most: manyRepeats}
 	for _, kind := range []string{"stock", "slow", "fast"} {
 		if kind == "stock" && c.alone {
 			continue
