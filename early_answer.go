@@ -74,11 +74,23 @@ func (c *patientConn) Write(p []byte) (int, error) {
 
 // Close closes the connection.
 func (c *patientConn) Close() error {
+	c.end()
+	return c.Conn.Close()
+}
+
+// SetWriteDeadline has what is written from now on take no longer. Who closes TLS limits its last word like that,
+// before it closes the connection; what that would wait for is over.
+func (c *patientConn) SetWriteDeadline(t time.Time) error {
+	c.end()
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// end notes that this side waits for no answer any more.
+func (c *patientConn) end() {
 	c.once.Do(func() {
 		c.closedHere.Store(true)
 		close(c.closed)
 	})
-	return c.Conn.Close()
 }
 
 // CloseWrite ends the sending, and not the receiving: one side of an upgraded connection may

@@ -24,9 +24,10 @@ type brokenConn struct {
 
 var errWrite = errors.New("broken pipe")
 
-func (c *brokenConn) Read(p []byte) (int, error)  { return c.answer.Read(p) }
-func (c *brokenConn) Write(p []byte) (int, error) { return 0, errWrite }
-func (c *brokenConn) Close() error                { return nil }
+func (c *brokenConn) Read(p []byte) (int, error)       { return c.answer.Read(p) }
+func (c *brokenConn) Write(p []byte) (int, error)      { return 0, errWrite }
+func (c *brokenConn) Close() error                     { return nil }
+func (c *brokenConn) SetWriteDeadline(time.Time) error { return nil }
 
 func TestAFailedWriteWaitsForTheAnswerAndForNothingElse(t *testing.T) {
 	for name, way := range map[string]struct {
@@ -35,6 +36,7 @@ func TestAFailedWriteWaitsForTheAnswerAndForNothingElse(t *testing.T) {
 	}{
 		"the end of the answer":     {func(c *patientConn) { _, _ = io.ReadAll(c) }, errWrite},
 		"the end of the connection": {func(c *patientConn) { _ = c.Close() }, io.EOF},
+		"the last word of TLS":      {func(c *patientConn) { _ = c.SetWriteDeadline(time.Now()) }, io.EOF},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
