@@ -13,8 +13,8 @@ import (
 // What comes once in a thousand tries may come in one way and not in the other, such as a time-out
 // while the machine is busy. So a pair that still differs is looked at afresh, once its marks on
 // upstreams are over: at least sameRepeats times, and until each way has seen what the other has, up to
-// manyRepeats times or for longestLook. A difference that comes once in twenty tries or more often is
-// found like that.
+// manyRepeats times or for longestLook. What comes in each tenth try of one way is a difference, too, if
+// it comes in no more than each hundredth of the other.
 const (
 	sameRepeats = 20
 	manyRepeats = 1000
@@ -25,28 +25,63 @@ const (
 // outcomes are the different things that were seen of one pair in one way, by section.
 type outcomes struct {
 	way      *sameWay
-	seen     map[string][][]string
+	tries    int
+	seen     map[string][]outcome
 	isAfresh bool // what is logged once a minute may have been logged before
+}
+
+// outcome is what was seen in a section, and how often.
+type outcome struct {
+	lines []string
+	times int
 }
 
 // note adds what was seen.
 func (o *outcomes) note(seen *sameSeen) {
 	o.way = seen.way
-	if o.seen == nil {
-		o.seen = make(map[string][][]string)
-	}
+	o.tries++
 	for name, lines := range seen.sections {
-		if !o.has(name, lines) {
-			o.seen[name] = append(o.seen[name], lines)
-		}
+		o.add(name, outcome{lines, 1})
 	}
 }
 
-func (o *outcomes) has(section string, lines []string) bool {
-	if o.isAfresh && section == rareSection {
-		return !slices.ContainsFunc(lines, func(line string) bool { return !slices.Contains(o.way.rare, line) })
+func (o *outcomes) add(section string, more outcome) {
+	if o.seen == nil {
+		o.seen = make(map[string][]outcome)
 	}
-	return slices.ContainsFunc(o.seen[section], func(known []string) bool { return slices.Equal(known, lines) })
+	for i, known := range o.seen[section] {
+		if slices.Equal(known.lines, more.lines) {
+			o.seen[section][i].times += more.times
+			return
+		}
+	}
+	o.seen[section] = append(o.seen[section], more)
+}
+
+// again returns the outcomes for another look. They begin with what was logged that is logged once a minute, since it
+// will not be logged again.
+func (o *outcomes) again() outcomes {
+	afresh := outcomes{way: o.way, isAfresh: true}
+	for _, logged := range o.seen[rareSection] {
+		afresh.add(rareSection, logged)
+	}
+	return afresh
+}
+
+// has tells whether a way has seen what another has seen so many times in as many tries. It has not if that
+// comes in a tenth of the other's tries, and in no more than a hundredth of its own.
+func (o *outcomes) has(section string, other outcome) bool {
+	if o.isAfresh && section == rareSection {
+		return !slices.ContainsFunc(other.lines, func(line string) bool { return !slices.Contains(o.way.rare, line) })
+	}
+	times := 0
+	for _, known := range o.seen[section] {
+		if slices.Equal(known.lines, other.lines) {
+			times = known.times
+		}
+	}
+	isOften, isRare := other.times*10 >= o.tries, times*100 <= o.tries
+	return times > 0 && !(isOften && isRare)
 }
 
 // difference describes what was seen in one of two ways and never in the other, or is empty.
@@ -63,15 +98,18 @@ func (o *outcomes) beyond(other *outcomes) string {
 	slices.Sort(names)
 	var b strings.Builder
 	for _, name := range names {
-		for _, lines := range o.seen[name] {
-			if other.has(name, lines) {
+		for _, seen := range o.seen[name] {
+			if other.has(name, seen) {
 				continue
 			}
-			var known []string
-			if all := other.seen[name]; len(all) > 0 {
-				known = all[0]
+			var known []string // something else that was seen there instead
+			for _, instead := range other.seen[name] {
+				if !slices.Equal(instead.lines, seen.lines) {
+					known = instead.lines
+					break
+				}
 			}
-			b.WriteString(lineDifference(name, o.way.kind, lines, other.way.kind, known))
+			b.WriteString(lineDifference(name, fmt.Sprintf("%s, in %d of %d tries", o.way.kind, seen.times, o.tries), seen.lines, other.way.kind, known))
 		}
 	}
 	return b.String()

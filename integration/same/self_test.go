@@ -72,25 +72,68 @@ func TestAnotherEndOfTheConnectionIsADifference(t *testing.T) {
 	}
 }
 
+// notes returns the outcomes of so many tries, of which some have a line in a section.
+func notes(way *sameWay, section string, times, tries int) outcomes {
+	var o outcomes
+	for i := range tries {
+		seen := newSameSeen(way)
+		if i < times {
+			seen.add(section, "the line")
+			if section == rareSection {
+				way.rare = append(way.rare, "the line")
+			}
+		}
+		o.note(seen)
+	}
+	return o
+}
+
 // What is logged once a minute was logged in the first look, or for another pair, perhaps.
 func TestAHintIsADifferenceUnlessItWasLoggedBefore(t *testing.T) {
 	for _, test := range []struct {
-		rare             []string
-		isAfresh, differ bool
+		rare                []string
+		first, second, both bool // in which look the fast way logs it, and whether the slow way does in the second, too
+		inFirst, inSecond   bool // whether there is a difference
 	}{
-		{nil, false, true},
-		{nil, true, true},
-		{[]string{"another"}, true, true},
-		{[]string{"the hint"}, false, true},
-		{[]string{"the hint"}, true, false},
+		{first: true, inFirst: true, inSecond: true},
+		{second: true, inSecond: true},
+		{second: true, both: true},
+		{first: true, both: true, inFirst: true},
+		{first: true, rare: []string{"another"}, inFirst: true, inSecond: true},
+		{first: true, rare: []string{"the line"}, inFirst: true},
+		{second: true, rare: []string{"the line"}},
 	} {
 		fast, slow := &sameWay{kind: "fast", names: strings.NewReplacer()}, &sameWay{kind: "slow", names: strings.NewReplacer(), rare: test.rare}
-		one, other := newSameSeen(fast), newSameSeen(slow)
-		one.add(rareSection, "the hint")
-		a, b := outcomes{isAfresh: test.isAfresh}, outcomes{isAfresh: test.isAfresh}
-		a.note(one)
-		b.note(other)
-		if text := a.difference(&b); strings.Contains(text, "the hint") != test.differ {
+		look := func(of *sameWay, has bool) outcomes { return notes(of, rareSection, map[bool]int{true: 1}[has], 1) }
+		a, b := look(fast, test.first), look(slow, false)
+		if got := a.difference(&b) != ""; got != test.inFirst {
+			t.Errorf("%+v: the first look differs: %v", test, got)
+		}
+		a, b = a.again(), b.again()
+		for _, logged := range look(fast, test.second).seen[rareSection] {
+			a.add(rareSection, logged)
+		}
+		for _, logged := range look(slow, test.both).seen[rareSection] {
+			b.add(rareSection, logged)
+		}
+		if got := a.difference(&b) != ""; got != test.inSecond {
+			t.Errorf("%+v: the second look differs: %v", test, got)
+		}
+	}
+}
+
+func TestWhatIsOftenInOneWayAndRareInAnotherIsADifference(t *testing.T) {
+	for _, test := range []struct {
+		one, other, tries int
+		differ            bool
+	}{
+		{1, 1, 1, false}, {20, 1, 20, false}, {1, 0, 20, true}, {20, 19, 20, false},
+		{100, 0, 100, true}, {100, 1, 100, true}, {100, 2, 100, false}, {9, 1, 100, false}, {10, 1, 100, true},
+		{500, 10, 1000, true}, {500, 11, 1000, false}, {99, 1, 1000, false}, {1, 0, 1000, true},
+	} {
+		way := &sameWay{kind: "some", names: strings.NewReplacer()}
+		a, b := notes(way, "client", test.one, test.tries), notes(way, "client", test.other, test.tries)
+		if text := a.difference(&b); (text != "") != test.differ || text != "" && b.difference(&a) == "" {
 			t.Errorf("%+v: it reports %q", test, text)
 		}
 	}
@@ -98,20 +141,30 @@ func TestAHintIsADifferenceUnlessItWasLoggedBefore(t *testing.T) {
 
 func TestALookEnds(t *testing.T) {
 	way := &sameWay{kind: "slow", names: strings.NewReplacer()}
-	differs := func(l *looks) func() {
+	try := func(l *looks, lines ...string) func() {
 		return func() {
-			seen := newSameSeen(way)
-			seen.add("client", "HTTP/1.1 200 OK")
 			l.tries++
+			seen := newSameSeen(way)
+			seen.add("client", lines...)
 			l.slow.note(seen)
 			l.fast.note(newSameSeen(way))
 		}
 	}
-	var many, long looks
-	if text := many.until(30, time.Hour, differs(&many)); many.tries != 30 || text == "" {
-		t.Errorf("after %d tries it reports %q", many.tries, text)
-	}
-	if text := long.until(1_000_000_000, 10*time.Millisecond, differs(&long)); text == "" {
-		t.Error("after the time it reports nothing")
+	for _, test := range []struct {
+		tries, most int
+		longest     time.Duration
+		lines       []string
+		want        int
+	}{
+		{0, 30, time.Hour, []string{"a"}, 30},
+		{0, 30, 0, []string{"a"}, 1},
+		{29, 30, time.Hour, []string{"a"}, 30},
+		{40, 30, time.Hour, []string{"a"}, 41},
+		{0, 30, time.Hour, nil, 1},
+	} {
+		l := looks{tries: test.tries}
+		if text := l.until(test.most, test.longest, try(&l, test.lines...)); l.tries != test.want || (text != "") != (test.lines != nil) {
+			t.Errorf("%+v: after %d tries it reports %q", test, l.tries, text)
+		}
 	}
 }

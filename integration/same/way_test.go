@@ -25,7 +25,7 @@ type sameWay struct {
 	config   *sameConfig
 	backends []*sameBackend
 	log      *sameLog
-	rare     []string // all that was logged so far that is logged once a minute at most
+	rare     []string // the lines that were logged so far of those that are logged once a minute at most
 	h2       *http.Transport
 	h3       *http3.Transport
 	counts   map[string]float64 // the numbers in the status, as they were
