@@ -15,8 +15,9 @@ type answerWriter struct {
 	cookie    string // to set; empty if none is
 	status    int
 	reckoning reckoning
-	cacheable bool // the answer may be kept by shared caches with the cookie in it
-	withheld  bool // the reverse proxy's word that the client has left is not passed on
+	body      *clientBody // of the request; nil if it has none
+	cacheable bool        // the answer may be kept by shared caches with the cookie in it
+	withheld  bool        // the reverse proxy's word that the client has left is not passed on
 }
 
 // WriteHeader implements http.ResponseWriter. Informational statuses are not the answer's,
@@ -32,6 +33,9 @@ func (a *answerWriter) WriteHeader(status int) {
 			a.reckoning.answer(status, a.Header())
 		}
 		a.setCookie()
+		if a.body != nil {
+			a.body.answered.Store(true)
+		}
 		a.ResponseWriter.WriteHeader(status)
 		return
 	}

@@ -43,6 +43,8 @@ type evidence struct {
 // is not the upstream's.
 func (e evidence) blame(err error) (fault, int) {
 	switch ended := e.context.Err(); {
+	case errors.Is(e.body, errBodyCut):
+		return ownFault, http.StatusBadGateway
 	case e.body != nil:
 		return clientFault, bodyStatus(e.body, ended)
 	case errors.Is(ended, context.Canceled):

@@ -64,6 +64,7 @@ func TestWhoseFaultAFailedAttemptIs(t *testing.T) {
 		{"no file left for a connection", evidence{context: here, asked: true}, reverseproxy.NewDialError(&net.OpError{Op: "dial", Err: os.NewSyscallError("socket", syscall.EMFILE)}), ownFault, 503},
 		{"no file left for a look-up", evidence{context: here, asked: true}, reverseproxy.NewDialError(errors.New("dial tcp: lookup app on 127.0.0.11:53: dial udp 127.0.0.11:53: socket: too many open files")), ownFault, 503},
 		{"a body that is used up", evidence{context: here, asked: true}, fmt.Errorf("write: %w", errBodyUsedUp), ownFault, 502},
+		{"a body that others have read", evidence{context: here, asked: true, body: errBodyCut}, errors.New("http: ContentLength=4 with Body length 2"), ownFault, 502},
 		{"a request that was never sent", evidence{context: here}, errors.New("something else"), ownFault, 502},
 	} {
 		t.Run(c.name, func(t *testing.T) {

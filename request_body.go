@@ -32,11 +32,12 @@ const (
 // it, which is the client's fault, whoever notices.
 type clientBody struct {
 	io.ReadCloser
-	length   int64           // as the client has announced it; -1 if it has not
+	length   int64           // as the client has announced it; -1 if it has not, or if nobody asks
+	proto    int             // the major version of HTTP that the client speaks
 	over     <-chan struct{} // closed when the request is over
 	trailer  http.Header     // which its end completes; nil if nothing was announced
-	read     atomic.Int64    // how much has been read
-	answered atomic.Bool     // the latest attempt has been
+	came     atomic.Int64    // how much has been read
+	answered atomic.Bool     // the client's answer has begun
 	failure  atomic.Pointer[error]
 	waited   atomic.Int64 // how long reading has taken, in nanoseconds
 	since    atomic.Int64 // when the read that is under way began, in Unix nanoseconds; 0 if none is
@@ -47,7 +48,7 @@ type clientBody struct {
 // they meet its end, which may be while whoever answers instead looks at the request. So the request
 // has another trailer from now on, which only those complete that read its body.
 func (b *clientBody) takeOver(req *http.Request) {
-	b.ReadCloser, b.length, b.over = req.Body, req.ContentLength, req.Context().Done()
+	b.ReadCloser, b.length, b.proto, b.over = req.Body, req.ContentLength, req.ProtoMajor, req.Context().Done()
 	req.Body = b
 	if len(req.Trailer) > 0 {
 		b.trailer, req.Trailer = req.Trailer, maps.Clone(req.Trailer)
@@ -70,17 +71,19 @@ func (b *trailedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Read reads from the client. A body that ends too early is one that has failed, which not all servers
-// say: over HTTP/3 it just ends.
+// errBodyCut says that a body was shortened on this side of the connection.
+var errBodyCut = errors.New("the request's body has been read in part before it came here: by another handler, or by a placeholder such as {http.request.body}")
+
+// Read reads from the client. A body that ends too early has failed.
 func (b *clientBody) Read(p []byte) (int, error) {
 	began := time.Now()
 	b.since.Store(began.UnixNano())
 	n, err := b.ReadCloser.Read(p)
-	b.read.Add(int64(n))
+	b.came.Add(int64(n))
 	b.waited.Add(int64(time.Since(began)))
 	b.since.Store(0)
-	if err == io.EOF && b.read.Load() < b.length && !b.isTaken(err) {
-		err = io.ErrUnexpectedEOF
+	if err == io.EOF && b.isShort() {
+		err = b.early()
 	}
 	if err == io.EOF {
 		b.wholeAt.CompareAndSwap(0, time.Now().UnixNano())
@@ -91,10 +94,28 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// isTaken tells whether somebody else has read the rest of the body, as reading it has ended with err:
-// the server does, and closes it, when an answer goes to a client over HTTP/1.1.
+// isShort tells whether less has come than was announced.
+func (b *clientBody) isShort() bool { return b.came.Load() < b.length }
+
+// early returns what the end of a body means that comes too early. Over HTTP/3, a body just ends where its client
+// sends no more. Otherwise the server says so itself; without that, somebody on this side has read the rest.
+func (b *clientBody) early() error {
+	switch {
+	case b.proto >= 3:
+		return io.ErrUnexpectedEOF
+	case b.mayBeTaken():
+		return io.EOF
+	}
+	return errBodyCut
+}
+
+// mayBeTaken tells whether the server may read the rest of the body itself, and close it: when an answer goes to
+// a client over HTTP/1.
+func (b *clientBody) mayBeTaken() bool { return b.proto < 2 && b.answered.Load() }
+
+// isTaken tells whether the server has read the rest of the body, as reading it has ended with err.
 func (b *clientBody) isTaken(err error) bool {
-	return b.answered.Load() && (errors.Is(err, http.ErrBodyReadAfterClose) || err == io.EOF && b.read.Load() < b.length)
+	return b.mayBeTaken() && (errors.Is(err, http.ErrBodyReadAfterClose) || err == io.EOF && b.isShort())
 }
 
 // err returns what went wrong, or nil.

@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
-	"time"
+	"testing/synctest"
 )
 
 // Random histories of attempts that read a part of the body each, against the body itself:
@@ -111,11 +111,12 @@ func TestOnlyAClientsErrorsAreRemembered(t *testing.T) {
 	}
 }
 
-// What the end of a body means: that it was whole, that the client has not sent all of it, or that the server has
-// read the rest since an answer goes out. Whoever sends the body waits in the last case only.
+// What the end of a body means: that it was whole, that the client has not sent all of it, that the server has read
+// the rest since an answer goes out, or that somebody else has. Whoever sends the body waits where the server has.
 func TestTheEndOfABodyIsNotTakenForAnother(t *testing.T) {
 	closed := http.ErrBodyReadAfterClose
 	for _, test := range []struct {
+		proto    int
 		sent     string
 		length   int64
 		end      error
@@ -123,53 +124,59 @@ func TestTheEndOfABodyIsNotTakenForAnother(t *testing.T) {
 		want     error
 		waits    bool
 	}{
-		{"four", 4, io.EOF, false, io.EOF, false},
-		{"four", 4, io.EOF, true, io.EOF, false},
-		{"four", -1, io.EOF, false, io.EOF, false},
-		{"four", -1, io.EOF, true, io.EOF, false},
-		{"four", 5, io.EOF, false, io.ErrUnexpectedEOF, false},
-		{"four", 5, io.EOF, true, io.EOF, true},
-		{"", 5, io.EOF, false, io.ErrUnexpectedEOF, false},
-		{"", 5, io.EOF, true, io.EOF, true},
-		{"", 0, io.EOF, false, io.EOF, false},
-		{"four", 5, closed, false, closed, false},
-		{"four", 5, closed, true, closed, true},
-		{"four", -1, closed, true, closed, true},
-		{"four", 5, io.ErrUnexpectedEOF, true, io.ErrUnexpectedEOF, false},
+		{1, "four", 4, io.EOF, false, io.EOF, false},
+		{1, "four", 4, io.EOF, true, io.EOF, false},
+		{1, "four", -1, io.EOF, false, io.EOF, false},
+		{1, "four", -1, io.EOF, true, io.EOF, false},
+		{1, "four", 5, io.EOF, false, errBodyCut, false},
+		{1, "four", 5, io.EOF, true, io.EOF, true},
+		{1, "", 5, io.EOF, false, errBodyCut, false},
+		{1, "", 5, io.EOF, true, io.EOF, true},
+		{1, "", 0, io.EOF, false, io.EOF, false},
+		{1, "four", 5, closed, false, closed, false},
+		{1, "four", 5, closed, true, closed, true},
+		{1, "four", -1, closed, true, closed, true},
+		{1, "four", 5, io.ErrUnexpectedEOF, true, io.ErrUnexpectedEOF, false},
+		{2, "four", 5, io.EOF, false, errBodyCut, false},
+		{2, "four", 5, io.EOF, true, errBodyCut, false},
+		{2, "four", 5, closed, true, closed, false},
+		{2, "four", 4, io.EOF, true, io.EOF, false},
+		{3, "four", 5, io.EOF, false, io.ErrUnexpectedEOF, false},
+		{3, "four", 5, io.EOF, true, io.ErrUnexpectedEOF, false},
+		{3, "", 5, io.EOF, true, io.ErrUnexpectedEOF, false},
+		{3, "four", 4, io.EOF, true, io.EOF, false},
+		{3, "four", -1, io.EOF, true, io.EOF, false},
 	} {
-		over, end := context.WithCancel(t.Context())
-		req, err := http.NewRequestWithContext(over, http.MethodPost, "http://a.test", io.MultiReader(strings.NewReader(test.sent), iotest.ErrReader(test.end)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.ContentLength = test.length
-		var client clientBody
-		client.takeOver(req)
-		client.answered.Store(test.answered)
-		kept := keepBody(req, req.Body, &client, new(atomic.Int64))
-		kept.limit = 100
-		for i, release := range []func(io.Closer){func(a io.Closer) { _ = a.Close() }, func(io.Closer) { end() }} { // of two attempts
-			attempt, read := kept.open(nil), make(chan error, 1)
-			go func() {
-				_, err := io.Copy(io.Discard, struct{ io.Reader }{attempt})
-				read <- cmp.Or(err, io.EOF)
-			}()
-			var got error
-			waits := false
-			select {
-			case got = <-read:
-			case <-time.After(20 * time.Millisecond):
-				waits = true
+		synctest.Test(t, func(t *testing.T) {
+			over, end := context.WithCancel(t.Context())
+			req, err := http.NewRequestWithContext(over, http.MethodPost, "http://a.test", io.MultiReader(strings.NewReader(test.sent), iotest.ErrReader(test.end)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.ContentLength, req.ProtoMajor = test.length, test.proto
+			var client clientBody
+			client.takeOver(req)
+			client.answered.Store(test.answered)
+			kept := keepBody(req, req.Body, &client, new(atomic.Int64))
+			kept.limit = 100
+			for i, release := range []func(io.Closer){func(a io.Closer) { _ = a.Close() }, func(io.Closer) { end() }} { // of two attempts
+				attempt, read := kept.open(nil), make(chan error, 1)
+				go func() {
+					_, err := io.Copy(io.Discard, struct{ io.Reader }{attempt})
+					read <- cmp.Or(err, io.EOF)
+				}()
+				synctest.Wait()
+				waits := len(read) == 0
 				release(attempt)
-				got = <-read
+				if got := <-read; got != test.want || waits != test.waits {
+					t.Errorf("%+v: attempt %d ends with %v, and waits: %v", test, i, got, waits)
+				}
 			}
-			if got != test.want || waits != test.waits {
-				t.Errorf("%+v: attempt %d ends with %v, and waits: %v", test, i, got, waits)
+			end()
+			isFailure := test.want != io.EOF && test.want != closed
+			if failed := client.err(); (failed == test.want) != isFailure {
+				t.Errorf("%+v: remembered is %v", test, failed)
 			}
-		}
-		end()
-		if failed := client.err(); (failed == io.ErrUnexpectedEOF) != (test.want == io.ErrUnexpectedEOF) {
-			t.Errorf("%+v: remembered is %v", test, failed)
-		}
+		})
 	}
 }

@@ -28,6 +28,10 @@ func (r *route) throughProxy(j *journey, req *http.Request, next caddyhttp.Handl
 	req = req.WithContext(ctx)
 	if req.Body != nil && req.Body != http.NoBody {
 		j.body.takeOver(req)
+		j.answer.body = &j.body
+		if r.transport == nil { // whose failures count as in reverse_proxy
+			j.body.length = -1
+		}
 	}
 	if r.handsOn {
 		later := next

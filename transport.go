@@ -163,9 +163,7 @@ func (t *transport) send(j *journey, at *target, req *http.Request) (*http.Respo
 		}
 		j.asked, j.reused, j.conn = at.untraced, false, nil
 		j.answering.Store(false)
-		j.body.answered.Store(false)
 		res, err := at.roundTrip(req)
-		j.body.answered.Store(err == nil)
 		if err != nil && j.answering.Load() && j.body.err() == nil {
 			err = ofReading(j.conn, err)
 		}

@@ -7,16 +7,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/fcgi"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/quic-go/quic-go/http3"
-
-	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
-	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
@@ -34,9 +31,9 @@ func (h *halfway) Read(p []byte) (int, error) {
 	return 0, h.goOn()
 }
 
-// http3ly sends half a body over HTTP/3, and goes on. The length is announced, unless it is negative. It returns
-// the status of the answer, or how there was none.
-func http3ly(t *testing.T, addr, method string, length int64, goOn func(leave func()) error) string {
+// http3ly sends "half" as a body over HTTP/3, and goes on. The length is announced, unless it is negative, and so is
+// a trailer. It returns the status of the answer, or how there was none or not all of it.
+func http3ly(t *testing.T, addr, method string, length int64, trailer http.Header, goOn func(leave func()) error) string {
 	t.Helper()
 	client := &http3.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 	defer client.Close()
@@ -46,106 +43,153 @@ func http3ly(t *testing.T, addr, method string, length int64, goOn func(leave fu
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.ContentLength = length
+	req.ContentLength, req.Trailer = length, trailer
 	res, err := client.RoundTrip(req)
+	if err == nil {
+		defer res.Body.Close()
+	}
 	switch _, isReset := errors.AsType[*http3.Error](err); {
-	case errors.Is(err, context.Canceled):
+	case errors.Is(ctx.Err(), context.Canceled): // an answer may have come all the same
 		return ""
 	case isReset:
 		return "reset"
 	case err != nil:
 		t.Fatal(err)
 	}
-	res.Body.Close()
+	if _, err := io.ReadAll(res.Body); err != nil {
+		return fmt.Sprintf("HTTP/3 %d broken off", res.StatusCode)
+	}
 	return fmt.Sprint("HTTP/3 ", res.StatusCode)
+}
+
+func ends(func()) error { return io.EOF }
+
+func endsLater(func()) error {
+	time.Sleep(200 * time.Millisecond) // until there is an answer, which is the point
+	return io.EOF
+}
+
+// http3Server serves directives over HTTP/3, too, and returns where.
+func http3Server(t *testing.T, directives string) (*server, string) {
+	t.Helper()
+	certFile, keyFile := proxytest.WriteCertificate(t, proxytest.SelfSigned(t, "127.0.0.1"))
+	s, addr := newServer(t), freeAddr(t)
+	s.MustLoad("https://" + addr + " {\ntls " + certFile + " " + keyFile + "\n" + directives + "\n}")
+	return s, addr
+}
+
+// counting returns an upstream that counts the bodies that look whole to it.
+func counting(t *testing.T, name string, whole *atomic.Int64) *backend {
+	t.Helper()
+	b := plain(t, name, "")
+	b.Answer(func(_ http.ResponseWriter, r *http.Request) {
+		if n, err := io.Copy(io.Discard, r.Body); n > 0 && err == nil {
+			whole.Add(1)
+		}
+	})
+	return b
 }
 
 // Over HTTP/3 a body that is shorter than announced just ends, without an error.
 func TestNothingThatAClientDoesOverHTTP3IsHeldAgainstAnUpstream(t *testing.T) {
-	ends := func(func()) error { return io.EOF }
 	leaves := func(leave func()) error {
 		time.Sleep(50 * time.Millisecond) // until the request has arrived
 		leave()
 		return context.Canceled
 	}
+	const each = 6 // as often as would take all upstreams out
 	deeds := []struct {
 		name, wants string
 		method      string
 		length      int64
+		trailer     http.Header
 		goOn        func(leave func()) error
+		whole       int64
 	}{
-		{"ends a body too early", "400", http.MethodPost, 20, ends},
-		{"ends the body of a GET too early", "400", http.MethodGet, 20, ends},
-		{"sends a body of unknown length", "200", http.MethodPost, -1, ends},
-		{"sends all that it says", "200", http.MethodPost, 4, ends},
-		{"resets its body", "reset 400 499", http.MethodPost, 20, func(func()) error { return errors.New("reset") }},
-		{"leaves in its body", "", http.MethodPost, 20, leaves},
-		{"leaves in a body of unknown length", "", http.MethodPost, -1, leaves},
+		{"ends a body too early", "400", http.MethodPost, 20, nil, ends, 0},
+		{"ends a body with a trailer too early", "400", http.MethodPost, 20, http.Header{"X-Sum": {"1"}}, ends, 0},
+		{"ends the body of a GET too early", "400", http.MethodGet, 20, nil, ends, 0},
+		{"sends a body of unknown length", "200", http.MethodPost, -1, nil, ends, each},
+		{"sends a body with a trailer", "200", http.MethodPost, 4, http.Header{"X-Sum": {"1"}}, ends, each},
+		{"sends all that it says", "200", http.MethodPost, 4, nil, ends, each},
+		{"resets its body", "reset 400 499", http.MethodPost, 20, nil, func(func()) error { return errors.New("reset") }, 0},
+		{"leaves in its body", "", http.MethodPost, 20, nil, leaves, 0},
+		{"leaves in a body of unknown length", "", http.MethodPost, -1, nil, leaves, 0},
 	}
-	certFile, keyFile := proxytest.WriteCertificate(t, proxytest.SelfSigned(t, "127.0.0.1"))
 	for _, options := range []string{"fast_path on", "fast_path off", "fast_path on\nrequest_buffers 1MB", "fast_path off\nrequest_buffers 1MB"} {
 		t.Run(strings.ReplaceAll(options, "\n", ", "), func(t *testing.T) {
-			var whole atomic.Int64 // bodies that look so to an upstream
+			var whole atomic.Int64
 			var addrs []string
 			for i := range 3 {
-				b := plain(t, fmt.Sprint("innocent ", i), "")
-				b.Answer(func(_ http.ResponseWriter, r *http.Request) {
-					if n, err := io.Copy(io.Discard, r.Body); n > 0 && err == nil {
-						whole.Add(1)
-					}
-				})
-				addrs = append(addrs, b.Addr)
+				addrs = append(addrs, counting(t, fmt.Sprint("innocent ", i), &whole).Addr)
 			}
-			s, addr := newServer(t), freeAddr(t)
-			s.MustLoad("https://" + addr + " {\ntls " + certFile + " " + keyFile + "\nproxyos " + strings.Join(addrs, " ") + " {\nname app\n" + options + "\n}\n}")
+			s, addr := http3Server(t, "proxyos "+strings.Join(addrs, " ")+" {\nname app\n"+options+"\n}")
 			for _, deed := range deeds {
-				for range 6 { // as often as would take all upstreams out
-					whole.Store(0)
+				whole.Store(0)
+				for range each {
 					began := time.Now()
-					got := http3ly(t, addr, deed.method, deed.length, deed.goOn)
+					got := http3ly(t, addr, deed.method, deed.length, deed.trailer, deed.goOn)
 					if took := time.Since(began); !isOneOf(got, deed.wants) || took > 5*time.Second {
 						t.Errorf("%s: it gets %q after %s, want one of %q", deed.name, got, took, deed.wants)
 					}
-					if isWhole := whole.Load() > 0; isWhole != (deed.wants == "200") {
-						t.Errorf("%s: an upstream sees a whole body: %v", deed.name, isWhole)
-					}
 				}
 				eventually(t, "no request is in flight", func() bool { return inFlight(s.Route()) == 0 })
+				eventually(t, "the whole bodies have arrived", func() bool { return whole.Load() >= deed.whole })
+				if got := whole.Load(); got != deed.whole {
+					t.Errorf("%s: upstreams see %d whole bodies", deed.name, got)
+				}
 				allUp(t, s)
 			}
 		})
 	}
 }
 
-func init() {
-	caddy.RegisterModule(shortener{})
-	httpcaddyfile.RegisterHandlerDirective("shorten", func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) { return shortener{}, nil })
-	httpcaddyfile.RegisterDirectiveOrder("shorten", httpcaddyfile.Before, "respond")
+// A body ends while the first upstream has answered and the next one has not been asked.
+func TestABodyThatEndsBetweenAttemptsIsNoUpstreamsFault(t *testing.T) {
+	for _, way := range []string{"on", "off"} {
+		for _, trailer := range []http.Header{nil, {"X-Sum": {"1"}}} {
+			t.Run(fmt.Sprintf("fast_path %s, trailer %v", way, trailer != nil), func(t *testing.T) {
+				var whole, asked atomic.Int64
+				var addrs []string
+				for i := range 2 {
+					b := plain(t, fmt.Sprint("innocent ", i), "")
+					b.Answer(func(w http.ResponseWriter, r *http.Request) {
+						_ = http.NewResponseController(w).EnableFullDuplex()
+						if asked.Add(1) == 1 {
+							w.WriteHeader(http.StatusServiceUnavailable)
+						} else if _, err := io.Copy(io.Discard, r.Body); err == nil {
+							whole.Add(1)
+						}
+					})
+					addrs = append(addrs, b.Addr)
+				}
+				s, addr := http3Server(t, "proxyos "+strings.Join(addrs, " ")+" {\nname app\nfast_path "+way+
+					"\nlb_retries 2\nlb_try_interval 500ms\nlb_retry_match {\nmethod POST\nexpression `{rp.status_code} == 503`\n}\n}")
+				if got := http3ly(t, addr, http.MethodPost, 20, trailer, endsLater); !isOneOf(got, "400") || whole.Load() > 0 {
+					t.Errorf("it gets %q, and %d bodies look whole", got, whole.Load())
+				}
+				allUp(t, s)
+			})
+		}
+	}
 }
 
-// shortener is a handler that leaves the announced length of a body as it is, and lets only some of it through.
-type shortener struct{}
-
-// CaddyModule returns the Caddy module information.
-func (shortener) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.handlers.shorten", New: func() caddy.Module { return new(shortener) }}
-}
-
-func (shortener) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	r.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.LimitReader(r.Body, 2), r.Body}
-	return next.ServeHTTP(w, r)
-}
-
-func TestABodyThatAHandlerShortensIsNoUpstreamsFault(t *testing.T) {
-	for _, options := range []string{"fast_path on", "fast_path off", "fast_path on\nrequest_buffers 1MB"} {
-		t.Run(strings.ReplaceAll(options, "\n", ", "), func(t *testing.T) {
-			s := run(t, "shorten\nproxyos "+plain(t, "innocent", "").Addr+" {\nname app\n"+options+"\n}")
-			for range 3 {
-				if got := rawly("POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nfull", reads)(t, s.Addr, "none"); !isOneOf(got, "400") {
-					t.Errorf("it gets %q", got)
+// Over HTTP/3 nobody but the client ends a body after the answer has begun, so nobody waits for more.
+func TestABodyThatEndsTooEarlyAfterTheAnswerHasBegunHangsNobody(t *testing.T) {
+	for _, way := range []string{"on", "off"} {
+		t.Run("fast_path "+way, func(t *testing.T) {
+			b := plain(t, "innocent", "")
+			b.Answer(func(w http.ResponseWriter, r *http.Request) {
+				rc := http.NewResponseController(w)
+				_ = rc.EnableFullDuplex()
+				_ = rc.Flush()
+				_, _ = io.Copy(w, r.Body)
+			})
+			s, addr := http3Server(t, "proxyos "+b.Addr+" {\nname app\nfast_path "+way+"\n}")
+			for length, wants := range map[int64]string{20: "HTTP/3 200 broken off", 4: "HTTP/3 200", -1: "HTTP/3 200"} {
+				began := time.Now()
+				if got := http3ly(t, addr, http.MethodPost, length, nil, endsLater); got != wants || time.Since(began) > 5*time.Second {
+					t.Errorf("with a length of %d it gets %q after %s, want %q", length, got, time.Since(began), wants)
 				}
 			}
 			allUp(t, s)
@@ -153,5 +197,25 @@ func TestABodyThatAHandlerShortensIsNoUpstreamsFault(t *testing.T) {
 	}
 }
 
-// Interface guard
-var _ caddyhttp.MiddlewareHandler = shortener{}
+// Over another transport failures count as in reverse_proxy, which takes such a body for whole.
+func TestAShortBodyOverAnotherTransportIsWhatReverseProxyMakesOfIt(t *testing.T) {
+	fcgiListener := proxytest.Listen(t, "")
+	go func() {
+		_ = fcgi.Serve(fcgiListener, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	}()
+	got := make(map[string]string)
+	for handler, own := range map[string]string{"reverse_proxy": "", "proxyos": "name app\n"} {
+		t.Run(handler, func(t *testing.T) {
+			s, addr := http3Server(t, handler+" "+fcgiListener.Addr().String()+" {\n"+own+"fail_duration 10s\ntransport fastcgi {\nread_timeout 2s\n}\n}")
+			for range 2 {
+				got[handler] += http3ly(t, addr, http.MethodPost, 20, nil, ends) + "\n"
+			}
+			if own != "" {
+				allUp(t, s)
+			}
+		})
+	}
+	if got["proxyos"] != got["reverse_proxy"] {
+		t.Errorf("it is %q", got)
+	}
+}
