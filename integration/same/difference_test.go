@@ -12,15 +12,18 @@ import (
 //
 // What comes once in a thousand tries may come in one way and not in the other, such as a time-out
 // while the machine is busy. So a pair that still differs is looked at afresh, once its marks on
-// upstreams are over: at least sameRepeats times, and until each way has seen what the other has, up to
-// manyRepeats times or for longestLook. What comes in each tenth try of one way is a difference, too, if
-// it comes in no more than each hundredth of the other.
+// upstreams are over, and judged after each of the numbers of tries in judgedAfter, or for the last time
+// when longestLook is over, until each way has seen what the other has. What comes in each tenth try of
+// one way is a difference, too, if it comes in no more than each hundredth of the other. Of pairs where
+// something comes in half the tries of one way, two thirds are found that way if it comes in each
+// two-hundredth of the other, and a fifth if it comes in each hundredth.
 const (
 	sameRepeats = 20
-	manyRepeats = 1000
 	longestLook = 2 * time.Minute
 	marksLast   = 11 * time.Second
 )
+
+var judgedAfter = []int{2 * sameRepeats, 100, 300, 1000}
 
 // outcomes are the different things that were seen of one pair in one way, by section.
 type outcomes struct {
@@ -75,9 +78,9 @@ func (o *outcomes) has(section string, other outcome) bool {
 		return !slices.ContainsFunc(other.lines, func(line string) bool { return !slices.Contains(o.way.rare, line) })
 	}
 	times := 0
-	for _, known := range o.seen[section] {
+	for _, known := range o.all(section) {
 		if slices.Equal(known.lines, other.lines) {
-			times = known.times
+			times += known.times
 		}
 	}
 	isOften, isRare := other.times*10 >= o.tries, times*100 <= o.tries
@@ -89,16 +92,22 @@ func (o *outcomes) difference(other *outcomes) string {
 	return o.beyond(other) + other.beyond(o)
 }
 
-// beyond describes what was seen here and never there.
+// beyond describes what was seen here and never there, or hardly ever. That there was nothing in a section
+// is seen, too.
 func (o *outcomes) beyond(other *outcomes) string {
 	var names []string
 	for name := range o.seen {
 		names = append(names, name)
 	}
+	for name := range other.seen {
+		if o.seen[name] == nil {
+			names = append(names, name)
+		}
+	}
 	slices.Sort(names)
 	var b strings.Builder
 	for _, name := range names {
-		for _, seen := range o.seen[name] {
+		for _, seen := range o.all(name) {
 			if other.has(name, seen) {
 				continue
 			}
@@ -113,6 +122,18 @@ func (o *outcomes) beyond(other *outcomes) string {
 		}
 	}
 	return b.String()
+}
+
+// all returns what was seen in a section. What is logged once a minute is missing nearly always.
+func (o *outcomes) all(section string) []outcome {
+	all, missing := slices.Clone(o.seen[section]), o.tries
+	for _, seen := range all {
+		missing -= seen.times
+	}
+	if missing > 0 && section != rareSection {
+		all = append(all, outcome{nil, missing})
+	}
+	return all
 }
 
 // lineDifference describes how two lists of lines differ, or is empty.

@@ -35,15 +35,16 @@ func (s *sameSeen) forgetBodies() {
 	}
 }
 
-var endings = regexp.MustCompile(`"(error|hint)":"(\\.|[^"\\])*"`)
+var (
+	endings = regexp.MustCompile(`"(error|hint)":"(\\.|[^"\\])*"`)
+	faults  = regexp.MustCompile(`"(error)":"(\\.|[^"\\])*"`)
+)
 
 // forgetEndings forgets how a connection was found to have ended: while writing or while
 // reading.
-func (s *sameSeen) forgetEndings() {
-	for _, name := range []string{"handler's log", rareSection} {
-		for i, line := range s.sections[name] {
-			s.sections[name][i] = endings.ReplaceAllString(line, "$1")
-		}
+func (s *sameSeen) forgetEndings(section string, what *regexp.Regexp) {
+	for i, line := range s.sections[section] {
+		s.sections[section][i] = what.ReplaceAllString(line, "$1")
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,7 +45,11 @@ func (p *samePair) seenBy(s *server, run *sameRun) []*sameSeen {
 func (p *samePair) differences(t *testing.T, s *server, run *sameRun) (text string, steady bool) {
 	t.Helper()
 	var first looks
-	chance := first.until(sameRepeats, longestLook, func() { first.note(p, p.seenBy(s, run)) })
+	each := make([]int, sameRepeats)
+	for i := range each {
+		each[i] = i + 1
+	}
+	chance := first.until(each, longestLook, func() { first.note(p, p.seenBy(s, run)) })
 	if chance == "" {
 		return "", first.tries == 1 && !first.forgotten
 	}
@@ -53,10 +58,7 @@ func (p *samePair) differences(t *testing.T, s *server, run *sameRun) (text stri
 		first.note(p, p.seenBy(s, run))
 	}
 	afresh := looks{stock: first.stock.again(), ours: first.ours.again(), slow: first.slow.again(), fast: first.fast.again()}
-	for range sameRepeats - 1 {
-		afresh.note(p, p.seenBy(s, run))
-	}
-	if text = afresh.until(run.most, longestLook, func() { afresh.note(p, p.seenBy(s, run)) }); text == "" {
+	if text = afresh.until(run.judgedAfter, longestLook, func() { afresh.note(p, p.seenBy(s, run)) }); text == "" {
 		t.Logf("by chance, and not once more, a pair differed; %s\nrequest %s\nanswer %s\nconfiguration %s", chance, p.request, p.answer, run.config)
 	}
 	return text, false
@@ -82,35 +84,38 @@ func (l *looks) note(p *samePair, all []*sameSeen) {
 	l.forgotten = l.forgotten || all[1].forgotten || all[0] == nil
 }
 
-// until tries until nothing differs any more, and describes what does after so many tries, or so long.
-func (l *looks) until(most int, longest time.Duration, try func()) (text string) {
+// until tries until nothing differs any more after one of these numbers of tries, and describes what does after
+// the last of them, or after so long.
+func (l *looks) until(judged []int, longest time.Duration, try func()) (text string) {
 	for began := time.Now(); ; {
 		try()
-		text = l.slow.difference(&l.fast) + l.stock.difference(&l.ours)
-		if text == "" || l.tries >= most || time.Since(began) >= longest {
+		isLast := l.tries >= judged[len(judged)-1] || time.Since(began) >= longest
+		if !isLast && !slices.Contains(judged, l.tries) {
+			continue
+		}
+		if text = l.slow.difference(&l.fast) + l.stock.difference(&l.ours); text == "" || isLast {
 			return text
 		}
 	}
 }
 
-// maxFound is how many pairs of a configuration may differ before it is enough: each is tried very often.
+// maxFound is how many pairs of one Caddy may differ before it is enough: each is tried very often.
 const maxFound = 3
 
 // check runs pairs one after the other, and reports how the ways differ. again says how to
 // run the same pairs once more.
-func (run *sameRun) check(t *testing.T, s *server, pairs []*samePair, again string) {
+func (run *sameRun) check(t *testing.T, s *server, pairs []*samePair, again string, found *atomic.Int32) {
 	t.Helper()
 	run.isSteady = true
-	found := 0
 	for i, p := range pairs {
-		if found == maxFound {
-			t.Errorf("%d pairs differ, so the other %d are not tried", found, len(pairs)-i)
+		if n := found.Load(); n >= maxFound {
+			t.Errorf("%d pairs differ, so %d others are not tried", n, len(pairs)-i)
 			break
 		}
 		text, steady := p.differences(t, s, run)
 		run.isSteady = run.isSteady && steady && p.answer.ending != "reset"
 		if text != "" {
-			found++
+			found.Add(1)
 			t.Errorf("pair %d differs; %s\n%s\nrequest %s\nanswer %s\nconfiguration %s\n%s", i, again, text, p.request, p.answer, run.config, strings.Repeat("-", 80))
 		}
 	}
@@ -164,6 +169,7 @@ func comparable(lines []string) (kept []string) {
 func checkAll(t *testing.T, configs []*sameConfig, pairs func(i int) (pairs []*samePair, again string)) {
 	t.Helper()
 	s, runs := newSameRuns(t, configs...)
+	var found atomic.Int32
 	turns := make(chan bool, 3)
 	tests := make(map[string]func(*testing.T))
 	for i, run := range runs {
@@ -171,7 +177,7 @@ func checkAll(t *testing.T, configs []*sameConfig, pairs func(i int) (pairs []*s
 			turns <- true
 			defer func() { <-turns }()
 			all, again := pairs(i)
-			run.check(t, s, all, again)
+			run.check(t, s, all, again, &found)
 		}
 	}
 	proxytest.Together(t, tests)

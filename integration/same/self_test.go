@@ -36,7 +36,7 @@ func TestTheHarnessFindsWhatDiffers(t *testing.T) {
 	together := make(map[string]func(*testing.T))
 	for i, name := range names {
 		test := tests[name]
-		runs[i].most = 3 * sameRepeats // what always differs differs often enough
+		runs[i].judgedAfter = judgedAfter[:1] // what always differs differs often enough
 		together[name] = func(t *testing.T) {
 			answer := ok()
 			answer.fields = append(answer.fields, "Set-Cookie: a=1", "Set-Cookie: b=2")
@@ -127,8 +127,8 @@ func TestWhatIsOftenInOneWayAndRareInAnotherIsADifference(t *testing.T) {
 		one, other, tries int
 		differ            bool
 	}{
-		{1, 1, 1, false}, {20, 1, 20, false}, {1, 0, 20, true}, {20, 19, 20, false},
-		{100, 0, 100, true}, {100, 1, 100, true}, {100, 2, 100, false}, {9, 1, 100, false}, {10, 1, 100, true},
+		{1, 1, 1, false}, {20, 1, 20, true}, {1, 0, 20, true}, {20, 19, 20, true}, {19, 18, 20, false},
+		{100, 0, 100, true}, {90, 1, 100, true}, {90, 2, 100, false}, {9, 1, 100, false}, {10, 1, 100, true},
 		{500, 10, 1000, true}, {500, 11, 1000, false}, {99, 1, 1000, false}, {1, 0, 1000, true},
 	} {
 		way := &sameWay{kind: "some", names: strings.NewReplacer()}
@@ -151,20 +151,34 @@ func TestALookEnds(t *testing.T) {
 		}
 	}
 	for _, test := range []struct {
-		tries, most int
-		longest     time.Duration
-		lines       []string
-		want        int
+		tries   int
+		judged  []int
+		longest time.Duration
+		lines   []string
+		want    int
 	}{
-		{0, 30, time.Hour, []string{"a"}, 30},
-		{0, 30, 0, []string{"a"}, 1},
-		{29, 30, time.Hour, []string{"a"}, 30},
-		{40, 30, time.Hour, []string{"a"}, 41},
-		{0, 30, time.Hour, nil, 1},
+		{0, []int{5, 30}, time.Hour, []string{"a"}, 30},
+		{0, []int{5, 30}, 0, []string{"a"}, 1},
+		{29, []int{5, 30}, time.Hour, []string{"a"}, 30},
+		{40, []int{5, 30}, time.Hour, []string{"a"}, 41},
+		{0, []int{5, 30}, time.Hour, nil, 5},
 	} {
 		l := looks{tries: test.tries}
-		if text := l.until(test.most, test.longest, try(&l, test.lines...)); l.tries != test.want || (text != "") != (test.lines != nil) {
+		if text := l.until(test.judged, test.longest, try(&l, test.lines...)); l.tries != test.want || (text != "") != (test.lines != nil) {
 			t.Errorf("%+v: after %d tries it reports %q", test, l.tries, text)
 		}
+	}
+}
+
+func TestWhatIsMissingIsADifference(t *testing.T) {
+	way := &sameWay{kind: "some", names: strings.NewReplacer()}
+	all, some, none := notes(way, "error log", 20, 20), notes(way, "error log", 10, 20), notes(way, "error log", 0, 20)
+	for i, differ := range []bool{all.difference(&some) != "", all.difference(&none) != "", some.difference(&none) != ""} {
+		if !differ {
+			t.Errorf("case %d is no difference", i)
+		}
+	}
+	if text := some.difference(&some); text != "" {
+		t.Errorf("it reports %q", text)
 	}
 }

@@ -101,13 +101,15 @@ func (w *sameWay) try(s *server, r *sameRequest, a *sameAnswer) *sameSeen {
 		seen.addWholeEntries(rareSection, rare)
 		seen.add("status", w.counted(s)...)
 		if a.early {
-			seen.forgetEndings()
+			seen.forgetEndings("handler's log", endings)
+			seen.forgetEndings(rareSection, endings)
 		}
-		w.rare = append(w.rare, seen.sections[rareSection]...)
+		seen.forgetEndings(rareSection, faults)
 	}
 	if w.config.shuffled {
 		seen.forgetOrder()
 	}
+	w.rare = append(w.rare, seen.sections[rareSection]...)
 	return seen
 }
 
@@ -154,13 +156,14 @@ type sameRun struct {
 	ways     []*sameWay
 	label    string
 	isSteady bool // nothing differed, not even by chance
-	most     int  // how often a pair that differs is tried in its second look
+
+	judgedAfter []int // tries of the second look
 }
 
 // newSameRun starts the upstreams for a configuration.
 func newSameRun(t testing.TB, number int, c *sameConfig, certificate tls.Certificate) *sameRun {
 	t.Helper()
-	run := &sameRun{config: c, label: fmt.Sprintf("run%04d", number), most: manyRepeats}
+	run := &sameRun{config: c, label: fmt.Sprintf("run%04d", number), judgedAfter: judgedAfter}
 	for _, kind := range []string{"stock", "slow", "fast"} {
 		if kind == "stock" && c.alone {
 			continue
