@@ -43,7 +43,7 @@ type evidence struct {
 // is not the upstream's.
 func (e evidence) blame(err error) (fault, int) {
 	switch ended := e.context.Err(); {
-	case errors.Is(e.body, errBodyCut):
+	case ended == nil && errors.Is(e.body, errBodyCut):
 		return ownFault, http.StatusBadGateway
 	case e.body != nil:
 		return clientFault, bodyStatus(e.body, ended)
@@ -53,7 +53,7 @@ func (e evidence) blame(err error) (fault, int) {
 		return ownFault, http.StatusGatewayTimeout
 	case strings.Contains(err.Error(), "request header list larger than peer's advertised limit"):
 		return ownFault, http.StatusRequestHeaderFieldsTooLarge
-	case errors.Is(err, errBodyUsedUp):
+	case errors.Is(err, errBodyUsedUp), hasOtherLength(err):
 		return ownFault, http.StatusBadGateway
 	case strings.Contains(err.Error(), "too many open files"): // here, or in the whole system
 		return ownFault, http.StatusServiceUnavailable
@@ -97,6 +97,14 @@ func (e evidence) isUnsendable(err error) bool {
 	says := func(part string) bool { return strings.Contains(text, part) }
 	return says("invalid request :path") || says("invalid Host header") || says("idna: ") || says("http3: invalid ") ||
 		!e.asked && (says("invalid header field") || says("invalid trailer field") || says("invalid method"))
+}
+
+// hasOtherLength tells whether a transport rejects a request since its body has another length than it says. A handler
+// before the route has changed one of them; clients' bodies are seen to end where they should.
+func hasOtherLength(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "http: ContentLength=") || strings.Contains(text, "http: Request.ContentLength=") ||
+		strings.Contains(text, "request body larger than specified content length")
 }
 
 // isEnd tells whether an error is the end of a connection, however it ended.

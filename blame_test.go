@@ -65,6 +65,10 @@ func TestWhoseFaultAFailedAttemptIs(t *testing.T) {
 		{"no file left for a look-up", evidence{context: here, asked: true}, reverseproxy.NewDialError(errors.New("dial tcp: lookup app on 127.0.0.11:53: dial udp 127.0.0.11:53: socket: too many open files")), ownFault, 503},
 		{"a body that is used up", evidence{context: here, asked: true}, fmt.Errorf("write: %w", errBodyUsedUp), ownFault, 502},
 		{"a body that others have read", evidence{context: here, asked: true, body: errBodyCut}, errors.New("http: ContentLength=4 with Body length 2"), ownFault, 502},
+		{"a body that others have read, and a client that has left", evidence{context: gone, asked: true, body: errBodyCut}, context.Canceled, clientFault, 499},
+		{"a body that is shorter than its length", evidence{context: here, asked: true}, errors.New("http: ContentLength=4 with Body length 0"), ownFault, 502},
+		{"a body that is longer than its length", evidence{context: here, asked: true}, errors.New("http2: request body larger than specified content length"), ownFault, 502},
+		{"a length without a body", evidence{context: here, asked: true}, errors.New("http: Request.ContentLength=4 with nil Body"), ownFault, 502},
 		{"a request that was never sent", evidence{context: here}, errors.New("something else"), ownFault, 502},
 	} {
 		t.Run(c.name, func(t *testing.T) {

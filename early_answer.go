@@ -79,7 +79,8 @@ func (c *patientConn) Close() error {
 }
 
 // SetWriteDeadline has what is written from now on take no longer. Who closes TLS limits its last word like that,
-// before it closes the connection; what that would wait for is over.
+// before it closes the connection; what that would wait for is over. Nobody else may set one on a connection that
+// is in use: Caddy's write_timeout does it below, and HTTP/2 would with http.HTTP2Config.WriteByteTimeout.
 func (c *patientConn) SetWriteDeadline(t time.Time) error {
 	c.end()
 	return c.Conn.SetWriteDeadline(t)

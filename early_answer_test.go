@@ -31,17 +31,18 @@ func (c *brokenConn) SetWriteDeadline(time.Time) error { return nil }
 
 func TestAFailedWriteWaitsForTheAnswerAndForNothingElse(t *testing.T) {
 	for name, way := range map[string]struct {
-		end  func(*patientConn)
-		want error
+		end     func(*patientConn)
+		isPlain bool
+		want    error
 	}{
-		"the end of the answer":     {func(c *patientConn) { _, _ = io.ReadAll(c) }, errWrite},
-		"the end of the connection": {func(c *patientConn) { _ = c.Close() }, io.EOF},
-		"the last word of TLS":      {func(c *patientConn) { _ = c.SetWriteDeadline(time.Now()) }, io.EOF},
+		"the end of the answer":     {func(c *patientConn) { _, _ = io.ReadAll(c) }, true, errWrite},
+		"the end of the connection": {func(c *patientConn) { _ = c.Close() }, true, io.EOF},
+		"the last word of TLS":      {func(c *patientConn) { _ = c.SetWriteDeadline(time.Now()) }, false, errWrite},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ours, theirs := io.Pipe()
-				c := &patientConn{Conn: &brokenConn{answer: ours}, isPlain: true, closed: make(chan struct{})}
+				c := &patientConn{Conn: &brokenConn{answer: ours}, isPlain: way.isPlain, closed: make(chan struct{})}
 				written := make(chan error, 1)
 				go func() {
 					_, err := c.Write([]byte("x"))

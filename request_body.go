@@ -2,6 +2,7 @@ package proxyos
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/quic-go/quic-go/http3"
 	"golang.org/x/net/http/httpguts"
 )
 
@@ -29,11 +31,12 @@ const (
 )
 
 // clientBody is the body of a client's request. It remembers what went wrong with reading
-// it, which is the client's fault, whoever notices.
+// it, which is no upstream's fault, whoever notices.
 type clientBody struct {
 	io.ReadCloser
 	length   int64           // as the client has announced it; -1 if it has not, or if nobody asks
 	proto    int             // the major version of HTTP that the client speaks
+	buffered bool            // what is left of it is all of it to the reverse proxy, which reads it first
 	over     <-chan struct{} // closed when the request is over
 	trailer  http.Header     // which its end completes; nil if nothing was announced
 	came     atomic.Int64    // how much has been read
@@ -71,8 +74,13 @@ func (b *trailedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// errBodyCut says that a body was shortened on this side of the connection.
-var errBodyCut = errors.New("the request's body has been read in part before it came here: by another handler, or by a placeholder such as {http.request.body}")
+var (
+	// errBodyCut says that somebody on this side of the connection has read some of a body, or closed it.
+	errBodyCut = errors.New("the request's body has been read, in part at least, before it came here: by another handler, or by a placeholder such as {http.request.body}")
+
+	// errBodyShort says that a client has sent less than it had announced.
+	errBodyShort = fmt.Errorf("the request's body ends before its announced length; its client has not sent the rest, unless another handler has read that: %w", io.ErrUnexpectedEOF)
+)
 
 // Read reads from the client. A body that ends too early has failed.
 func (b *clientBody) Read(p []byte) (int, error) {
@@ -80,42 +88,65 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	b.since.Store(began.UnixNano())
 	n, err := b.ReadCloser.Read(p)
 	b.came.Add(int64(n))
+	if err != nil {
+		err = b.end(err)
+	}
 	b.waited.Add(int64(time.Since(began)))
 	b.since.Store(0)
-	if err == io.EOF && b.isShort() {
-		err = b.early()
-	}
 	if err == io.EOF {
 		b.wholeAt.CompareAndSwap(0, time.Now().UnixNano())
 	}
-	if err != nil && err != io.EOF && !errors.Is(err, http.ErrBodyReadAfterClose) {
+	if err != nil && err != io.EOF && !isClosedHere(err) {
 		b.failure.CompareAndSwap(nil, &err)
 	}
 	return n, err
 }
 
-// isShort tells whether less has come than was announced.
-func (b *clientBody) isShort() bool { return b.came.Load() < b.length }
-
-// early returns what the end of a body means that comes too early. Over HTTP/3, a body just ends where its client
-// sends no more. Otherwise the server says so itself; without that, somebody on this side has read the rest.
-func (b *clientBody) early() error {
+// end returns what the end of a body means: that it was whole, if it is io.EOF; that the server has taken the
+// rest, if it is http.ErrBodyReadAfterClose; or that it has failed.
+//
+// Where a client sends no more, the server says so over HTTP/1 and HTTP/2, and over HTTP/3 the body just ends.
+func (b *clientBody) end(err error) error {
+	isShort := err == io.EOF && b.came.Load() < b.length
 	switch {
-	case b.proto >= 3:
-		return io.ErrUnexpectedEOF
-	case b.mayBeTaken():
-		return io.EOF
+	case !isShort && !isClosedHere(err):
+		return err
+	case b.proto < 2 && b.answered.Load():
+		return b.endAfterAnswer(err)
+	case isShort && b.proto >= 3 && (!b.buffered || b.came.Load() > 0):
+		return errBodyShort
+	case isShort && b.buffered:
+		return err
 	}
 	return errBodyCut
 }
 
-// mayBeTaken tells whether the server may read the rest of the body itself, and close it: when an answer goes to
-// a client over HTTP/1.
-func (b *clientBody) mayBeTaken() bool { return b.proto < 2 && b.answered.Load() }
+// endAfterAnswer is end where the server may have read the rest: when an answer goes out over HTTP/1, it does that,
+// and closes the body at once.
+func (b *clientBody) endAfterAnswer(err error) error {
+	for deadline := time.Now().Add(lateEnd); err == io.EOF; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			return errBodyCut
+		}
+		_, err = b.ReadCloser.Read(make([]byte, 1))
+	}
+	return err
+}
 
-// isTaken tells whether the server has read the rest of the body, as reading it has ended with err.
+// isClosedHere tells whether a body cannot be read on since it was closed on this side of the connection.
+func isClosedHere(err error) bool {
+	if errors.Is(err, http.ErrBodyReadAfterClose) {
+		return true
+	}
+	if ended, ok := errors.AsType[*http3.Error](err); ok {
+		return !ended.Remote
+	}
+	return err.Error() == "body closed by handler" // golang.org/x/net/http2 has no name for it
+}
+
+// isTaken tells whether the server has taken the rest of the body, as reading it has ended with err.
 func (b *clientBody) isTaken(err error) bool {
-	return b.mayBeTaken() && (errors.Is(err, http.ErrBodyReadAfterClose) || err == io.EOF && b.isShort())
+	return b.proto < 2 && b.answered.Load() && errors.Is(err, http.ErrBodyReadAfterClose)
 }
 
 // err returns what went wrong, or nil.

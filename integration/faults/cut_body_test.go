@@ -1,11 +1,17 @@
 package faults
 
 import (
+	"crypto/tls"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go/http3"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
@@ -13,61 +19,187 @@ import (
 )
 
 func init() {
-	caddy.RegisterModule(shortener{})
-	httpcaddyfile.RegisterHandlerDirective("shorten", func(httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) { return shortener{}, nil })
-	httpcaddyfile.RegisterDirectiveOrder("shorten", httpcaddyfile.Before, "respond")
+	caddy.RegisterModule(alterer{})
+	httpcaddyfile.RegisterHandlerDirective("alter", func(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+		h.Next()
+		return alterer{How: h.RemainingArgs()[0]}, nil
+	})
+	httpcaddyfile.RegisterDirectiveOrder("alter", httpcaddyfile.Before, "respond")
 }
 
-// shortener is a handler that leaves the announced length of a body as it is, and lets only some of it through.
-type shortener struct{}
+// alterer is a handler that changes the body of a request, and leaves its announced length as it is.
+type alterer struct {
+	How string `json:"how,omitempty"`
+}
 
 // CaddyModule returns the Caddy module information.
-func (shortener) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "http.handlers.shorten", New: func() caddy.Module { return new(shortener) }}
+func (alterer) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers.alter", New: func() caddy.Module { return new(alterer) }}
 }
 
-func (shortener) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	r.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.LimitReader(r.Body, 2), r.Body}
+func (a alterer) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	switch client := r.Body; a.How {
+	case "shorten":
+		r.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(client, 2), client}
+	case "lengthen":
+		r.Body = io.NopCloser(io.MultiReader(client, strings.NewReader("more")))
+	case "empty":
+		r.Body = http.NoBody
+	case "drop":
+		r.Body = nil
+	case "close":
+		_, _ = client.Read(make([]byte, 1))
+		_ = client.Close()
+	default:
+		return errors.New("alter how?")
+	}
 	return next.ServeHTTP(w, r)
 }
 
-// Some of a body may have been read before it comes to a route: by a handler, by a placeholder, or by the upstream
-// whose answer the route handles. That is neither the client's fault nor an upstream's.
-func TestABodyThatWasReadOnThisSideIsNobodysFault(t *testing.T) {
-	for name, directives := range map[string]string{
-		"a handler":               "shorten\nproxyos UPSTREAM {\nname app\n}",
-		"a handler, slow way":     "shorten\nproxyos UPSTREAM {\nname app\nfast_path off\n}",
-		"a handler, and buffers":  "shorten\nproxyos UPSTREAM {\nname app\nrequest_buffers 1MB\n}",
-		"a placeholder":           "proxyos UPSTREAM {\nname app\nheader_up X-Body {http.request.body}\n}",
-		"the upstream before":     "proxyos BEFORE {\n@bad status 500\nhandle_response @bad {\nproxyos UPSTREAM {\nname app\n}\n}\n}",
-		"reverse_proxy before it": "reverse_proxy BEFORE {\n@bad status 500\nhandle_response @bad {\nproxyos UPSTREAM {\nname app\n}\n}\n}",
+// Something on this side may have changed a body before it comes to a route, or read some of it: a handler, a
+// placeholder, or the upstream before whose answer a route handles. That is neither the client's fault nor an upstream's.
+func TestABodyThatWasChangedOnThisSideIsNobodysFault(t *testing.T) {
+	const cut, other = "has been read, in part at least, before it came here", "ContentLength="
+	const route, page = "proxyos UPSTREAM {\nname app\nfast_path WAY\n}", "proxyos UPSTREAM {\nname app\nfast_path WAY\nrequest_buffers 8MB\n}"
+	const after = " BEFORE {\n@bad status 500\nhandle_response @bad {\n" + route + "\n}\n}"
+	for _, test := range []struct {
+		name, directives string
+		size             int
+		wants            [3]string // over HTTP/1, 2 and 3
+		told             string    // in the log with a 502
+	}{
+		{"shortened", "alter shorten\n" + route, 4, [3]string{"502", "502", "400"}, cut},
+		{"shortened, then buffered", "alter shorten\n" + page, 4, [3]string{"200", "200", "400"}, ""},
+		{"lengthened", "alter lengthen\n" + route, 4, [3]string{"200 502", "200 502", "200 502"}, other}, // the upstream may be faster
+		{"lengthened, then buffered", "alter lengthen\n" + page, 4, [3]string{"200", "200", "200"}, ""},
+		{"emptied", "alter empty\n" + route, 4, [3]string{"502", "502", "502"}, other},
+		{"dropped", "alter drop\n" + route, 4, [3]string{"502", "502", "502"}, other},
+		{"closed", "alter close\n" + route, 3 << 20, [3]string{"502", "502", "502"}, cut},
+		{"read by a placeholder", "proxyos UPSTREAM {\nname app\nheader_up X-Body {http.request.body}\n}", 4, [3]string{"502", "502", "400"}, cut},
+		{"sent by reverse_proxy", "reverse_proxy" + after, 4, [3]string{"502", "502", "400"}, cut},
+		{"sent by proxyos", "proxyos" + after, 4, [3]string{"502", "502", "400"}, cut},
+		{"closed by reverse_proxy", "reverse_proxy EARLY" + strings.TrimPrefix(after, " BEFORE"), 8 << 20, [3]string{"502", "502", "502"}, cut},
+		{"an error page", "reverse_proxy GONE\nhandle_errors {\n" + page + "\n}", 4, [3]string{"200", "200", "200"}, ""},
+		{"an error page for a long body", "reverse_proxy READ\nhandle_errors {\n" + page + "\n}", 3 << 20, [3]string{"200", "200", "200"}, ""},
+		{"an error page for a body that was closed", "reverse_proxy GONE\nhandle_errors {\n" + page + "\n}", 8 << 20, [3]string{"502", "502", "502"}, ""},
 	} {
-		t.Run(name, func(t *testing.T) {
-			var whole atomic.Int64
-			before := plain(t, "before", "")
-			before.Answer(func(w http.ResponseWriter, r *http.Request) {
-				_, _ = io.Copy(io.Discard, r.Body)
-				w.WriteHeader(http.StatusInternalServerError)
-			})
-			s := run(t, strings.NewReplacer("UPSTREAM", counting(t, "innocent", &whole).Addr, "BEFORE", before.Addr).Replace(directives))
-			for range 3 {
-				if got := rawly("POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nfull", reads)(t, s.Addr, "none"); !isOneOf(got, "502") {
-					t.Errorf("it gets %q", got)
+		for _, way := range []string{"on", "off"} {
+			t.Run(test.name+"/fast_path "+way, func(t *testing.T) {
+				var whole atomic.Int64
+				b := counting(t, "innocent", &whole)
+				before, early := plain(t, "before", ""), plain(t, "early", "")
+				before.Answer(func(w http.ResponseWriter, r *http.Request) {
+					_, _ = io.Copy(io.Discard, r.Body)
+					w.WriteHeader(http.StatusInternalServerError)
+				})
+				early.Answer(func(w http.ResponseWriter, r *http.Request) {
+					w.Header().Set("Connection", "close")
+					w.WriteHeader(http.StatusInternalServerError)
+				})
+				read, gone := plain(t, "read", ""), plain(t, "gone", "")
+				read.Answer(func(_ http.ResponseWriter, r *http.Request) {
+					_, _ = io.Copy(io.Discard, r.Body)
+					panic(http.ErrAbortHandler)
+				})
+				gone.Answer(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+				s, addr := http3Server(t, strings.NewReplacer("UPSTREAM", b.Addr, "BEFORE", before.Addr, "EARLY", early.Addr, "READ", read.Addr, "GONE", gone.Addr, "WAY", way).Replace(test.directives))
+				failed := 0
+				for i, client := range clients(t) {
+					for range 2 {
+						got := post(t, client, addr, test.size)
+						if !strings.Contains(test.wants[i], got) {
+							t.Errorf("over HTTP/%d it gets %s, want %s", i+1, got, test.wants[i])
+						}
+						if got == "502" {
+							failed++
+						}
+					}
 				}
+				// of a body that goes on, the upstream gets as much as was announced
+				if whole.Load() > 0 && !strings.Contains(test.directives, "request_buffers") && test.name != "lengthened" {
+					t.Errorf("%d bodies look whole", whole.Load())
+				}
+				if told := s.Logs.Entries(test.told); test.told != "" && len(told) < failed {
+					t.Errorf("logged is %v", told)
+				}
+				allUp(t, s)
+			})
+		}
+	}
+}
+
+// A handler has cut the body, and the answer has begun: nobody waits for what will not come.
+func TestABodyThatWasCutHereHangsNobodyAfterTheAnswerHasBegun(t *testing.T) {
+	for _, way := range []string{"on", "off"} {
+		t.Run("fast_path "+way, func(t *testing.T) {
+			b := plain(t, "innocent", "")
+			b.Answer(func(w http.ResponseWriter, r *http.Request) {
+				rc := http.NewResponseController(w)
+				_ = rc.EnableFullDuplex()
+				_ = rc.Flush()
+				_, _ = io.Copy(w, r.Body)
+			})
+			s := run(t, "alter shorten\nproxyos "+b.Addr+" {\nname app\nfast_path "+way+"\n}")
+			began := time.Now()
+			body := &halfway{half: strings.NewReader("f")}
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL, body)
+			if err != nil {
+				t.Fatal(err)
 			}
-			if whole.Load() > 0 {
-				t.Errorf("%d bodies look whole", whole.Load())
+			req.ContentLength = 5
+			body.goOn = func() error {
+				time.Sleep(100 * time.Millisecond) // until there is an answer
+				body.half, body.goOn = strings.NewReader("ull!"), func() error { return io.EOF }
+				return nil
 			}
-			if told := s.Logs.Entries("has been read in part before it came here"); len(told) != 3 {
-				t.Errorf("logged is %v", told)
+			if res, err := s.Client.Do(req); err == nil {
+				_, _ = io.Copy(io.Discard, res.Body)
+				res.Body.Close()
+			}
+			if took := time.Since(began); took > 3*time.Second {
+				t.Errorf("it takes %s", took)
 			}
 			allUp(t, s)
 		})
 	}
 }
 
+// clients are clients that speak HTTP/1, 2 and 3.
+func clients(t *testing.T) [3]http.RoundTripper {
+	t.Helper()
+	config := &tls.Config{InsecureSkipVerify: true}
+	http1, http2 := new(http.Protocols), new(http.Protocols)
+	http1.SetHTTP1(true)
+	http2.SetHTTP2(true)
+	first := &http.Transport{TLSClientConfig: config.Clone(), Protocols: http1}
+	second := &http.Transport{TLSClientConfig: config.Clone(), Protocols: http2}
+	third := &http3.Transport{TLSClientConfig: config.Clone()}
+	t.Cleanup(func() {
+		first.CloseIdleConnections()
+		second.CloseIdleConnections()
+		_ = third.Close()
+	})
+	return [3]http.RoundTripper{first, second, third}
+}
+
+// post sends a body, and returns the status of the answer.
+func post(t *testing.T, client http.RoundTripper, addr string, size int) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+addr, strings.NewReader(strings.Repeat("x", size)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := client.RoundTrip(req)
+	if err != nil {
+		return err.Error()
+	}
+	defer res.Body.Close()
+	_, _ = io.Copy(io.Discard, res.Body)
+	return fmt.Sprint(res.StatusCode)
+}
+
 // Interface guard
-var _ caddyhttp.MiddlewareHandler = shortener{}
+var _ caddyhttp.MiddlewareHandler = alterer{}

@@ -36,7 +36,11 @@ func TestARequestIsOverOnceItsUpstreamHasGone(t *testing.T) {
 					for range lab.Sized(2, 10, 2) {
 						for _, size := range []int{0, 10, 1 << 20} {
 							began := time.Now()
-							if res, err := s.Client.Post(s.URL, "text/plain", strings.NewReader(strings.Repeat("x", size))); err == nil {
+							res, err := s.Client.Post(s.URL, "text/plain", strings.NewReader(strings.Repeat("x", size)))
+							switch {
+							case err != nil && size < 1<<20 && !strings.HasSuffix(name, "in the answer"): // a client that is still sending may miss it
+								t.Errorf("a request of %d bytes: %v", size, err)
+							case err == nil:
 								_, _ = io.Copy(io.Discard, res.Body)
 								res.Body.Close()
 								if res.StatusCode != http.StatusBadGateway && !strings.HasSuffix(name, "in the answer") {
