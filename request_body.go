@@ -34,6 +34,7 @@ const (
 // it, which is no upstream's fault, whoever notices.
 type clientBody struct {
 	io.ReadCloser
+	mu       sync.Mutex      // held while it is read: an attempt and a route of handle_response may both do that
 	length   int64           // as the client has announced it; -1 if it has not, or if nobody asks
 	proto    int             // the major version of HTTP that the client speaks
 	buffered bool            // what is left of it is all of it to the reverse proxy, which reads it first
@@ -86,11 +87,13 @@ var (
 func (b *clientBody) Read(p []byte) (int, error) {
 	began := time.Now()
 	b.since.Store(began.UnixNano())
+	b.mu.Lock()
 	n, err := b.ReadCloser.Read(p)
 	b.came.Add(int64(n))
 	if err != nil {
 		err = b.end(err)
 	}
+	b.mu.Unlock()
 	b.waited.Add(int64(time.Since(began)))
 	b.since.Store(0)
 	if err == io.EOF {

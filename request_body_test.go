@@ -8,8 +8,10 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
@@ -113,6 +115,30 @@ func TestOnlyAClientsErrorsAreRemembered(t *testing.T) {
 		if got := b.err(); (got != nil) != want || want && got != err {
 			t.Errorf("after %v it remembers %v", err, got)
 		}
+	}
+}
+
+// Not every body can be read by two at a time: an attempt that goes on reading, and a route of handle_response.
+func TestABodyIsReadByOneAtATime(t *testing.T) {
+	var reading, together, reads atomic.Int64
+	var b clientBody
+	b.ReadCloser = io.NopCloser(readerFunc(func(p []byte) (int, error) {
+		if reading.Add(1) > 1 {
+			together.Add(1)
+		}
+		runtime.Gosched()
+		reading.Add(-1)
+		if reads.Add(1) > 1000 {
+			return 0, io.EOF
+		}
+		return 1, nil
+	}))
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() { _, _ = io.Copy(io.Discard, struct{ io.Reader }{&b}) })
+	}
+	if readers.Wait(); together.Load() > 0 {
+		t.Errorf("%d of %d reads are beside another", together.Load(), reads.Load())
 	}
 }
 
