@@ -1,0 +1,175 @@
+package proxyos
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/quic-go/quic-go/http3"
+)
+
+const (
+	// slowBody is how long a client may keep an attempt waiting for its body until a failure
+	// of the attempt may be due to that.
+	slowBody = 250 * time.Millisecond
+
+	// lateEnd is how soon after the end of a slow body a failure may still be due to it. Over
+	// HTTP/1.1, an attempt whose connection has ended fails when the client sends more.
+	lateEnd = 50 * time.Millisecond
+
+	// takenWait is how long a server may take at most to close a body that it has read.
+	takenWait = 50 * time.Millisecond
+)
+
+// clientBody is the body of a client's request. It remembers what went wrong with reading
+// it, which is no upstream's fault, whoever notices.
+type clientBody struct {
+	io.ReadCloser
+	mu       sync.Mutex      // held while it is read: an attempt and a route of handle_response may both do that
+	length   int64           // as the client has announced it; -1 if it has not, or if nobody asks
+	proto    int             // the major version of HTTP that the client speaks
+	buffered bool            // what is left of it is all of it to the reverse proxy, which reads it first
+	over     <-chan struct{} // closed when the request is over
+	trailer  http.Header     // which its end completes; nil if nothing was announced
+	came     atomic.Int64    // how much has been read
+	answered atomic.Bool     // the client's answer has begun
+	failure  atomic.Pointer[error]
+	waited   atomic.Int64 // how long reading has taken, in nanoseconds
+	since    atomic.Int64 // when the read that is under way began, in Unix nanoseconds; 0 if none is
+	wholeAt  atomic.Int64 // when it had been read to its end; 0 before
+}
+
+// takeOver becomes the body of a request. Attempts read it, and the server completes the trailer where
+// they meet its end, which may be while whoever answers instead looks at the request. So the request
+// has another trailer from now on, which only those complete that read its body.
+func (b *clientBody) takeOver(req *http.Request) {
+	b.ReadCloser, b.length, b.proto, b.over = req.Body, req.ContentLength, req.ProtoMajor, req.Context().Done()
+	req.Body = b
+	if len(req.Trailer) > 0 {
+		b.trailer, req.Trailer = req.Trailer, maps.Clone(req.Trailer)
+		req.Body = &trailedBody{b, req.Trailer}
+	}
+}
+
+// trailedBody is the body of a request with a trailer of its own, which its end completes.
+type trailedBody struct {
+	*clientBody
+	own http.Header
+}
+
+// Read reads from the client.
+func (b *trailedBody) Read(p []byte) (int, error) {
+	n, err := b.clientBody.Read(p)
+	if err == io.EOF {
+		maps.Copy(b.own, b.trailer)
+	}
+	return n, err
+}
+
+var (
+	// errBodyCut says that somebody on this side of the connection has read some of a body, or closed it.
+	errBodyCut = errors.New("the request's body has been read, in part at least, before it came here: by another handler, or by a placeholder such as {http.request.body}")
+
+	// errBodyShort says that a client has sent less than it had announced.
+	errBodyShort = fmt.Errorf("the request's body ends before its announced length; its client has not sent the rest, unless another handler has read that: %w", io.ErrUnexpectedEOF)
+)
+
+// Read reads from the client. A body that ends too early has failed.
+func (b *clientBody) Read(p []byte) (int, error) {
+	began := time.Now()
+	b.since.Store(began.UnixNano())
+	b.mu.Lock()
+	n, err := b.ReadCloser.Read(p)
+	b.came.Add(int64(n))
+	if err != nil {
+		err = b.end(err)
+	}
+	b.mu.Unlock()
+	b.waited.Add(int64(time.Since(began)))
+	b.since.Store(0)
+	if err == io.EOF {
+		b.wholeAt.CompareAndSwap(0, time.Now().UnixNano())
+	}
+	if err != nil && err != io.EOF && !isClosedHere(err) {
+		b.failure.CompareAndSwap(nil, &err)
+	}
+	return n, err
+}
+
+// end returns what the end of a body means: that it was whole, if it is io.EOF; that the server has taken the
+// rest, if it is http.ErrBodyReadAfterClose; or that it has failed.
+//
+// Where a client sends no more, the server says so over HTTP/1 and HTTP/2, and over HTTP/3 the body just ends.
+func (b *clientBody) end(err error) error {
+	isShort := err == io.EOF && b.came.Load() < b.length
+	switch {
+	case !isShort && !isClosedHere(err):
+		return err
+	case b.proto < 2 && b.answered.Load():
+		return b.endAfterAnswer(err)
+	case isShort && b.proto >= 3 && (!b.buffered || b.came.Load() > 0):
+		return errBodyShort
+	case isShort && b.buffered:
+		return err
+	}
+	return errBodyCut
+}
+
+// endAfterAnswer is end where the server may have read the rest: when an answer goes out over HTTP/1, it does that,
+// and closes the body at once.
+func (b *clientBody) endAfterAnswer(err error) error {
+	for deadline := time.Now().Add(takenWait); err == io.EOF; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			return errBodyCut
+		}
+		_, err = b.ReadCloser.Read(make([]byte, 1))
+	}
+	return err
+}
+
+// isClosedHere tells whether a body cannot be read on since it was closed on this side of the connection.
+func isClosedHere(err error) bool {
+	if errors.Is(err, http.ErrBodyReadAfterClose) {
+		return true
+	}
+	if ended, ok := errors.AsType[*http3.Error](err); ok {
+		return !ended.Remote
+	}
+	return err.Error() == "body closed by handler" // golang.org/x/net/http2 has no name for it
+}
+
+// isTaken tells whether the server has taken the rest of the body, as reading it has ended with err.
+func (b *clientBody) isTaken(err error) bool {
+	return b.proto < 2 && b.answered.Load() && errors.Is(err, http.ErrBodyReadAfterClose)
+}
+
+// err returns what went wrong, or nil.
+func (b *clientBody) err() error {
+	if failure := b.failure.Load(); failure != nil {
+		return *failure
+	}
+	return nil
+}
+
+// waiting returns how long the client has been waited for.
+func (b *clientBody) waiting() time.Duration {
+	waited := time.Duration(b.waited.Load())
+	if since := b.since.Load(); since != 0 {
+		waited += time.Since(time.Unix(0, since))
+	}
+	return waited
+}
+
+// isComing tells whether there is more to come, or was until just now.
+func (b *clientBody) isComing() bool {
+	wholeAt := b.wholeAt.Load()
+	return wholeAt == 0 || time.Since(time.Unix(0, wholeAt)) < lateEnd
+}
+
+// Interface guard
+var _ io.ReadCloser = (*clientBody)(nil)

@@ -1,0 +1,164 @@
+package proxyos
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+
+	"github.com/quic-go/quic-go/http3"
+)
+
+func TestOnlyAClientsErrorsAreRemembered(t *testing.T) {
+	for err, want := range map[error]bool{io.EOF: false, http.ErrBodyReadAfterClose: false, io.ErrUnexpectedEOF: true, errors.New("x"): true} {
+		b := &clientBody{ReadCloser: io.NopCloser(iotest.ErrReader(err))}
+		b.answered.Store(true)
+		_, _ = io.ReadAll(b)
+		if got := b.err(); (got != nil) != want || want && got != err {
+			t.Errorf("after %v it remembers %v", err, got)
+		}
+	}
+}
+
+// Not every body can be read by two at a time: an attempt that goes on reading, and a route of handle_response.
+func TestABodyIsReadByOneAtATime(t *testing.T) {
+	var reading, together, reads atomic.Int64
+	var b clientBody
+	b.ReadCloser = io.NopCloser(readerFunc(func(p []byte) (int, error) {
+		if reading.Add(1) > 1 {
+			together.Add(1)
+		}
+		runtime.Gosched()
+		reading.Add(-1)
+		if reads.Add(1) > 1000 {
+			return 0, io.EOF
+		}
+		return 1, nil
+	}))
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() { _, _ = io.Copy(io.Discard, struct{ io.Reader }{&b}) })
+	}
+	if readers.Wait(); together.Load() > 0 {
+		t.Errorf("%d of %d reads are beside another", together.Load(), reads.Load())
+	}
+}
+
+// endings end reads with one error after the other; the last one stays.
+type endings []error
+
+func (e *endings) Read([]byte) (int, error) {
+	all := *e
+	if len(all) > 1 {
+		*e = all[1:]
+	}
+	return 0, all[0]
+}
+
+// What the end of a body means: that it was whole, that the client has not sent all of it, that the server has read
+// the rest since an answer goes out, or that somebody else has. Whoever sends the body waits where the server has.
+func TestTheEndOfABodyIsNotTakenForAnother(t *testing.T) {
+	closed, closedByHTTP2, closedByHTTP3 := http.ErrBodyReadAfterClose, errors.New("body closed by handler"), &http3.Error{}
+	resetByHTTP3 := &http3.Error{Remote: true}
+	for _, test := range []struct {
+		proto    int
+		sent     string
+		length   int64
+		ends     endings
+		answered bool
+		want     error
+		waits    bool
+		forgiven bool // with request_buffers
+	}{
+		{1, "four", 4, endings{io.EOF}, false, io.EOF, false, false},
+		{1, "four", 4, endings{io.EOF}, true, io.EOF, false, false},
+		{1, "four", -1, endings{io.EOF}, false, io.EOF, false, false},
+		{1, "four", -1, endings{io.EOF}, true, io.EOF, false, false},
+		{1, "four", 5, endings{io.EOF}, false, errBodyCut, false, true},
+		{1, "four", 5, endings{io.EOF}, true, errBodyCut, false, false},
+		{1, "four", 5, endings{io.EOF, io.EOF, closed}, true, closed, true, false},
+		{1, "", 5, endings{io.EOF}, false, errBodyCut, false, true},
+		{1, "", 5, endings{io.EOF, closed}, true, closed, true, false},
+		{1, "", 0, endings{io.EOF}, false, io.EOF, false, false},
+		{1, "four", 5, endings{closed}, false, errBodyCut, false, false},
+		{1, "four", -1, endings{closed}, false, errBodyCut, false, false},
+		{1, "four", 5, endings{closed}, true, closed, true, false},
+		{1, "four", -1, endings{closed}, true, closed, true, false},
+		{1, "four", 5, endings{io.ErrUnexpectedEOF}, true, io.ErrUnexpectedEOF, false, false},
+		{2, "four", 5, endings{io.EOF}, false, errBodyCut, false, true},
+		{2, "four", 5, endings{io.EOF}, true, errBodyCut, false, true},
+		{2, "four", 5, endings{closedByHTTP2}, false, errBodyCut, false, false},
+		{2, "four", -1, endings{closedByHTTP2}, true, errBodyCut, false, false},
+		{2, "four", 4, endings{io.EOF}, true, io.EOF, false, false},
+		{3, "four", 5, endings{io.EOF}, false, errBodyShort, false, false},
+		{3, "four", 5, endings{io.EOF}, true, errBodyShort, false, false},
+		{3, "", 5, endings{io.EOF}, true, errBodyShort, false, true},
+		{3, "four", 5, endings{closedByHTTP3}, false, errBodyCut, false, false},
+		{3, "four", 5, endings{resetByHTTP3}, false, resetByHTTP3, false, false},
+		{3, "four", 4, endings{io.EOF}, true, io.EOF, false, false},
+		{3, "four", -1, endings{io.EOF}, true, io.EOF, false, false},
+	} {
+		for _, buffered := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				over, end := context.WithCancel(t.Context())
+				ends := slices.Clone(test.ends)
+				req, err := http.NewRequestWithContext(over, http.MethodPost, "http://a.test", &sentThen{strings.NewReader(test.sent), &ends})
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.ContentLength, req.ProtoMajor = test.length, test.proto
+				client := clientBody{buffered: buffered}
+				client.takeOver(req)
+				client.answered.Store(test.answered)
+				want := test.want
+				if buffered && test.forgiven {
+					want = test.ends[0]
+				}
+				kept := keepBody(req, req.Body, &client, new(atomic.Int64))
+				kept.limit = 100
+				for i, release := range []func(io.Closer){func(a io.Closer) { _ = a.Close() }, func(io.Closer) { end() }} { // of two attempts
+					attempt, read := kept.open(nil), make(chan error, 1)
+					go func() {
+						_, err := io.Copy(io.Discard, struct{ io.Reader }{attempt})
+						read <- cmp.Or(err, io.EOF)
+					}()
+					time.Sleep(time.Second)
+					synctest.Wait()
+					waits := len(read) == 0
+					release(attempt)
+					if got := <-read; got != want || waits != test.waits {
+						t.Errorf("%+v, buffered %v: attempt %d ends with %v, and waits: %v", test, buffered, i, got, waits)
+					}
+				}
+				end()
+				isFailure := want != io.EOF && !isClosedHere(want)
+				if failed := client.err(); (failed == want) != isFailure {
+					t.Errorf("%+v, buffered %v: remembered is %v", test, buffered, failed)
+				}
+			})
+		}
+	}
+}
+
+// sentThen is what was sent, and then the end of it.
+type sentThen struct {
+	sent *strings.Reader
+	then io.Reader
+}
+
+func (s *sentThen) Read(p []byte) (int, error) {
+	if s.sent.Len() > 0 {
+		return s.sent.Read(p)
+	}
+	return s.then.Read(p)
+}
