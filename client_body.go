@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/quic-go/quic-go/http3"
+	"github.com/quic-go/quic-go"
 )
 
 const (
@@ -21,9 +21,6 @@ const (
 	// lateEnd is how soon after the end of a slow body a failure may still be due to it. Over
 	// HTTP/1.1, an attempt whose connection has ended fails when the client sends more.
 	lateEnd = 50 * time.Millisecond
-
-	// takenWait is how long a server may take at most to close a body that it has read.
-	takenWait = 50 * time.Millisecond
 )
 
 // clientBody is the body of a client's request. It remembers what went wrong with reading
@@ -31,9 +28,10 @@ const (
 type clientBody struct {
 	io.ReadCloser
 	mu       sync.Mutex      // held while it is read: an attempt and a route of handle_response may both do that
-	length   int64           // as the client has announced it; -1 if it has not, or if nobody asks
+	length   int64           // as the client has announced it; -1 if it has not
 	proto    int             // the major version of HTTP that the client speaks
 	buffered bool            // what is left of it is all of it to the reverse proxy, which reads it first
+	asItIs   bool            // how it ends is for another transport to judge
 	over     <-chan struct{} // closed when the request is over
 	trailer  http.Header     // which its end completes; nil if nothing was announced
 	came     atomic.Int64    // how much has been read
@@ -104,14 +102,16 @@ func (b *clientBody) Read(p []byte) (int, error) {
 // end returns what the end of a body means: that it was whole, if it is io.EOF; that the server has taken the
 // rest, if it is http.ErrBodyReadAfterClose; or that it has failed.
 //
-// Where a client sends no more, the server says so over HTTP/1 and HTTP/2, and over HTTP/3 the body just ends.
+// Where a client sends no more, the server says so over HTTP/1 and HTTP/2, and over HTTP/3 the body just ends. When an
+// answer goes out over HTTP/1, the server reads the rest, and closes the body, which those who wrap it may not tell. A
+// handler that has cut the body is not told from that.
 func (b *clientBody) end(err error) error {
 	isShort := err == io.EOF && b.came.Load() < b.length
 	switch {
-	case !isShort && !isClosedHere(err):
+	case b.asItIs, !isShort && !isClosedHere(err):
 		return err
 	case b.proto < 2 && b.answered.Load():
-		return b.endAfterAnswer(err)
+		return http.ErrBodyReadAfterClose
 	case isShort && b.proto >= 3 && (!b.buffered || b.came.Load() > 0):
 		return errBodyShort
 	case isShort && b.buffered:
@@ -120,25 +120,13 @@ func (b *clientBody) end(err error) error {
 	return errBodyCut
 }
 
-// endAfterAnswer is end where the server may have read the rest: when an answer goes out over HTTP/1, it does that,
-// and closes the body at once.
-func (b *clientBody) endAfterAnswer(err error) error {
-	for deadline := time.Now().Add(takenWait); err == io.EOF; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			return errBodyCut
-		}
-		_, err = b.ReadCloser.Read(make([]byte, 1))
-	}
-	return err
-}
-
 // isClosedHere tells whether a body cannot be read on since it was closed on this side of the connection.
 func isClosedHere(err error) bool {
 	if errors.Is(err, http.ErrBodyReadAfterClose) {
 		return true
 	}
-	if ended, ok := errors.AsType[*http3.Error](err); ok {
-		return !ended.Remote
+	if reset, ok := errors.AsType[*quic.StreamError](err); ok {
+		return !reset.Remote
 	}
 	return err.Error() == "body closed by handler" // golang.org/x/net/http2 has no name for it
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,7 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/quic-go/quic-go/http3"
+	"github.com/quic-go/quic-go"
 )
 
 func TestOnlyAClientsErrorsAreRemembered(t *testing.T) {
@@ -54,65 +53,52 @@ func TestABodyIsReadByOneAtATime(t *testing.T) {
 	}
 }
 
-// endings end reads with one error after the other; the last one stays.
-type endings []error
-
-func (e *endings) Read([]byte) (int, error) {
-	all := *e
-	if len(all) > 1 {
-		*e = all[1:]
-	}
-	return 0, all[0]
-}
-
 // What the end of a body means: that it was whole, that the client has not sent all of it, that the server has read
 // the rest since an answer goes out, or that somebody else has. Whoever sends the body waits where the server has.
 func TestTheEndOfABodyIsNotTakenForAnother(t *testing.T) {
-	closed, closedByHTTP2, closedByHTTP3 := http.ErrBodyReadAfterClose, errors.New("body closed by handler"), &http3.Error{}
-	resetByHTTP3 := &http3.Error{Remote: true}
+	closed, closedByHTTP2, closedByHTTP3 := http.ErrBodyReadAfterClose, errors.New("body closed by handler"), &quic.StreamError{}
+	resetByHTTP3 := &quic.StreamError{Remote: true}
 	for _, test := range []struct {
 		proto    int
 		sent     string
 		length   int64
-		ends     endings
+		end      error
 		answered bool
 		want     error
 		waits    bool
 		forgiven bool // with request_buffers
 	}{
-		{1, "four", 4, endings{io.EOF}, false, io.EOF, false, false},
-		{1, "four", 4, endings{io.EOF}, true, io.EOF, false, false},
-		{1, "four", -1, endings{io.EOF}, false, io.EOF, false, false},
-		{1, "four", -1, endings{io.EOF}, true, io.EOF, false, false},
-		{1, "four", 5, endings{io.EOF}, false, errBodyCut, false, true},
-		{1, "four", 5, endings{io.EOF}, true, errBodyCut, false, false},
-		{1, "four", 5, endings{io.EOF, io.EOF, closed}, true, closed, true, false},
-		{1, "", 5, endings{io.EOF}, false, errBodyCut, false, true},
-		{1, "", 5, endings{io.EOF, closed}, true, closed, true, false},
-		{1, "", 0, endings{io.EOF}, false, io.EOF, false, false},
-		{1, "four", 5, endings{closed}, false, errBodyCut, false, false},
-		{1, "four", -1, endings{closed}, false, errBodyCut, false, false},
-		{1, "four", 5, endings{closed}, true, closed, true, false},
-		{1, "four", -1, endings{closed}, true, closed, true, false},
-		{1, "four", 5, endings{io.ErrUnexpectedEOF}, true, io.ErrUnexpectedEOF, false, false},
-		{2, "four", 5, endings{io.EOF}, false, errBodyCut, false, true},
-		{2, "four", 5, endings{io.EOF}, true, errBodyCut, false, true},
-		{2, "four", 5, endings{closedByHTTP2}, false, errBodyCut, false, false},
-		{2, "four", -1, endings{closedByHTTP2}, true, errBodyCut, false, false},
-		{2, "four", 4, endings{io.EOF}, true, io.EOF, false, false},
-		{3, "four", 5, endings{io.EOF}, false, errBodyShort, false, false},
-		{3, "four", 5, endings{io.EOF}, true, errBodyShort, false, false},
-		{3, "", 5, endings{io.EOF}, true, errBodyShort, false, true},
-		{3, "four", 5, endings{closedByHTTP3}, false, errBodyCut, false, false},
-		{3, "four", 5, endings{resetByHTTP3}, false, resetByHTTP3, false, false},
-		{3, "four", 4, endings{io.EOF}, true, io.EOF, false, false},
-		{3, "four", -1, endings{io.EOF}, true, io.EOF, false, false},
+		{1, "four", 4, io.EOF, false, io.EOF, false, false},
+		{1, "four", 4, io.EOF, true, io.EOF, false, false},
+		{1, "four", -1, io.EOF, false, io.EOF, false, false},
+		{1, "four", -1, io.EOF, true, io.EOF, false, false},
+		{1, "four", 5, io.EOF, false, errBodyCut, false, true},
+		{1, "four", 5, io.EOF, true, closed, true, false},
+		{1, "", 5, io.EOF, false, errBodyCut, false, true},
+		{1, "", 5, io.EOF, true, closed, true, false},
+		{1, "", 0, io.EOF, false, io.EOF, false, false},
+		{1, "four", 5, closed, false, errBodyCut, false, false},
+		{1, "four", -1, closed, false, errBodyCut, false, false},
+		{1, "four", 5, closed, true, closed, true, false},
+		{1, "four", -1, closed, true, closed, true, false},
+		{1, "four", 5, io.ErrUnexpectedEOF, true, io.ErrUnexpectedEOF, false, false},
+		{2, "four", 5, io.EOF, false, errBodyCut, false, true},
+		{2, "four", 5, io.EOF, true, errBodyCut, false, true},
+		{2, "four", 5, closedByHTTP2, false, errBodyCut, false, false},
+		{2, "four", -1, closedByHTTP2, true, errBodyCut, false, false},
+		{2, "four", 4, io.EOF, true, io.EOF, false, false},
+		{3, "four", 5, io.EOF, false, errBodyShort, false, false},
+		{3, "four", 5, io.EOF, true, errBodyShort, false, false},
+		{3, "", 5, io.EOF, true, errBodyShort, false, true},
+		{3, "four", 5, closedByHTTP3, false, errBodyCut, false, false},
+		{3, "four", 5, resetByHTTP3, false, resetByHTTP3, false, false},
+		{3, "four", 4, io.EOF, true, io.EOF, false, false},
+		{3, "four", -1, io.EOF, true, io.EOF, false, false},
 	} {
 		for _, buffered := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
 				over, end := context.WithCancel(t.Context())
-				ends := slices.Clone(test.ends)
-				req, err := http.NewRequestWithContext(over, http.MethodPost, "http://a.test", &sentThen{strings.NewReader(test.sent), &ends})
+				req, err := http.NewRequestWithContext(over, http.MethodPost, "http://a.test", &sentThen{strings.NewReader(test.sent), test.end})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -122,7 +108,7 @@ func TestTheEndOfABodyIsNotTakenForAnother(t *testing.T) {
 				client.answered.Store(test.answered)
 				want := test.want
 				if buffered && test.forgiven {
-					want = test.ends[0]
+					want = test.end
 				}
 				kept := keepBody(req, req.Body, &client, new(atomic.Int64))
 				kept.limit = 100
@@ -150,15 +136,15 @@ func TestTheEndOfABodyIsNotTakenForAnother(t *testing.T) {
 	}
 }
 
-// sentThen is what was sent, and then the end of it.
+// sentThen is what was sent, and then how it ends.
 type sentThen struct {
-	sent *strings.Reader
-	then io.Reader
+	*strings.Reader
+	end error
 }
 
 func (s *sentThen) Read(p []byte) (int, error) {
-	if s.sent.Len() > 0 {
-		return s.sent.Read(p)
+	if s.Len() > 0 {
+		return s.Reader.Read(p)
 	}
-	return s.then.Read(p)
+	return 0, s.end
 }

@@ -29,10 +29,8 @@ func (r *route) throughProxy(j *journey, req *http.Request, next caddyhttp.Handl
 	if req.Body != nil && req.Body != http.NoBody {
 		j.body.takeOver(req)
 		j.answer.body = &j.body
-		j.body.buffered = r.proxy.RequestBuffers != 0
-		if r.transport == nil { // over another one it is as in reverse_proxy
-			j.body.length = -1
-		}
+		j.body.buffered = r.proxy.RequestBuffers != 0 && !caddyhttp.IsIncremental(req.Header)
+		j.body.asItIs = r.transport == nil
 	}
 	if r.handsOn {
 		later := next

@@ -40,7 +40,7 @@ func (t *watchedTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 	}
 	var body *clientBody
 	if req.Body != nil && req.Body != http.NoBody {
-		body = &clientBody{ReadCloser: req.Body, length: -1}
+		body = &clientBody{ReadCloser: req.Body, asItIs: true}
 		req = req.WithContext(req.Context()) // a copy
 		req.Body = body
 	}

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/quic-go/quic-go/http3"
 
@@ -134,42 +133,6 @@ func TestABodyThatWasChangedOnThisSideIsNobodysFault(t *testing.T) {
 				allUp(t, s)
 			})
 		}
-	}
-}
-
-// A handler has cut the body, and the answer has begun: nobody waits for what will not come.
-func TestABodyThatWasCutHereHangsNobodyAfterTheAnswerHasBegun(t *testing.T) {
-	for _, way := range []string{"on", "off"} {
-		t.Run("fast_path "+way, func(t *testing.T) {
-			b := plain(t, "innocent", "")
-			b.Answer(func(w http.ResponseWriter, r *http.Request) {
-				rc := http.NewResponseController(w)
-				_ = rc.EnableFullDuplex()
-				_ = rc.Flush()
-				_, _ = io.Copy(w, r.Body)
-			})
-			s := run(t, "alter shorten\nproxyos "+b.Addr+" {\nname app\nfast_path "+way+"\n}")
-			began := time.Now()
-			body := &halfway{half: strings.NewReader("f")}
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL, body)
-			if err != nil {
-				t.Fatal(err)
-			}
-			req.ContentLength = 5
-			body.goOn = func() error {
-				time.Sleep(100 * time.Millisecond) // until there is an answer
-				body.half, body.goOn = strings.NewReader("ull!"), func() error { return io.EOF }
-				return nil
-			}
-			if res, err := s.Client.Do(req); err == nil {
-				_, _ = io.Copy(io.Discard, res.Body)
-				res.Body.Close()
-			}
-			if took := time.Since(began); took > 3*time.Second {
-				t.Errorf("it takes %s", took)
-			}
-			allUp(t, s)
-		})
 	}
 }
 
