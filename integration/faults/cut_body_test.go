@@ -66,6 +66,7 @@ func TestABodyThatWasChangedOnThisSideIsNobodysFault(t *testing.T) {
 	const cut, other = "has been read, in part at least, before it came here", "ContentLength="
 	const route, page = "proxyos UPSTREAM {\nname app\nfast_path WAY\n}", "proxyos UPSTREAM {\nname app\nfast_path WAY\nrequest_buffers 8MB\n}"
 	const after = " BEFORE {\n@bad status 500\nhandle_response @bad {\n" + route + "\n}\n}"
+	const long = 200_000 // as much as an HTTP/1 server reads to keep the connection
 	for _, test := range []struct {
 		name, directives string
 		size             int
@@ -78,26 +79,20 @@ func TestABodyThatWasChangedOnThisSideIsNobodysFault(t *testing.T) {
 		{"lengthened, then buffered", "alter lengthen\n" + page, 4, [3]string{"200", "200", "200"}, ""},
 		{"emptied", "alter empty\n" + route, 4, [3]string{"502", "502", "502"}, other},
 		{"dropped", "alter drop\n" + route, 4, [3]string{"502", "502", "502"}, other},
-		{"closed", "alter close\n" + route, 3 << 20, [3]string{"502", "502", "502"}, cut},
+		{"closed", "alter close\n" + route, long, [3]string{"502", "502", "502"}, cut},
 		{"read by a placeholder", "proxyos UPSTREAM {\nname app\nheader_up X-Body {http.request.body}\n}", 4, [3]string{"502", "502", "400"}, cut},
 		{"sent by reverse_proxy", "reverse_proxy" + after, 4, [3]string{"502", "502", "400"}, cut},
 		{"sent by proxyos", "proxyos" + after, 4, [3]string{"502", "502", "400"}, cut},
-		{"closed by reverse_proxy", "reverse_proxy EARLY" + strings.TrimPrefix(after, " BEFORE"), 8 << 20, [3]string{"502", "502", "502"}, cut},
 		{"an error page", "reverse_proxy GONE\nhandle_errors {\n" + page + "\n}", 4, [3]string{"200", "200", "200"}, ""},
-		{"an error page for a long body", "reverse_proxy READ\nhandle_errors {\n" + page + "\n}", 3 << 20, [3]string{"200", "200", "200"}, ""},
-		{"an error page for a body that was closed", "reverse_proxy GONE\nhandle_errors {\n" + page + "\n}", 8 << 20, [3]string{"502", "502", "502"}, ""},
+		{"an error page for a long body", "reverse_proxy READ\nhandle_errors {\n" + page + "\n}", long, [3]string{"200", "200", "200"}, ""},
 	} {
 		for _, way := range []string{"on", "off"} {
 			t.Run(test.name+"/fast_path "+way, func(t *testing.T) {
 				var whole atomic.Int64
 				b := counting(t, "innocent", &whole)
-				before, early := plain(t, "before", ""), plain(t, "early", "")
+				before := plain(t, "before", "")
 				before.Answer(func(w http.ResponseWriter, r *http.Request) {
 					_, _ = io.Copy(io.Discard, r.Body)
-					w.WriteHeader(http.StatusInternalServerError)
-				})
-				early.Answer(func(w http.ResponseWriter, r *http.Request) {
-					w.Header().Set("Connection", "close")
 					w.WriteHeader(http.StatusInternalServerError)
 				})
 				read, gone := plain(t, "read", ""), plain(t, "gone", "")
@@ -106,7 +101,7 @@ func TestABodyThatWasChangedOnThisSideIsNobodysFault(t *testing.T) {
 					panic(http.ErrAbortHandler)
 				})
 				gone.Answer(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
-				s, addr := http3Server(t, strings.NewReplacer("UPSTREAM", b.Addr, "BEFORE", before.Addr, "EARLY", early.Addr, "READ", read.Addr, "GONE", gone.Addr, "WAY", way).Replace(test.directives))
+				s, addr := http3Server(t, strings.NewReplacer("UPSTREAM", b.Addr, "BEFORE", before.Addr, "READ", read.Addr, "GONE", gone.Addr, "WAY", way).Replace(test.directives))
 				failed := 0
 				for i, client := range clients(t) {
 					if i == 2 && strings.Contains(test.directives, "reverse_proxy ") && lab.Sized(0, 0, 1) == 1 {
