@@ -43,7 +43,7 @@ type evidence struct {
 // is not the upstream's.
 func (e evidence) blame(err error) (fault, int) {
 	switch ended := e.context.Err(); {
-	case ended == nil && errors.Is(e.body, errBodyCut):
+	case ended == nil && (errors.Is(e.body, errBodyCut) || errors.Is(e.body, errBodyOther)):
 		return ownFault, http.StatusBadGateway
 	case e.body != nil:
 		return clientFault, bodyStatus(e.body, ended)
@@ -53,7 +53,7 @@ func (e evidence) blame(err error) (fault, int) {
 		return ownFault, http.StatusGatewayTimeout
 	case strings.Contains(err.Error(), "request header list larger than peer's advertised limit"):
 		return ownFault, http.StatusRequestHeaderFieldsTooLarge
-	case errors.Is(err, errBodyUsedUp), hasOtherLength(err):
+	case errors.Is(err, errBodyUsedUp), errors.Is(err, errBodyOther), hasOtherLength(err):
 		return ownFault, http.StatusBadGateway
 	case strings.Contains(err.Error(), "too many open files"): // here, or in the whole system
 		return ownFault, http.StatusServiceUnavailable

@@ -69,6 +69,8 @@ func TestWhoseFaultAFailedAttemptIs(t *testing.T) {
 		{"a body that is shorter than its length", evidence{context: here, asked: true}, errors.New("http: ContentLength=4 with Body length 0"), ownFault, 502},
 		{"a body that is longer than its length", evidence{context: here, asked: true}, errors.New("http2: request body larger than specified content length"), ownFault, 502},
 		{"a length without a body", evidence{context: here, asked: true}, errors.New("http: Request.ContentLength=4 with nil Body"), ownFault, 502},
+		{"a body that is not there", evidence{context: here}, errBodyOther, ownFault, 502},
+		{"a body that others have lengthened", evidence{context: here, asked: true, reused: true, body: errBodyOther}, net.ErrClosed, ownFault, 502},
 		{"a request that was never sent", evidence{context: here}, errors.New("something else"), ownFault, 502},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -73,6 +73,9 @@ var (
 	// errBodyCut says that somebody on this side of the connection has read some of a body, or closed it.
 	errBodyCut = errors.New("the request's body has been read, in part at least, before it came here: by another handler, or by a placeholder such as {http.request.body}")
 
+	// errBodyOther says that somebody on this side has put another body in its place.
+	errBodyOther = errors.New("the request's body has another length than announced: another handler has changed it before it came here")
+
 	// errBodyShort says that a client has sent less than it had announced.
 	errBodyShort = fmt.Errorf("the request's body ends before its announced length; its client has not sent the rest, unless another handler has read that: %w", io.ErrUnexpectedEOF)
 )
@@ -84,7 +87,10 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	n, err := b.ReadCloser.Read(p)
 	b.came.Add(int64(n))
-	if err != nil {
+	switch {
+	case b.isLong():
+		err = errBodyOther
+	case err != nil:
 		err = b.end(err)
 	}
 	b.mu.Unlock()
@@ -97,6 +103,11 @@ func (b *clientBody) Read(p []byte) (int, error) {
 		b.failure.CompareAndSwap(nil, &err)
 	}
 	return n, err
+}
+
+// isLong tells whether more has come than was announced, which no server lets a client send.
+func (b *clientBody) isLong() bool {
+	return b.length >= 0 && b.came.Load() > b.length && !b.buffered && !b.asItIs
 }
 
 // end returns what the end of a body means: that it was whole, if it is io.EOF; that the server has taken the
@@ -112,6 +123,8 @@ func (b *clientBody) end(err error) error {
 		return err
 	case b.proto < 2 && b.answered.Load():
 		return http.ErrBodyReadAfterClose
+	case isShort && b.ReadCloser == http.NoBody && !b.buffered:
+		return errBodyOther
 	case isShort && b.proto >= 3 && (!b.buffered || b.came.Load() > 0):
 		return errBodyShort
 	case isShort && b.buffered:

@@ -82,6 +82,7 @@ func TestTheEndOfABodyIsNotTakenForAnother(t *testing.T) {
 		{1, "four", 5, closed, true, closed, true, false},
 		{1, "four", -1, closed, true, closed, true, false},
 		{1, "four", 5, io.ErrUnexpectedEOF, true, io.ErrUnexpectedEOF, false, false},
+		{1, "fives", 4, io.EOF, false, errBodyOther, false, true},
 		{2, "four", 5, io.EOF, false, errBodyCut, false, true},
 		{2, "four", 5, io.EOF, true, errBodyCut, false, true},
 		{2, "four", 5, closedByHTTP2, false, errBodyCut, false, false},

@@ -82,7 +82,10 @@ func (j *journey) openBody(req *http.Request, body io.ReadCloser) error {
 	if err := j.body.err(); err != nil {
 		return err // the reverse proxy buffered the body, as far as it came
 	}
-	if body == nil || body == http.NoBody {
+	switch {
+	case body == nil && req.ContentLength != 0:
+		return errBodyOther
+	case body == nil, body == http.NoBody:
 		return nil
 	}
 	if j.kept == nil || j.kept.source != body { // a body that it buffered is another for each attempt

@@ -26,7 +26,7 @@ func (r *route) throughProxy(j *journey, req *http.Request, next caddyhttp.Handl
 		defer j.setDuration() // of which the reverse proxy has not seen the beginning
 	}
 	req = req.WithContext(ctx)
-	if req.Body != nil && req.Body != http.NoBody {
+	if req.Body != nil && (req.Body != http.NoBody || req.ContentLength > 0) {
 		j.body.takeOver(req)
 		j.answer.body = &j.body
 		j.body.buffered = r.proxy.RequestBuffers != 0 && !caddyhttp.IsIncremental(req.Header)
