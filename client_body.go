@@ -105,9 +105,10 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// isLong tells whether more has come than was announced, which no server lets a client send.
+// isLong tells whether more has come than was announced, which no server lets a client send. Before a trailer, a body is
+// sent without its length.
 func (b *clientBody) isLong() bool {
-	return b.length >= 0 && b.came.Load() > b.length && !b.buffered && !b.asItIs
+	return b.length >= 0 && b.came.Load() > b.length && b.trailer == nil && !b.buffered && !b.asItIs
 }
 
 // end returns what the end of a body means: that it was whole, if it is io.EOF; that the server has taken the

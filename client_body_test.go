@@ -53,6 +53,23 @@ func TestABodyIsReadByOneAtATime(t *testing.T) {
 	}
 }
 
+// A handler may make a body longer where its length is not sent on.
+func TestABodyBeforeATrailerMayGrow(t *testing.T) {
+	for trailer, want := range map[string]error{"": errBodyOther, "X-Sum": nil} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://a.test", strings.NewReader("fives"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if req.ContentLength = 4; trailer != "" {
+			req.Trailer = http.Header{trailer: nil}
+		}
+		new(clientBody).takeOver(req)
+		if _, err := io.ReadAll(req.Body); err != want {
+			t.Errorf("with the trailer %q it ends with %v", trailer, err)
+		}
+	}
+}
+
 // What the end of a body means: that it was whole, that the client has not sent all of it, that the server has read
 // the rest since an answer goes out, or that somebody else has. Whoever sends the body waits where the server has.
 func TestTheEndOfABodyIsNotTakenForAnother(t *testing.T) {
