@@ -40,18 +40,21 @@ type keptBody struct {
 	limit     int           // of what is kept
 	inAll     *atomic.Int64 // what is kept for all requests
 
-	lost     atomic.Bool // some of what has been read is not kept
-	released atomic.Bool
+	lost atomic.Bool // some of what has been read is not kept
 
-	mu    sync.Mutex // held while anything is read, which may take as long as the client does
-	kept  []byte
-	read  int   // how much has been read
-	ended error // what the source ended with
+	mu      sync.Mutex
+	changed sync.Cond // something has been read, or an attempt is over
+	kept    []byte
+	read    int   // how much has been read
+	reading bool  // an attempt waits for the client; the others do not, for what is kept
+	ended   error // what the source ended with
 }
 
 // keepBody returns the body of a request, which nobody has read yet.
 func keepBody(req *http.Request, body io.Reader, client *clientBody, inAll *atomic.Int64) *keptBody {
-	return &keptBody{source: body, from: body, client: client, trailer: req.Trailer, announced: maps.Clone(req.Trailer), inAll: inAll}
+	k := &keptBody{source: body, from: body, client: client, trailer: req.Trailer, announced: maps.Clone(req.Trailer), inAll: inAll}
+	k.changed.L = &k.mu
+	return k
 }
 
 // open returns the body, from its beginning, for one attempt. Its end sets the trailer.
@@ -59,17 +62,11 @@ func (k *keptBody) open(trailer http.Header) io.ReadCloser {
 	return &attemptBody{of: k, trailer: trailer}
 }
 
-// release gives up what is kept, without waiting for a read that is under way.
+// release gives up what is kept.
 func (k *keptBody) release() {
-	k.released.Store(true)
-	k.loseReleased()
-}
-
-func (k *keptBody) loseReleased() {
-	if k.released.Load() && k.mu.TryLock() { // whoever holds it comes by here
-		k.lose()
-		k.mu.Unlock()
-	}
+	k.mu.Lock()
+	k.lose()
+	k.mu.Unlock()
 }
 
 // lose gives up what is kept. The lock is held.
@@ -131,28 +128,43 @@ func (a *attemptBody) waitForEnd() {
 // read is Read, and tells whether the server has taken the rest.
 func (a *attemptBody) read(p []byte) (n int, err error, isTaken bool) {
 	k := a.of
-	defer k.loseReleased()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	switch {
-	case a.closed.Load():
-		return 0, http.ErrBodyReadAfterClose, false
-	case a.at < len(k.kept):
-		n := copy(p, k.kept[a.at:])
-		a.at += n
-		return n, nil, false
-	case a.at < k.read:
-		return 0, errBodyUsedUp, false
-	case k.ended != nil:
-		a.end()
-		return 0, k.ended, k.client.isTaken(k.ended)
+	for {
+		switch {
+		case a.closed.Load():
+			return 0, http.ErrBodyReadAfterClose, false
+		case a.at < len(k.kept):
+			n := copy(p, k.kept[a.at:])
+			a.at += n
+			return n, nil, false
+		case a.at < k.read:
+			return 0, errBodyUsedUp, false
+		case k.ended != nil:
+			a.end()
+			return 0, k.ended, k.client.isTaken(k.ended)
+		case !k.reading:
+			n, err := a.readOn(p)
+			return n, err, k.client.isTaken(err)
+		}
+		k.changed.Wait() // for an attempt that is over, and reads for this one
 	}
-	n, err = k.from.Read(p)
+}
+
+// readOn reads from the client, which may take as long as that does. The lock is held, but not while it reads.
+func (a *attemptBody) readOn(p []byte) (int, error) {
+	k := a.of
+	k.reading = true
+	k.mu.Unlock()
+	n, err := k.from.Read(p)
+	k.mu.Lock()
+	k.reading = false
 	k.keep(p[:n])
 	a.at += n
 	k.ended = err
 	a.end()
-	return n, err, k.client.isTaken(err)
+	k.changed.Broadcast()
+	return n, err
 }
 
 // end sets the fields that follow the body, if it has ended, except for those that must not.
@@ -171,6 +183,9 @@ func (a *attemptBody) end() {
 // Close ends the attempt's reading, also where a read is under way.
 func (a *attemptBody) Close() error {
 	a.closed.Store(true)
+	a.of.mu.Lock()
+	a.of.changed.Broadcast()
+	a.of.mu.Unlock()
 	if ended := a.waiting.Swap(nil); ended != nil {
 		close(*ended)
 	}

@@ -7,10 +7,19 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 )
+
+// keepUpTo returns a body of which as much as limit is kept.
+func keepUpTo(limit int, source io.Reader, inAll *atomic.Int64) *keptBody {
+	kept := keepBody(new(http.Request), source, new(clientBody), inAll)
+	kept.limit = limit
+	return kept
+}
 
 // Random histories of attempts that read a part of the body each, against the body itself:
 // whatever an attempt reads is the body's beginning, or an error.
@@ -26,7 +35,7 @@ func TestEveryAttemptReadsTheBodyFromItsBeginning(t *testing.T) {
 		if random.IntN(2) == 0 {
 			source = iotest.OneByteReader(source)
 		}
-		kept := &keptBody{client: new(clientBody), from: source, limit: random.IntN(200), inAll: &inAll}
+		kept := keepUpTo(random.IntN(200), source, &inAll)
 		furthest := 0
 		var open []*attemptBody
 		for range 1 + random.IntN(5) {
@@ -65,7 +74,7 @@ func TestEveryAttemptReadsTheBodyFromItsBeginning(t *testing.T) {
 func TestNoMoreIsKeptForAllThanIsAllowed(t *testing.T) {
 	var inAll atomic.Int64
 	inAll.Store(maxKept - 5)
-	kept := &keptBody{client: new(clientBody), from: strings.NewReader("longer than five"), limit: 100, inAll: &inAll}
+	kept := keepUpTo(100, strings.NewReader("longer than five"), &inAll)
 	if _, err := io.ReadAll(kept.open(nil)); err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +86,7 @@ func TestNoMoreIsKeptForAllThanIsAllowed(t *testing.T) {
 func TestNobodyWaitsForAClientToGiveABodyUp(t *testing.T) {
 	var inAll atomic.Int64
 	client, feed := io.Pipe()
-	kept := &keptBody{client: new(clientBody), from: client, limit: 100, inAll: &inAll}
+	kept := keepUpTo(100, client, &inAll)
 	attempt := kept.open(nil)
 	read := make(chan error)
 	go func() {
@@ -93,7 +102,78 @@ func TestNobodyWaitsForAClientToGiveABodyUp(t *testing.T) {
 	if err := <-read; !errors.Is(err, http.ErrBodyReadAfterClose) && err != nil {
 		t.Errorf("the read ends with %v", err)
 	}
-	if kept.loseReleased(); inAll.Load() != 0 {
+	if inAll.Load() != 0 {
 		t.Errorf("%d bytes are still counted", inAll.Load())
+	}
+}
+
+// An attempt that is over may wait for the client as long as that sends nothing. The next one has what is kept at once,
+// and what the client sends then.
+func TestNobodyWaitsForAClientToReadWhatIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, feed := io.Pipe()
+		kept := keepUpTo(100, client, new(atomic.Int64))
+		first, second, third := kept.open(nil), kept.open(nil), kept.open(nil)
+		wants := func(body io.Reader, want string) {
+			t.Helper()
+			part := make([]byte, 4)
+			if n, err := io.ReadFull(body, part); string(part[:n]) != want || err != nil {
+				t.Errorf("an attempt reads %q, %v; want %q", part[:n], err, want)
+			}
+		}
+		go func() { _, _ = io.WriteString(feed, "some") }()
+		wants(first, "some")
+		go wants(first, "more")
+		synctest.Wait()
+		_ = first.Close() // while it reads
+		wants(second, "some")
+		wants(third, "some")
+		ended := make(chan error)
+		go func() {
+			_, err := third.Read(make([]byte, 4))
+			ended <- err
+		}()
+		synctest.Wait()
+		_ = third.Close() // while it waits for the first
+		if err := <-ended; !errors.Is(err, http.ErrBodyReadAfterClose) {
+			t.Errorf("the read of a closed attempt ends with %v", err)
+		}
+		go wants(second, "more")
+		synctest.Wait()
+		_, _ = io.WriteString(feed, "more")
+		synctest.Wait()
+		if err := feed.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if rest, err := io.ReadAll(second); len(rest) > 0 || err != nil {
+			t.Errorf("after the end it reads %q, %v", rest, err)
+		}
+	})
+}
+
+// Attempts that read beside one another all read the body, however they take turns.
+func TestAttemptsReadOneBodyTogether(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		whole := make([]byte, random.IntN(300))
+		for i := range whole {
+			whole[i] = byte(random.Uint32())
+		}
+		kept := keepUpTo(len(whole), iotest.OneByteReader(bytes.NewReader(whole)), new(atomic.Int64))
+		var attempts sync.WaitGroup
+		for i := range 4 {
+			attempts.Go(func() {
+				attempt := kept.open(nil)
+				if i > 0 { // one is over early
+					if got, err := io.ReadAll(attempt); !bytes.Equal(got, whole) || err != nil {
+						t.Errorf("an attempt reads %d of %d bytes, %v", len(got), len(whole), err)
+					}
+					return
+				}
+				_, _ = io.ReadFull(attempt, make([]byte, len(whole)/2))
+				_ = attempt.Close()
+			})
+		}
+		attempts.Wait()
 	}
 }
