@@ -167,6 +167,9 @@ func (t *transport) send(j *journey, at *target, req *http.Request) (*http.Respo
 		if err != nil && j.answering.Load() && j.body.err() == nil {
 			err = ofReading(j.conn, err)
 		}
+		if err == nil && res.ProtoMajor == 2 && j.kept != nil {
+			res.Body = &unhurried{res.Body, &j.body}
+		}
 		if err == nil || stale == maxStale {
 			return res, err
 		}
