@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 const (
@@ -32,6 +34,7 @@ type clientBody struct {
 	proto    int             // the major version of HTTP that the client speaks
 	buffered bool            // what is left of it is all of it to the reverse proxy, which reads it first
 	asItIs   bool            // how it ends is for another transport to judge
+	duplex   bool            // its client may send and wait for the answer at the same time
 	over     <-chan struct{} // closed when the request is over
 	trailer  http.Header     // which its end completes; nil if nothing was announced
 	came     atomic.Int64    // how much has been read
@@ -47,6 +50,8 @@ type clientBody struct {
 // has another trailer from now on, which only those complete that read its body.
 func (b *clientBody) takeOver(req *http.Request) {
 	b.ReadCloser, b.length, b.proto, b.over = req.Body, req.ContentLength, req.ProtoMajor, req.Context().Done()
+	server, _ := req.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	b.duplex = b.proto >= 2 || server != nil && server.EnableFullDuplex
 	req.Body = b
 	if len(req.Trailer) > 0 {
 		b.trailer, req.Trailer = req.Trailer, maps.Clone(req.Trailer)
@@ -148,6 +153,14 @@ func isClosedHere(err error) bool {
 // isTaken tells whether the server has taken the rest of the body, as reading it has ended with err.
 func (b *clientBody) isTaken(err error) bool {
 	return b.proto < 2 && b.answered.Load() && errors.Is(err, http.ErrBodyReadAfterClose)
+}
+
+// cutOff ends a read that is under way over HTTP/1, since the server would wait for it before it breaks an answer off.
+func (b *clientBody) cutOff(w http.ResponseWriter) {
+	if err := http.NewResponseController(w).SetReadDeadline(time.Now()); err == nil {
+		b.mu.Lock()
+		defer b.mu.Unlock() // once it has ended
+	}
 }
 
 // err returns what went wrong, or nil.

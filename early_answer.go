@@ -122,26 +122,5 @@ func ofReading(conn net.Conn, err error) error {
 	return errUnreadable
 }
 
-// unhurried is the body of an answer over HTTP/2 whose request has a body, too. Closing the one waits for who sends the
-// other, who may be waiting for the client; and that may send no more now, since it has seen the status.
-// Source: transportResponseBody.Close of golang.org/x/net/http2.
-type unhurried struct {
-	io.ReadCloser
-	client *clientBody
-}
-
-// Close closes the body. Where the client's has not ended, nobody waits for that: it ends with the client's answer at
-// the latest.
-func (u *unhurried) Close() error {
-	if u.client.wholeAt.Load() != 0 {
-		return u.ReadCloser.Close()
-	}
-	go func() { _ = u.ReadCloser.Close() }()
-	return nil
-}
-
-// Interface guards
-var (
-	_ net.Conn      = (*patientConn)(nil)
-	_ io.ReadCloser = (*unhurried)(nil)
-)
+// Interface guard
+var _ net.Conn = (*patientConn)(nil)

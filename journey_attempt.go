@@ -76,9 +76,9 @@ func (j *journey) watch(req *http.Request) {
 	}
 }
 
-// openBody gives an attempt the request's body, from its beginning. body is the one that
-// the reverse proxy has for the attempt.
-func (j *journey) openBody(req *http.Request, body io.ReadCloser) error {
+// openBody gives an attempt over a lane the request's body, from its beginning. body is the one
+// that the reverse proxy has for the attempt.
+func (j *journey) openBody(req *http.Request, body io.ReadCloser, over *lane) error {
 	if err := j.body.err(); err != nil {
 		return err // the reverse proxy buffered the body, as far as it came
 	}
@@ -104,7 +104,8 @@ func (j *journey) openBody(req *http.Request, body io.ReadCloser) error {
 		return errBodyUsedUp
 	}
 	req.Trailer = maps.Clone(j.kept.announced)
-	req.Body = j.kept.open(req.Trailer)
+	aside := over.mayBeHTTP2 && j.body.duplex
+	req.Body = j.kept.open(req.Trailer, aside)
 	j.opened, j.waitedBefore = time.Now(), j.body.waiting()
 	if j.kept.limit > 0 {
 		kept, trailer := j.kept, req.Trailer
@@ -112,7 +113,7 @@ func (j *journey) openBody(req *http.Request, body io.ReadCloser) error {
 			if kept.lost.Load() {
 				return nil, errBodyUsedUp
 			}
-			return kept.open(trailer), nil
+			return kept.open(trailer, aside), nil
 		}
 	}
 	return nil

@@ -16,13 +16,14 @@ import (
 
 // lane is one way of speaking to upstreams.
 type lane struct {
-	urlScheme string
-	requests  http.RoundTripper
-	upgrades  http.RoundTripper // for requests that ask for another protocol, such as WebSockets
-	names     *serverNames      // nil if the server name is the same for all requests
-	untraced  bool              // the transport does not tell of its connections
-	loaded    []*reverseproxy.HTTPTransport
-	direct    []*h1.Transport // that do the work of those loaded, for HTTP/1.1
+	urlScheme  string
+	requests   http.RoundTripper
+	upgrades   http.RoundTripper // for requests that ask for another protocol, such as WebSockets
+	names      *serverNames      // nil if the server name is the same for all requests
+	untraced   bool              // the transport does not tell of its connections
+	mayBeHTTP2 bool              // which waits for who sends a request's body, whatever becomes of its answer
+	loaded     []*reverseproxy.HTTPTransport
+	direct     []*h1.Transport // that do the work of those loaded, for HTTP/1.1
 }
 
 // close closes the lane's idle connections.
@@ -93,6 +94,7 @@ func (l *laneLoader) load(p lanePlan) (*lane, error) {
 	}
 	one.names = newServerNames(p.config)
 	one.untraced = slices.Contains(p.config.Versions, "3")
+	one.mayBeHTTP2 = p.backend.scheme == address.H2C || p.backend.scheme == address.HTTPS && slices.Contains(p.config.Versions, "2")
 	if upgrades != nil {
 		if one.upgrades, err = l.provision(one, p, upgrades); err != nil {
 			return nil, err

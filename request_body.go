@@ -45,9 +45,11 @@ type keptBody struct {
 	mu      sync.Mutex
 	changed sync.Cond // something has been read, or an attempt is over
 	kept    []byte
-	read    int   // how much has been read
-	reading bool  // an attempt waits for the client; the others do not, for what is kept
-	ended   error // what the source ended with
+	read    int    // how much has been read
+	latest  []byte // what was read last, if that was aside
+	room    []byte // for that
+	reading bool   // the client is waited for
+	ended   error  // what the source ended with
 }
 
 // keepBody returns the body of a request, which nobody has read yet.
@@ -57,9 +59,10 @@ func keepBody(req *http.Request, body io.Reader, client *clientBody, inAll *atom
 	return k
 }
 
-// open returns the body, from its beginning, for one attempt. Its end sets the trailer.
-func (k *keptBody) open(trailer http.Header) io.ReadCloser {
-	return &attemptBody{of: k, trailer: trailer}
+// open returns the body, from its beginning, for one attempt. Its end sets the trailer. aside says that it is read
+// beside the attempt, so that closing it ends a read that waits for the client.
+func (k *keptBody) open(trailer http.Header, aside bool) io.ReadCloser {
+	return &attemptBody{of: k, trailer: trailer, aside: aside}
 }
 
 // release gives up what is kept.
@@ -97,6 +100,7 @@ var errBodyUsedUp = errors.New("the request's body has been sent already, in par
 type attemptBody struct {
 	of      *keptBody
 	trailer http.Header
+	aside   bool
 	at      int
 	closed  atomic.Bool
 	waiting atomic.Pointer[chan struct{}] // closed with it; nil if nobody waits for that
@@ -138,33 +142,63 @@ func (a *attemptBody) read(p []byte) (n int, err error, isTaken bool) {
 			n := copy(p, k.kept[a.at:])
 			a.at += n
 			return n, nil, false
+		case a.at < k.read && k.read-a.at <= len(k.latest):
+			n := copy(p, k.latest[len(k.latest)-(k.read-a.at):])
+			a.at += n
+			return n, nil, false
 		case a.at < k.read:
 			return 0, errBodyUsedUp, false
 		case k.ended != nil:
 			a.end()
 			return 0, k.ended, k.client.isTaken(k.ended)
-		case !k.reading:
+		case k.reading:
+			k.changed.Wait()
+		case a.aside:
+			k.reading, k.latest = true, nil
+			go k.readAside(len(p))
+		default:
+			k.reading, k.latest = true, nil
 			n, err := a.readOn(p)
 			return n, err, k.client.isTaken(err)
 		}
-		k.changed.Wait() // for an attempt that is over, and reads for this one
 	}
 }
 
 // readOn reads from the client, which may take as long as that does. The lock is held, but not while it reads.
 func (a *attemptBody) readOn(p []byte) (int, error) {
 	k := a.of
-	k.reading = true
 	k.mu.Unlock()
 	n, err := k.from.Read(p)
 	k.mu.Lock()
-	k.reading = false
-	k.keep(p[:n])
+	k.have(p[:n], err)
 	a.at += n
-	k.ended = err
 	a.end()
-	k.changed.Broadcast()
 	return n, err
+}
+
+// have notes what has been read. The lock is held.
+func (k *keptBody) have(p []byte, err error) {
+	k.reading, k.ended = false, err
+	k.keep(p)
+	k.changed.Broadcast()
+}
+
+// maxAside is how much is read aside at once.
+const maxAside = 32 << 10
+
+// readAside reads from the client for whichever attempt comes next. One asks for size.
+func (k *keptBody) readAside(size int) {
+	if size = min(size, maxAside); k.client.length >= 0 {
+		size = int(min(int64(size), k.client.length+1))
+	}
+	if len(k.room) < size {
+		k.room = make([]byte, size)
+	}
+	n, err := k.from.Read(k.room)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.latest = k.room[:n]
+	k.have(k.latest, err)
 }
 
 // end sets the fields that follow the body, if it has ended, except for those that must not.

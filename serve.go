@@ -39,6 +39,13 @@ func (r *route) throughProxy(j *journey, req *http.Request, next caddyhttp.Handl
 			return later.ServeHTTP(w, req)
 		})
 	}
+	if j.body.duplex && j.body.proto == 1 {
+		defer func() {
+			if !j.answer.reckoning.isBack {
+				j.body.cutOff(j.answer.ResponseWriter)
+			}
+		}()
+	}
 	return j.outcomeOf(r.proxy.ServeHTTP(&j.answer, req, next))
 }
 

@@ -158,7 +158,7 @@ func (t *transport) send(j *journey, at *target, req *http.Request) (*http.Respo
 	j.watch(req)
 	body := req.Body
 	for stale := 0; ; stale++ {
-		if err := j.openBody(req, body); err != nil {
+		if err := j.openBody(req, body, at.lane); err != nil {
 			return nil, err
 		}
 		j.asked, j.reused, j.conn = at.untraced, false, nil
@@ -166,9 +166,6 @@ func (t *transport) send(j *journey, at *target, req *http.Request) (*http.Respo
 		res, err := at.roundTrip(req)
 		if err != nil && j.answering.Load() && j.body.err() == nil {
 			err = ofReading(j.conn, err)
-		}
-		if err == nil && res.ProtoMajor == 2 && j.kept != nil {
-			res.Body = &unhurried{res.Body, &j.body}
 		}
 		if err == nil || stale == maxStale {
 			return res, err
