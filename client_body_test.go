@@ -131,7 +131,7 @@ func TestTheEndOfABodyIsNotTakenForAnother(t *testing.T) {
 				kept := keepBody(req, req.Body, &client, new(atomic.Int64))
 				kept.limit = 100
 				for i, release := range []func(io.Closer){func(a io.Closer) { _ = a.Close() }, func(io.Closer) { end() }} { // of two attempts
-					attempt, read := kept.open(nil, false), make(chan error, 1)
+					attempt, read := kept.open(nil, nil), make(chan error, 1)
 					go func() {
 						_, err := io.Copy(io.Discard, struct{ io.Reader }{attempt})
 						read <- cmp.Or(err, io.EOF)

@@ -76,9 +76,9 @@ func (j *journey) watch(req *http.Request) {
 	}
 }
 
-// openBody gives an attempt over a lane the request's body, from its beginning. body is the one
-// that the reverse proxy has for the attempt.
-func (j *journey) openBody(req *http.Request, body io.ReadCloser, over *lane) error {
+// openBody gives an attempt the request's body, from its beginning. body is the one that
+// the reverse proxy has for the attempt.
+func (j *journey) openBody(req *http.Request, body io.ReadCloser, trip *silentTrip) error {
 	if err := j.body.err(); err != nil {
 		return err // the reverse proxy buffered the body, as far as it came
 	}
@@ -104,8 +104,7 @@ func (j *journey) openBody(req *http.Request, body io.ReadCloser, over *lane) er
 		return errBodyUsedUp
 	}
 	req.Trailer = maps.Clone(j.kept.announced)
-	aside := over.mayBeHTTP2 && j.body.duplex
-	req.Body = j.kept.open(req.Trailer, aside)
+	req.Body = j.kept.open(req.Trailer, trip)
 	j.opened, j.waitedBefore = time.Now(), j.body.waiting()
 	if j.kept.limit > 0 {
 		kept, trailer := j.kept, req.Trailer
@@ -113,7 +112,7 @@ func (j *journey) openBody(req *http.Request, body io.ReadCloser, over *lane) er
 			if kept.lost.Load() {
 				return nil, errBodyUsedUp
 			}
-			return kept.open(trailer, aside), nil
+			return kept.open(trailer, trip), nil
 		}
 	}
 	return nil

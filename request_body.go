@@ -45,11 +45,9 @@ type keptBody struct {
 	mu      sync.Mutex
 	changed sync.Cond // something has been read, or an attempt is over
 	kept    []byte
-	read    int    // how much has been read
-	latest  []byte // what was read last, if that was aside
-	room    []byte // for that
-	reading bool   // the client is waited for
-	ended   error  // what the source ended with
+	read    int   // how much has been read
+	reading bool  // an attempt waits for the client; the others do not, for what is kept
+	ended   error // what the source ended with
 }
 
 // keepBody returns the body of a request, which nobody has read yet.
@@ -59,10 +57,10 @@ func keepBody(req *http.Request, body io.Reader, client *clientBody, inAll *atom
 	return k
 }
 
-// open returns the body, from its beginning, for one attempt. Its end sets the trailer. aside says that it is read
-// beside the attempt, so that closing it ends a read that waits for the client.
-func (k *keptBody) open(trailer http.Header, aside bool) io.ReadCloser {
-	return &attemptBody{of: k, trailer: trailer, aside: aside}
+// open returns the body, from its beginning, for one attempt. Its end sets the trailer, and trip is told where it is
+// closed while it is read, unless that is nil.
+func (k *keptBody) open(trailer http.Header, trip *silentTrip) io.ReadCloser {
+	return &attemptBody{of: k, trailer: trailer, trip: trip}
 }
 
 // release gives up what is kept.
@@ -100,8 +98,9 @@ var errBodyUsedUp = errors.New("the request's body has been sent already, in par
 type attemptBody struct {
 	of      *keptBody
 	trailer http.Header
-	aside   bool
+	trip    *silentTrip
 	at      int
+	reading atomic.Bool // from the client
 	closed  atomic.Bool
 	waiting atomic.Pointer[chan struct{}] // closed with it; nil if nobody waits for that
 }
@@ -142,63 +141,35 @@ func (a *attemptBody) read(p []byte) (n int, err error, isTaken bool) {
 			n := copy(p, k.kept[a.at:])
 			a.at += n
 			return n, nil, false
-		case a.at < k.read && k.read-a.at <= len(k.latest):
-			n := copy(p, k.latest[len(k.latest)-(k.read-a.at):])
-			a.at += n
-			return n, nil, false
 		case a.at < k.read:
 			return 0, errBodyUsedUp, false
 		case k.ended != nil:
 			a.end()
 			return 0, k.ended, k.client.isTaken(k.ended)
-		case k.reading:
-			k.changed.Wait()
-		case a.aside:
-			k.reading, k.latest = true, nil
-			go k.readAside(len(p))
-		default:
-			k.reading, k.latest = true, nil
+		case !k.reading:
 			n, err := a.readOn(p)
 			return n, err, k.client.isTaken(err)
 		}
+		k.changed.Wait() // for an attempt that is over, and reads for this one
 	}
 }
 
 // readOn reads from the client, which may take as long as that does. The lock is held, but not while it reads.
 func (a *attemptBody) readOn(p []byte) (int, error) {
 	k := a.of
+	k.reading = true
+	a.reading.Store(true)
 	k.mu.Unlock()
 	n, err := k.from.Read(p)
 	k.mu.Lock()
-	k.have(p[:n], err)
+	a.reading.Store(false)
+	k.reading = false
+	k.keep(p[:n])
 	a.at += n
+	k.ended = err
 	a.end()
-	return n, err
-}
-
-// have notes what has been read. The lock is held.
-func (k *keptBody) have(p []byte, err error) {
-	k.reading, k.ended = false, err
-	k.keep(p)
 	k.changed.Broadcast()
-}
-
-// maxAside is how much is read aside at once.
-const maxAside = 32 << 10
-
-// readAside reads from the client for whichever attempt comes next. One asks for size.
-func (k *keptBody) readAside(size int) {
-	if size = min(size, maxAside); k.client.length >= 0 {
-		size = int(min(int64(size), k.client.length+1))
-	}
-	if len(k.room) < size {
-		k.room = make([]byte, size)
-	}
-	n, err := k.from.Read(k.room)
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.latest = k.room[:n]
-	k.have(k.latest, err)
+	return n, err
 }
 
 // end sets the fields that follow the body, if it has ended, except for those that must not.
@@ -222,6 +193,9 @@ func (a *attemptBody) Close() error {
 	a.of.mu.Unlock()
 	if ended := a.waiting.Swap(nil); ended != nil {
 		close(*ended)
+	}
+	if a.trip != nil && a.reading.Load() {
+		a.trip.bodyClosed()
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 
 // keepUpTo returns a body of which as much as limit is kept.
 func keepUpTo(limit int, source io.Reader, inAll *atomic.Int64) *keptBody {
-	kept := keepBody(new(http.Request), source, &clientBody{length: -1}, inAll)
+	kept := keepBody(new(http.Request), source, new(clientBody), inAll)
 	kept.limit = limit
 	return kept
 }
@@ -39,7 +39,7 @@ func TestEveryAttemptReadsTheBodyFromItsBeginning(t *testing.T) {
 		furthest := 0
 		var open []*attemptBody
 		for range 1 + random.IntN(5) {
-			a := kept.open(nil, random.IntN(2) == 0).(*attemptBody)
+			a := kept.open(nil, nil).(*attemptBody)
 			open = append(open, a)
 			for _, reader := range open { // an attempt that has ended may read on for a while
 				at := reader.at
@@ -48,7 +48,7 @@ func TestEveryAttemptReadsTheBodyFromItsBeginning(t *testing.T) {
 				if !bytes.Equal(part[:n], whole[at:at+n]) {
 					t.Fatalf("an attempt read something else than the body at %d", at)
 				}
-				furthest = max(furthest, kept.read)
+				furthest = max(furthest, reader.at)
 				ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 				switch {
 				case err == nil, ended && reader.at == len(whole):
@@ -75,7 +75,7 @@ func TestNoMoreIsKeptForAllThanIsAllowed(t *testing.T) {
 	var inAll atomic.Int64
 	inAll.Store(maxKept - 5)
 	kept := keepUpTo(100, strings.NewReader("longer than five"), &inAll)
-	if _, err := io.ReadAll(kept.open(nil, false)); err != nil {
+	if _, err := io.ReadAll(kept.open(nil, nil)); err != nil {
 		t.Fatal(err)
 	}
 	if !kept.lost.Load() || inAll.Load() != maxKept-5 {
@@ -87,7 +87,7 @@ func TestNobodyWaitsForAClientToGiveABodyUp(t *testing.T) {
 	var inAll atomic.Int64
 	client, feed := io.Pipe()
 	kept := keepUpTo(100, client, &inAll)
-	attempt := kept.open(nil, false)
+	attempt := kept.open(nil, nil)
 	read := make(chan error)
 	go func() {
 		_, err := io.ReadAll(attempt)
@@ -113,7 +113,7 @@ func TestNobodyWaitsForAClientToReadWhatIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, feed := io.Pipe()
 		kept := keepUpTo(100, client, new(atomic.Int64))
-		first, second, third := kept.open(nil, false), kept.open(nil, false), kept.open(nil, false)
+		first, second, third := kept.open(nil, nil), kept.open(nil, nil), kept.open(nil, nil)
 		wants := func(body io.Reader, want string) {
 			t.Helper()
 			part := make([]byte, 4)
@@ -163,7 +163,7 @@ func TestAttemptsReadOneBodyTogether(t *testing.T) {
 		var attempts sync.WaitGroup
 		for i := range 4 {
 			attempts.Go(func() {
-				attempt := kept.open(nil, i%2 == 0)
+				attempt := kept.open(nil, nil)
 				if i > 0 { // one is over early
 					if got, err := io.ReadAll(attempt); !bytes.Equal(got, whole) || err != nil {
 						t.Errorf("an attempt reads %d of %d bytes, %v", len(got), len(whole), err)
@@ -175,37 +175,5 @@ func TestAttemptsReadOneBodyTogether(t *testing.T) {
 			})
 		}
 		attempts.Wait()
-	}
-}
-
-// An attempt that reads aside is over at once, whatever the client does. What comes then is for the next one, even if
-// nothing may be kept.
-func TestAnAttemptThatReadsAsideWaitsForNobodyOnceItIsOver(t *testing.T) {
-	for _, limit := range []int{0, 100} {
-		synctest.Test(t, func(t *testing.T) {
-			client, feed := io.Pipe()
-			kept := keepUpTo(limit, client, new(atomic.Int64))
-			first, ended := kept.open(nil, true), make(chan error)
-			go func() {
-				_, err := first.Read(make([]byte, 10))
-				ended <- err
-			}()
-			synctest.Wait()
-			_ = first.Close()
-			if err := <-ended; !errors.Is(err, http.ErrBodyReadAfterClose) {
-				t.Errorf("the read of a closed attempt ends with %v", err)
-			}
-			go func() {
-				_, _ = io.WriteString(feed, "what comes then")
-				feed.Close()
-			}()
-			synctest.Wait()
-			if got, err := io.ReadAll(kept.open(nil, true)); string(got) != "what comes then" || err != nil {
-				t.Errorf("the next attempt reads %q, %v", got, err)
-			}
-			if _, err := io.ReadAll(kept.open(nil, true)); (err == nil) != (limit > 0) {
-				t.Errorf("with %d bytes kept the one after ends with %v", limit, err)
-			}
-		})
 	}
 }
