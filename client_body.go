@@ -87,9 +87,9 @@ var (
 
 // Read reads from the client. A body that ends too early has failed.
 func (b *clientBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
 	began := time.Now()
 	b.since.Store(began.UnixNano())
-	b.mu.Lock()
 	n, err := b.ReadCloser.Read(p)
 	b.came.Add(int64(n))
 	switch {
@@ -98,9 +98,9 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	case err != nil:
 		err = b.end(err)
 	}
-	b.mu.Unlock()
 	b.waited.Add(int64(time.Since(began)))
 	b.since.Store(0)
+	b.mu.Unlock()
 	if err == io.EOF {
 		b.wholeAt.CompareAndSwap(0, time.Now().UnixNano())
 	}
@@ -120,14 +120,15 @@ func (b *clientBody) isLong() bool {
 // rest, if it is http.ErrBodyReadAfterClose; or that it has failed.
 //
 // Where a client sends no more, the server says so over HTTP/1 and HTTP/2, and over HTTP/3 the body just ends. When an
-// answer goes out over HTTP/1, the server reads the rest, and closes the body, which those who wrap it may not tell. A
-// handler that has cut the body is not told from that.
+// answer goes out over HTTP/1, the server reads the rest unless it is told not to, and closes the body, which those who
+// wrap it may not tell. A handler that has cut the body is not told from that, nor is a body of unknown length of which
+// the server has read a part from one that is whole.
 func (b *clientBody) end(err error) error {
 	isShort := err == io.EOF && b.came.Load() < b.length
 	switch {
 	case b.asItIs, !isShort && !isClosedHere(err):
 		return err
-	case b.proto < 2 && b.answered.Load():
+	case b.proto < 2 && b.answered.Load() && !b.duplex:
 		return http.ErrBodyReadAfterClose
 	case isShort && b.ReadCloser == http.NoBody && !b.buffered:
 		return errBodyOther

@@ -93,7 +93,7 @@ func (j *journey) openBody(req *http.Request, body io.ReadCloser, trip *silentTr
 			j.kept.release()
 		}
 		j.kept = keepBody(req, body, &j.body, &j.route.keptInAll)
-		if j.body.trailer != nil && j.route.proxy.RequestBuffers == 0 { // not by way of what completes the request's trailer
+		if j.body.trailer != nil && !j.body.buffered { // not by way of what completes the request's trailer
 			j.kept.from, j.kept.trailer = &j.body, j.body.trailer
 		}
 		if mightRepeat(req, j.route.proxy.LoadBalancing) {

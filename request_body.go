@@ -165,10 +165,13 @@ func (a *attemptBody) readOn(p []byte) (int, error) {
 	a.reading.Store(false)
 	k.reading = false
 	k.keep(p[:n])
-	a.at += n
 	k.ended = err
-	a.end()
 	k.changed.Broadcast()
+	if a.closed.Load() { // its trailer is another's, where the transport begins again
+		return 0, http.ErrBodyReadAfterClose
+	}
+	a.at += n
+	a.end()
 	return n, err
 }
 
@@ -187,8 +190,8 @@ func (a *attemptBody) end() {
 
 // Close ends the attempt's reading, also where a read is under way.
 func (a *attemptBody) Close() error {
-	a.closed.Store(true)
 	a.of.mu.Lock()
+	a.closed.Store(true)
 	a.of.changed.Broadcast()
 	a.of.mu.Unlock()
 	if ended := a.waiting.Swap(nil); ended != nil {

@@ -70,7 +70,7 @@ type unhurried struct {
 	client *clientBody
 }
 
-// Close closes the body. The client's may not have ended, but does with the answer at the latest.
+// Close closes the body. The client's may not have ended; over HTTP/2 and HTTP/3 it does with the answer.
 func (u *unhurried) Close() error {
 	if u.client.wholeAt.Load() != 0 {
 		return u.ReadCloser.Close()

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/quic-go/quic-go/http3"
 
@@ -17,6 +19,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/proxyos/caddy-proxyos/integration/lab"
+	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 func init() {
@@ -167,3 +170,46 @@ func post(t *testing.T, client http.RoundTripper, addr string, size int) string 
 
 // Interface guard
 var _ caddyhttp.MiddlewareHandler = alterer{}
+
+// Where a server does not read the rest of a body itself, one that ends too early has been cut, whatever has been answered.
+func TestABodyThatWasCutEndsTheAnswerInFullDuplex(t *testing.T) {
+	b := plain(t, "waits", "")
+	b.Answer(func(w http.ResponseWriter, r *http.Request) {
+		rc := http.NewResponseController(w)
+		_ = rc.EnableFullDuplex()
+		_, _ = io.WriteString(w, "begun")
+		_ = rc.Flush()
+		_, _ = io.Copy(w, r.Body)
+	})
+	for _, way := range []string{"on", "off"} {
+		t.Run("fast_path "+way, func(t *testing.T) {
+			certFile, keyFile := proxytest.WriteCertificate(t, proxytest.SelfSigned(t, "127.0.0.1"))
+			s, addr := newServer(t), freeAddr(t)
+			s.MustLoad("{\nservers {\nenable_full_duplex\n}\n}\nhttps://" + addr + " {\ntls " + certFile + " " + keyFile +
+				"\nalter shorten\nproxyos " + b.Addr + " {\nfast_path " + way + "\nflush_interval -1\n}\n}")
+			for i, client := range clients(t) {
+				ctx, leave := context.WithTimeout(t.Context(), 10*time.Second)
+				defer leave()
+				body, feed := io.Pipe()
+				req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+addr, body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				req.ContentLength = int64(len("longer"))
+				go func() { _, _ = io.WriteString(feed, "l") }()
+				if res, err := client.RoundTrip(req); err == nil {
+					_, _ = io.ReadFull(res.Body, make([]byte, len("begun")))
+					go func() {
+						_, _ = io.WriteString(feed, "onger")
+						feed.Close()
+					}()
+					_, _ = io.ReadAll(res.Body)
+					res.Body.Close()
+				}
+				if ctx.Err() != nil {
+					t.Errorf("over HTTP/%d it does not end", i+1)
+				}
+			}
+		})
+	}
+}
