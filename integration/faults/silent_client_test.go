@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -99,14 +100,28 @@ func TestARequestIsRetriedThoughItsClientIsSilent(t *testing.T) {
 	for _, way := range []string{"on", "off"} {
 		for _, ends := range []string{"resets it", "dies"} {
 			t.Run("fast_path "+way+", the upstream "+ends, func(t *testing.T) {
-				first, second := proxytest.H2C(t, "first", ""), proxytest.H2C(t, "second", "")
+				first, second, isAsked := proxytest.H2C(t, "first", ""), proxytest.H2C(t, "second", ""), make(chan struct{})
 				first.Answer(func(_ http.ResponseWriter, r *http.Request) {
 					_, _ = io.ReadFull(r.Body, make([]byte, len("half")))
 					if ends == "dies" {
-						go first.Stop()
+						close(isAsked)
+						<-r.Context().Done()
 					}
 					panic(http.ErrAbortHandler)
 				})
+				var dying sync.WaitGroup
+				defer dying.Wait()
+				over := make(chan struct{})
+				defer close(over)
+				if ends == "dies" {
+					dying.Go(func() {
+						select {
+						case <-isAsked:
+							first.Stop()
+						case <-over:
+						}
+					})
+				}
 				second.Answer(func(w http.ResponseWriter, r *http.Request) {
 					_, _ = io.CopyN(w, r.Body, int64(len("half")))
 				})
