@@ -188,7 +188,7 @@ func (a *attemptBody) end() {
 	}
 }
 
-// Close ends the attempt's reading, also where a read is under way.
+// Close ends the attempt's reading, except for a read from the client that is under way.
 func (a *attemptBody) Close() error {
 	a.of.mu.Lock()
 	a.closed.Store(true)
