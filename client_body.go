@@ -33,7 +33,7 @@ type clientBody struct {
 	length   int64           // as the client has announced it; -1 if it has not
 	proto    int             // the major version of HTTP that the client speaks
 	buffered bool            // what is left of it is all of it to the reverse proxy, which reads it first
-	asItIs   bool            // how it ends is for another transport to judge
+	asItIs   atomic.Bool     // how it ends is for others to judge: another transport, or who comes after the route
 	duplex   bool            // its client may send and wait for the answer at the same time
 	over     <-chan struct{} // closed when the request is over
 	trailer  http.Header     // which its end completes; nil if nothing was announced
@@ -113,7 +113,7 @@ func (b *clientBody) Read(p []byte) (int, error) {
 // isLong tells whether more has come than was announced, which no server lets a client send. Before a trailer, a body is
 // sent without its length.
 func (b *clientBody) isLong() bool {
-	return b.length >= 0 && b.came.Load() > b.length && b.trailer == nil && !b.buffered && !b.asItIs
+	return b.length >= 0 && b.came.Load() > b.length && b.trailer == nil && !b.buffered && !b.asItIs.Load()
 }
 
 // end returns what the end of a body means: that it was whole, if it is io.EOF; that the server has taken the
@@ -126,7 +126,7 @@ func (b *clientBody) isLong() bool {
 func (b *clientBody) end(err error) error {
 	isShort := err == io.EOF && b.came.Load() < b.length
 	switch {
-	case b.asItIs, !isShort && !isClosedHere(err):
+	case b.asItIs.Load(), !isShort && !isClosedHere(err):
 		return err
 	case b.proto < 2 && b.answered.Load() && !b.duplex:
 		return http.ErrBodyReadAfterClose

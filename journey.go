@@ -46,6 +46,7 @@ type journey struct {
 	asked, reused bool          // what is known of its connection; see evidence
 	conn          net.Conn      // the latest attempt's; nil if its transport does not tell
 	answering     atomic.Bool   // likewise as asked; transports tell of it on goroutines of their own
+	interim       atomic.Bool   // an informational answer came, if anybody asks
 	opened        time.Time     // when the latest attempt was given the body
 	waitedBefore  time.Duration // for the body until then
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptrace"
+	"net/textproto"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -73,6 +74,12 @@ func (j *journey) watch(req *http.Request) {
 		trace.GetConn = func(string) { j.asked = true }
 		trace.GotConn = func(info httptrace.GotConnInfo) { j.reused, j.conn = info.Reused, info.Conn }
 		trace.GotFirstResponseByte = func() { j.answering.Store(true) }
+		if inform := trace.Got1xxResponse; inform != nil && j.body.duplex {
+			trace.Got1xxResponse = func(status int, header textproto.MIMEHeader) error {
+				j.interim.Store(true)
+				return inform(status, header)
+			}
+		}
 	}
 }
 

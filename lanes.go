@@ -21,7 +21,7 @@ type lane struct {
 	upgrades   http.RoundTripper // for requests that ask for another protocol, such as WebSockets
 	names      *serverNames      // nil if the server name is the same for all requests
 	untraced   bool              // the transport does not tell of its connections
-	mayBeHTTP2 bool              // which waits for who sends a request's body, whatever becomes of its answer
+	mayBeHTTP2 bool              // whose transport waits for who sends a request's body; see silentTrip
 	loaded     []*reverseproxy.HTTPTransport
 	direct     []*h1.Transport // that do the work of those loaded, for HTTP/1.1
 }

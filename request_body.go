@@ -60,7 +60,11 @@ func keepBody(req *http.Request, body io.Reader, client *clientBody, inAll *atom
 // open returns the body, from its beginning, for one attempt. Its end sets the trailer, and trip is told where it is
 // closed while it is read, unless that is nil.
 func (k *keptBody) open(trailer http.Header, trip *silentTrip) io.ReadCloser {
-	return &attemptBody{of: k, trailer: trailer, trip: trip}
+	a := &attemptBody{of: k, trailer: trailer, trip: trip}
+	if trip != nil {
+		a.number = trip.bodyOpened()
+	}
+	return a
 }
 
 // release gives up what is kept.
@@ -99,6 +103,7 @@ type attemptBody struct {
 	of      *keptBody
 	trailer http.Header
 	trip    *silentTrip
+	number  int // of those of the trip
 	at      int
 	reading atomic.Bool // from the client
 	closed  atomic.Bool
@@ -159,9 +164,7 @@ func (a *attemptBody) readOn(p []byte) (int, error) {
 	k := a.of
 	k.reading = true
 	a.reading.Store(true)
-	k.mu.Unlock()
-	n, err := k.from.Read(p)
-	k.mu.Lock()
+	n, err := k.readFrom(p)
 	a.reading.Store(false)
 	k.reading = false
 	k.keep(p[:n])
@@ -173,6 +176,13 @@ func (a *attemptBody) readOn(p []byte) (int, error) {
 	a.at += n
 	a.end()
 	return n, err
+}
+
+// readFrom reads from the client. The lock is held before and after.
+func (k *keptBody) readFrom(p []byte) (int, error) {
+	k.mu.Unlock()
+	defer k.mu.Lock()
+	return k.from.Read(p)
 }
 
 // end sets the fields that follow the body, if it has ended, except for those that must not.
@@ -198,7 +208,7 @@ func (a *attemptBody) Close() error {
 		close(*ended)
 	}
 	if a.trip != nil && a.reading.Load() {
-		a.trip.bodyClosed()
+		a.trip.bodyClosed(a.number)
 	}
 	return nil
 }

@@ -25,13 +25,14 @@ func (r *route) throughProxy(j *journey, req *http.Request, next caddyhttp.Handl
 	if j.handed != nil {
 		defer j.setDuration() // of which the reverse proxy has not seen the beginning
 	}
-	req = req.WithContext(ctx)
 	if req.Body != nil && (req.Body != http.NoBody || req.ContentLength > 0) {
-		j.body.takeOver(req)
+		j.body.takeOver(req) // also for whoever answers instead, while an attempt may still be reading
 		j.answer.body = &j.body
 		j.body.buffered = r.proxy.RequestBuffers != 0 && !caddyhttp.IsIncremental(req.Header)
-		j.body.asItIs = r.transport == nil
+		j.body.asItIs.Store(r.transport == nil)
+		defer j.body.asItIs.Store(true)
 	}
+	req = req.WithContext(ctx)
 	if r.handsOn {
 		later := next
 		next = caddyhttp.HandlerFunc(func(w http.ResponseWriter, req *http.Request) error {
@@ -41,7 +42,7 @@ func (r *route) throughProxy(j *journey, req *http.Request, next caddyhttp.Handl
 	}
 	if j.body.duplex && j.body.proto == 1 {
 		defer func() {
-			if !j.answer.reckoning.isBack {
+			if !j.answer.reckoning.isBack { // it panics, to break the answer off
 				j.body.cutOff(j.answer.ResponseWriter)
 			}
 		}()

@@ -164,6 +164,7 @@ func (t *transport) send(j *journey, at *target, req *http.Request) (*http.Respo
 		}
 		j.asked, j.reused, j.conn = at.untraced, false, nil
 		j.answering.Store(false)
+		j.interim.Store(false)
 		res, err := trip.send(at, req)
 		if err != nil && j.answering.Load() && j.body.err() == nil {
 			err = ofReading(j.conn, err)

@@ -40,7 +40,8 @@ func (t *watchedTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 	}
 	var body *clientBody
 	if req.Body != nil && req.Body != http.NoBody {
-		body = &clientBody{ReadCloser: req.Body, asItIs: true}
+		body = &clientBody{ReadCloser: req.Body}
+		body.asItIs.Store(true)
 		req = req.WithContext(req.Context()) // a copy
 		req.Body = body
 	}

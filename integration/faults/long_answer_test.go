@@ -51,9 +51,14 @@ func TestAnAnswerGoesOnAfterTheRestOfItsRequestWasRead(t *testing.T) {
 			fmt.Fprintf(&sites, "handle /%s/%s {\nproxyos {\nfast_path %s\nupstream %s\n}\n}\n", name, way, way, upstream)
 		}
 	}
-	for name, directives := range map[string]string{"alone": "", "with an access log": "log\n", "with a limit": "request_body {\nmax_size 1MB\n}\n"} {
+	for name, site := range map[string]string{
+		"alone":              "APP",
+		"with an access log": "log\nAPP",
+		"with a limit":       "request_body {\nmax_size 1MB\n}\nAPP",
+		"after an error":     "proxyos " + proxytest.Refused(t) + "\nhandle_errors {\nAPP}",
+	} {
 		t.Run(name, func(t *testing.T) {
-			s, addr := http3Server(t, directives+sites.String())
+			s, addr := http3Server(t, strings.ReplaceAll(site, "APP", sites.String()))
 			tests := make(map[string]func(*testing.T))
 			for i, client := range clients(t) {
 				for upstream := range upstreams {
