@@ -38,6 +38,7 @@ type clientBody struct {
 	over     <-chan struct{} // closed when the request is over
 	trailer  http.Header     // which its end completes; nil if nothing was announced
 	came     atomic.Int64    // how much has been read
+	closed   atomic.Bool     // on this side, by whoever has read it, and not by the server
 	answered atomic.Bool     // the client's answer has begun
 	failure  atomic.Pointer[error]
 	waited   atomic.Int64 // how long reading has taken, in nanoseconds
@@ -90,7 +91,10 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	began := time.Now()
 	b.since.Store(began.UnixNano())
-	n, err := b.ReadCloser.Read(p)
+	n, err := 0, http.ErrBodyReadAfterClose
+	if !b.closed.Load() { // over HTTP/3 it would look as if it had ended
+		n, err = b.ReadCloser.Read(p)
+	}
 	b.came.Add(int64(n))
 	switch {
 	case b.isLong():
@@ -108,6 +112,12 @@ func (b *clientBody) Read(p []byte) (int, error) {
 		b.failure.CompareAndSwap(nil, &err)
 	}
 	return n, err
+}
+
+// Close closes the body.
+func (b *clientBody) Close() error {
+	b.closed.Store(true)
+	return b.ReadCloser.Close()
 }
 
 // isLong tells whether more has come than was announced, which no server lets a client send. Before a trailer, a body is

@@ -19,7 +19,6 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/proxyos/caddy-proxyos/integration/lab"
-	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
 func init() {
@@ -83,7 +82,7 @@ func TestABodyThatWasChangedOnThisSideIsNobodysFault(t *testing.T) {
 		{"emptied", "alter empty\n" + route, 4, [3]string{"502", "502", "502"}, other},
 		{"dropped", "alter drop\n" + route, 4, [3]string{"502", "502", "502"}, other},
 		{"closed", "alter close\n" + route, long, [3]string{"502", "502", "502"}, cut},
-		{"read by a placeholder", "proxyos UPSTREAM {\nname app\nheader_up X-Body {http.request.body}\n}", 4, [3]string{"502", "502", "400"}, cut},
+		{"read by a placeholder", "proxyos UPSTREAM {\nname app\nheader_up X-Body {http.request.body}\n}", 4, [3]string{"502", "502", "502"}, cut},
 		{"sent by reverse_proxy", "reverse_proxy" + after, 4, [3]string{"502", "502", "400"}, cut},
 		{"sent by proxyos", "proxyos" + after, 4, [3]string{"502", "502", "400"}, cut},
 		{"an error page", "reverse_proxy GONE\nhandle_errors {\n" + page + "\n}", 4, [3]string{"200", "200", "200"}, ""},
@@ -183,10 +182,7 @@ func TestABodyThatWasCutEndsTheAnswerInFullDuplex(t *testing.T) {
 	})
 	for _, way := range []string{"on", "off"} {
 		t.Run("fast_path "+way, func(t *testing.T) {
-			certFile, keyFile := proxytest.WriteCertificate(t, proxytest.SelfSigned(t, "127.0.0.1"))
-			s, addr := newServer(t), freeAddr(t)
-			s.MustLoad("{\nservers {\nenable_full_duplex\n}\n}\nhttps://" + addr + " {\ntls " + certFile + " " + keyFile +
-				"\nalter shorten\nproxyos " + b.Addr + " {\nfast_path " + way + "\nflush_interval -1\n}\n}")
+			_, addr := http3ServerWith(t, "enable_full_duplex", "alter shorten\nproxyos "+b.Addr+" {\nfast_path "+way+"\nflush_interval -1\n}")
 			for i, client := range clients(t) {
 				ctx, leave := context.WithTimeout(t.Context(), 10*time.Second)
 				defer leave()

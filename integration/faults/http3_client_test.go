@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/fcgi"
 	"strings"
@@ -14,6 +15,9 @@ import (
 	"time"
 
 	"github.com/quic-go/quic-go/http3"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
@@ -80,10 +84,48 @@ func endsOnceAnswered(c *http3Client) error {
 // http3Server serves directives over HTTP/3, too, and returns where.
 func http3Server(t *testing.T, directives string) (*server, string) {
 	t.Helper()
+	return http3ServerWith(t, "", directives)
+}
+
+// http3ServerWith is http3Server with options for the servers of Caddy.
+func http3ServerWith(t *testing.T, options, directives string) (*server, string) {
+	t.Helper()
 	certFile, keyFile := proxytest.WriteCertificate(t, proxytest.SelfSigned(t, "127.0.0.1"))
 	s, addr := newServer(t), freeAddr(t)
-	s.MustLoad("https://" + addr + " {\ntls " + certFile + " " + keyFile + "\n" + directives + "\n}")
+	s.MustLoad("{\ndefault_sni 127.0.0.1\nservers {\n" + options + "\npacket_conn_wrappers {\nafter_load\n}\n}\n}\n" +
+		"https://" + addr + " {\ntls " + certFile + " " + keyFile + "\n" + directives + "\n}")
+	loaded.Add(1)
 	return s, addr
+}
+
+func init() { caddy.RegisterModule(afterLoad{}) }
+
+// afterLoad has the race detector see that what comes over UDP comes after a config was loaded. Caddy's TLS app may be
+// started after the servers, and notes that in what each handshake reads.
+type afterLoad struct{}
+
+var loaded atomic.Int64 // configs
+
+// CaddyModule returns the Caddy module information.
+func (afterLoad) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "caddy.packetconns.after_load", New: func() caddy.Module { return new(afterLoad) }}
+}
+
+// UnmarshalCaddyfile sets up the wrapper.
+func (*afterLoad) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next()
+	return nil
+}
+
+// WrapPacketConn implements caddy.PacketConnWrapper.
+func (*afterLoad) WrapPacketConn(conn net.PacketConn) net.PacketConn { return afterLoadConn{conn} }
+
+type afterLoadConn struct{ net.PacketConn }
+
+func (c afterLoadConn) ReadFrom(p []byte) (int, net.Addr, error) {
+	n, from, err := c.PacketConn.ReadFrom(p)
+	loaded.Load()
+	return n, from, err
 }
 
 // counting returns an upstream that counts the bodies that look whole to it.

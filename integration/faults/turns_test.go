@@ -269,9 +269,7 @@ func TestWhatOneSideSendsTheOtherHasAtOnce(t *testing.T) {
 			fmt.Fprintf(&sites, "handle /%s/%s {\nproxyos {\nfast_path %s\nflush_interval -1\nfail_duration 0\nupstream %s\n}\n}\n", name, way, way, upstream)
 		}
 	}
-	certFile, keyFile := proxytest.WriteCertificate(t, proxytest.SelfSigned(t, "127.0.0.1"))
-	s, addr := newServer(t), freeAddr(t)
-	s.MustLoad("{\nservers {\nenable_full_duplex\n}\n}\nhttps://" + addr + " {\ntls " + certFile + " " + keyFile + "\n" + sites.String() + "\n}")
+	_, addr := http3ServerWith(t, "enable_full_duplex", sites.String())
 	random, all := rand.New(rand.NewPCG(1, 2)), clients(t)
 	tests := make(map[string]func(*testing.T))
 	for i := range lab.Sized(200, 2000, 200) {
