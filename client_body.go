@@ -39,6 +39,7 @@ type clientBody struct {
 	trailer  http.Header     // which its end completes; nil if nothing was announced
 	came     atomic.Int64    // how much has been read
 	closed   atomic.Bool     // on this side, by whoever has read it, and not by the server
+	isCutOff atomic.Bool     // since its answer is broken off
 	answered atomic.Bool     // the client's answer has begun
 	failure  atomic.Pointer[error]
 	waited   atomic.Int64 // how long reading has taken, in nanoseconds
@@ -53,9 +54,17 @@ func (b *clientBody) takeOver(req *http.Request) {
 	b.ReadCloser, b.length, b.proto, b.over = req.Body, req.ContentLength, req.ProtoMajor, req.Context().Done()
 	server, _ := req.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
 	b.duplex = b.proto >= 2 || server != nil && server.EnableFullDuplex
-	req.Body = b
 	if len(req.Trailer) > 0 {
-		b.trailer, req.Trailer = req.Trailer, maps.Clone(req.Trailer)
+		b.trailer = req.Trailer
+	}
+	b.giveTo(req)
+}
+
+// giveTo gives the body to a request, which others may have, too.
+func (b *clientBody) giveTo(req *http.Request) {
+	req.Body = b
+	if b.trailer != nil {
+		req.Trailer = maps.Clone(req.Trailer)
 		req.Body = &trailedBody{b, req.Trailer}
 	}
 }
@@ -92,7 +101,7 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	began := time.Now()
 	b.since.Store(began.UnixNano())
 	n, err := 0, http.ErrBodyReadAfterClose
-	if !b.closed.Load() { // over HTTP/3 it would look as if it had ended
+	if !b.isGone() {
 		n, err = b.ReadCloser.Read(p)
 	}
 	b.came.Add(int64(n))
@@ -108,10 +117,17 @@ func (b *clientBody) Read(p []byte) (int, error) {
 	if err == io.EOF {
 		b.wholeAt.CompareAndSwap(0, time.Now().UnixNano())
 	}
-	if err != nil && err != io.EOF && !isClosedHere(err) {
+	if err != nil && err != io.EOF && !isClosedHere(err) && !b.isCutOff.Load() {
 		b.failure.CompareAndSwap(nil, &err)
 	}
 	return n, err
+}
+
+// isGone tells whether somebody else has read the body and closed it, unless it was empty. Over HTTP/3 it looks as if it
+// had ended then.
+func (b *clientBody) isGone() bool {
+	wasEmpty := b.wholeAt.Load() != 0 && b.came.Load() == 0
+	return b.isCutOff.Load() || b.closed.Load() && !b.asItIs.Load() && !wasEmpty
 }
 
 // Close closes the body.
@@ -168,9 +184,14 @@ func (b *clientBody) isTaken(err error) bool {
 
 // cutOff ends a read that is under way over HTTP/1, since the server would wait for it before it breaks an answer off.
 func (b *clientBody) cutOff(w http.ResponseWriter) {
-	if err := http.NewResponseController(w).SetReadDeadline(time.Now()); err == nil {
-		b.mu.Lock()
-		defer b.mu.Unlock() // once it has ended
+	b.isCutOff.Store(true)
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now())
+	for range 100 {
+		if b.mu.TryLock() { // it has ended
+			b.mu.Unlock()
+			return
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 

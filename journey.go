@@ -46,7 +46,7 @@ type journey struct {
 	asked, reused bool          // what is known of its connection; see evidence
 	conn          net.Conn      // the latest attempt's; nil if its transport does not tell
 	answering     atomic.Bool   // likewise as asked; transports tell of it on goroutines of their own
-	interim       atomic.Bool   // an informational answer came, if anybody asks
+	closedAt      atomic.Int64  // when its transport closed the body while it read it, in Unix nanoseconds; 0 if it has not
 	opened        time.Time     // when the latest attempt was given the body
 	waitedBefore  time.Duration // for the body until then
 }

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptrace"
-	"net/textproto"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
@@ -74,12 +73,6 @@ func (j *journey) watch(req *http.Request) {
 		trace.GetConn = func(string) { j.asked = true }
 		trace.GotConn = func(info httptrace.GotConnInfo) { j.reused, j.conn = info.Reused, info.Conn }
 		trace.GotFirstResponseByte = func() { j.answering.Store(true) }
-		if inform := trace.Got1xxResponse; inform != nil && j.body.duplex {
-			trace.Got1xxResponse = func(status int, header textproto.MIMEHeader) error {
-				j.interim.Store(true)
-				return inform(status, header)
-			}
-		}
 	}
 }
 
@@ -113,6 +106,7 @@ func (j *journey) openBody(req *http.Request, body io.ReadCloser, trip *silentTr
 	req.Trailer = maps.Clone(j.kept.announced)
 	req.Body = j.kept.open(req.Trailer, trip)
 	j.opened, j.waitedBefore = time.Now(), j.body.waiting()
+	j.closedAt.Store(0)
 	if j.kept.limit > 0 {
 		kept, trailer := j.kept, req.Trailer
 		req.GetBody = func() (io.ReadCloser, error) {
@@ -142,8 +136,12 @@ func (j *journey) isSlow() bool {
 	if j.opened.IsZero() || !j.body.isComing() {
 		return false
 	}
-	waited := j.body.waiting() - j.waitedBefore
-	return waited >= slowBody && waited > time.Since(j.opened)/2
+	waited, took := j.body.waiting()-j.waitedBefore, time.Since(j.opened)
+	if closedAt := j.closedAt.Load(); closedAt != 0 { // what came then is not for the client to answer for
+		since := time.Since(time.Unix(0, closedAt))
+		waited, took = waited-since, took-since
+	}
+	return waited >= slowBody && waited > took/2
 }
 
 // endAttempt draws the conclusion from the latest attempt, if there was any and it is not

@@ -25,14 +25,16 @@ func (r *route) throughProxy(j *journey, req *http.Request, next caddyhttp.Handl
 	if j.handed != nil {
 		defer j.setDuration() // of which the reverse proxy has not seen the beginning
 	}
+	callers := req
+	req = req.WithContext(ctx)
 	if req.Body != nil && (req.Body != http.NoBody || req.ContentLength > 0) {
-		j.body.takeOver(req) // also for whoever answers instead, while an attempt may still be reading
+		j.body.takeOver(callers) // for whoever answers instead, while an attempt may still be reading
+		j.body.giveTo(req)
 		j.answer.body = &j.body
 		j.body.buffered = r.proxy.RequestBuffers != 0 && !caddyhttp.IsIncremental(req.Header)
 		j.body.asItIs.Store(r.transport == nil)
 		defer j.body.asItIs.Store(true)
 	}
-	req = req.WithContext(ctx)
 	if r.handsOn {
 		later := next
 		next = caddyhttp.HandlerFunc(func(w http.ResponseWriter, req *http.Request) error {

@@ -158,13 +158,12 @@ func (t *transport) send(j *journey, at *target, req *http.Request) (*http.Respo
 	j.watch(req)
 	body := req.Body
 	for stale := 0; ; stale++ {
-		trip := j.silentTrip(at.lane)
+		trip := j.tripOver(at.lane, body)
 		if err := j.openBody(req, body, trip); err != nil {
 			return nil, err
 		}
 		j.asked, j.reused, j.conn = at.untraced, false, nil
 		j.answering.Store(false)
-		j.interim.Store(false)
 		res, err := trip.send(at, req)
 		if err != nil && j.answering.Load() && j.body.err() == nil {
 			err = ofReading(j.conn, err)

@@ -19,12 +19,16 @@ import (
 	"github.com/proxyos/caddy-proxyos/internal/proxytest"
 )
 
+// brokenOffWait is the proxy's.
+const brokenOffWait = 50 * time.Millisecond
+
 // framedStream is a request to an upstream that speaks HTTP/2 frame by frame.
 type framedStream struct {
 	number int // of those to the upstream
 	id     uint32
 	mu     *sync.Mutex // held while anything is written to the connection
 	framer *http2.Framer
+	conn   net.Conn
 	data   chan int // the sizes of the parts of its body
 }
 
@@ -65,9 +69,12 @@ func framed(t *testing.T, answer func(*framedStream)) string {
 		}
 		var mu sync.Mutex
 		framer, streams := http2.NewFramer(conn, conn), make(map[uint32]*framedStream)
-		write := func(error) { mu.Unlock() }
-		mu.Lock()
-		write(framer.WriteSettings())
+		locked := func(write func() error) {
+			mu.Lock()
+			defer mu.Unlock()
+			_ = write()
+		}
+		locked(func() error { return framer.WriteSettings() })
 		for {
 			frame, err := framer.ReadFrame()
 			if err != nil {
@@ -76,16 +83,14 @@ func framed(t *testing.T, answer func(*framedStream)) string {
 			switch f := frame.(type) {
 			case *http2.SettingsFrame:
 				if !f.IsAck() {
-					mu.Lock()
-					write(framer.WriteSettingsAck())
+					locked(framer.WriteSettingsAck)
 				}
 			case *http2.PingFrame:
 				if !f.IsAck() {
-					mu.Lock()
-					write(framer.WritePing(true, f.Data))
+					locked(func() error { return framer.WritePing(true, f.Data) })
 				}
 			case *http2.HeadersFrame:
-				s := &framedStream{number: int(number.Add(1)), id: f.StreamID, mu: &mu, framer: framer, data: make(chan int, 1000)}
+				s := &framedStream{number: int(number.Add(1)), id: f.StreamID, mu: &mu, framer: framer, conn: conn, data: make(chan int, 1000)}
 				streams[f.StreamID] = s
 				go answer(s)
 			case *http2.DataFrame:
@@ -189,18 +194,20 @@ func TestARefusedRequestIsSentAgainWhateverItsClientDoes(t *testing.T) {
 	proxytest.Together(t, tests)
 }
 
-// brokenOffWait is the proxy's.
-const brokenOffWait = 50 * time.Millisecond
-
 // An informational answer is none.
 func TestAnUpstreamBreaksOffAfterAnInformationalAnswer(t *testing.T) {
 	clients := clients(t)
-	for _, interim := range []string{"", "100", "103"} {
+	for _, interim := range []string{"", "100", "103", "103 and it dies"} {
 		t.Run(interim, func(t *testing.T) {
 			bad := framed(t, func(s *framedStream) {
 				<-s.data
-				if interim != "" {
-					s.sendStatus(interim)
+				status, _, dies := strings.Cut(interim, " ")
+				if status != "" {
+					s.sendStatus(status)
+				}
+				if dies {
+					s.conn.Close()
+					return
 				}
 				s.reset(http2.ErrCodeInternal)
 			})
@@ -272,5 +279,30 @@ func TestAnErrorPageReadsWhatIsLeftOfABody(t *testing.T) {
 			}
 			proxytest.Together(t, tests)
 		})
+	}
+}
+
+// A body that was buffered is closed, also where there was nothing of it.
+func TestAnErrorPageAnswersARequestThatWasBuffered(t *testing.T) {
+	page := plain(t, "page", "")
+	for _, handler := range []string{"reverse_proxy PAGE", "proxyos PAGE", "proxyos PAGE {\nrequest_buffers 1MB\n}"} {
+		for _, log := range []string{"", "log\n"} {
+			t.Run(strings.ReplaceAll(log+handler, "\n", " "), func(t *testing.T) {
+				_, site := http3Server(t, log+"proxyos "+proxytest.Refused(t)+" {\nrequest_buffers 1MB\n}\nhandle_errors {\n"+strings.ReplaceAll(handler, "PAGE", page.Addr)+"\n}")
+				for i, c := range clients(t) {
+					req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+site, nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					res, err := c.RoundTrip(req)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if res.Body.Close(); res.StatusCode != http.StatusOK {
+						t.Errorf("over HTTP/%d it gets %d", i+1, res.StatusCode)
+					}
+				}
+			})
+		}
 	}
 }
