@@ -284,22 +284,28 @@ func TestAnErrorPageReadsWhatIsLeftOfABody(t *testing.T) {
 
 // A body that was buffered is closed, also where there was nothing of it.
 func TestAnErrorPageAnswersARequestThatWasBuffered(t *testing.T) {
-	page := plain(t, "page", "")
+	page, bad := plain(t, "page", ""), plain(t, "bad", "")
+	bad.Answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
 	for _, handler := range []string{"reverse_proxy PAGE", "proxyos PAGE", "proxyos PAGE {\nrequest_buffers 1MB\n}"} {
 		for _, log := range []string{"", "log\n"} {
 			t.Run(strings.ReplaceAll(log+handler, "\n", " "), func(t *testing.T) {
-				_, site := http3Server(t, log+"proxyos "+proxytest.Refused(t)+" {\nrequest_buffers 1MB\n}\nhandle_errors {\n"+strings.ReplaceAll(handler, "PAGE", page.Addr)+"\n}")
+				answer := strings.ReplaceAll(handler, "PAGE", page.Addr)
+				_, site := http3Server(t, log+"handle_errors {\n"+answer+"\n}\n"+
+					"handle /fails {\nproxyos "+proxytest.Refused(t)+" {\nrequest_buffers 1MB\n}\n}\n"+
+					"handle {\nproxyos "+bad.Addr+" {\nrequest_buffers 1MB\n@bad status 500\nhandle_response @bad {\n"+answer+"\n}\n}\n}")
 				for i, c := range clients(t) {
-					req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+site, nil)
-					if err != nil {
-						t.Fatal(err)
-					}
-					res, err := c.RoundTrip(req)
-					if err != nil {
-						t.Fatal(err)
-					}
-					if res.Body.Close(); res.StatusCode != http.StatusOK {
-						t.Errorf("over HTTP/%d it gets %d", i+1, res.StatusCode)
+					for _, path := range []string{"/fails", "/is-bad"} {
+						req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+site+path, nil)
+						if err != nil {
+							t.Fatal(err)
+						}
+						res, err := c.RoundTrip(req)
+						if err != nil {
+							t.Fatal(err)
+						}
+						if res.Body.Close(); res.StatusCode != http.StatusOK {
+							t.Errorf("over HTTP/%d %s gets %d", i+1, path, res.StatusCode)
+						}
 					}
 				}
 			})
